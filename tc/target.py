@@ -241,7 +241,7 @@ def host(
     usable = sorted(_usable_cpus() if cpus is None else set(cpus)) or [0]
     system = root / "sys/devices/system/cpu"
     caches = _caches(system / f"cpu{usable[0]}/cache")
-    return replace(target, cores=_physical_cores(system, usable), **caches)
+    return _with_numbers(target, {"cores": _physical_cores(system, usable), **caches})
 
 
 def _from_level(name: str, text: str) -> Target:
@@ -284,8 +284,21 @@ def _with_option(target: Target, key: str, value: str, text: str) -> Target:
                 suffix = ", optionally with K or M" if scaled else ""
                 expected = f"an integer of at least {least}{suffix}"
                 raise _unknown(f"{key}={value}", text, "not a usable number", (expected,))
-            return replace(target, **{field: number})
+            return _with_numbers(target, {field: number})
     raise _unknown(key, text, "unknown key", _known_keys())
+
+
+def _with_numbers(target: Target, numbers: Mapping[str, int]) -> Target:
+    return replace(
+        target,
+        vector_bits=numbers.get("vector_bits", target.vector_bits),
+        vector_registers=numbers.get("vector_registers", target.vector_registers),
+        cores=numbers.get("cores", target.cores),
+        l1d_bytes=numbers.get("l1d_bytes", target.l1d_bytes),
+        l2_bytes=numbers.get("l2_bytes", target.l2_bytes),
+        l3_bytes=numbers.get("l3_bytes", target.l3_bytes),
+        line_bytes=numbers.get("line_bytes", target.line_bytes),
+    )
 
 
 def _known_keys() -> tuple[str, ...]:
