@@ -1,0 +1,34 @@
+"""What every test shares: a clean environment, a private cache folder, reproducible examples."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# Set before any test imports torch: the runtimes read them once, and two pytest workers that each
+# start a thread per core would slow one another down.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+# Compiling makes an example slow now and then, so there is no deadline; derandomize makes the same
+# examples run each time, so that a verdict depends on the code alone.
+settings.register_profile(
+    "tc", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("tc")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Tests never read or write the user's own cache; settings of the shell do not leak in."""
+    folder = tmp_path_factory.mktemp("tc-cache")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("TC_")]:
+            patch.delenv(name)
+        patch.setenv("TC_CACHE_DIR", str(folder))
+        yield folder
