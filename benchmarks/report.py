@@ -1,0 +1,164 @@
+"""Tables on the terminal (rich where it is installed, else plain text), JSON and Markdown.
+
+Must not compute figures: it shows what it is given, with what is needed to repeat it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import importlib.metadata
+import json
+import math
+import platform
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    "tensorc",
+    "torch",
+    "transformers",
+    "llvmlite",
+    "numpy",
+    "onnxruntime",
+    "openvino",
+)
+
+
+PIPED_WIDTH = 140
+"""Columns to print where stdout is no terminal and so has no width of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of text; `notes` are lines that belong under it."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+def cpu_name() -> str:
+    """The CPU's name and number of cores."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    found = dict(line.split(":", 1) for line in reversed(lines) if ":" in line)
+    fields = {key.strip(): value.strip() for key, value in found.items()}
+    model = fields.get("model name", platform.processor() or "unknown")
+    return f"{model} family {fields.get('cpu family', '?')} model {fields.get('model', '?')}"
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the installed packages that take part."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def metadata(cores: Sequence[int]) -> dict[str, Any]:
+    """When, where, with what and how the figures were taken."""
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "cpu": cpu_name(),
+        "cores": list(cores),
+        "versions": versions(),
+        "command": " ".join(["python", "-m", _module_name(), *sys.argv[1:]]),
+    }
+
+
+def _module_name() -> str:
+    path = Path(sys.argv[0])
+    return path.parent.name if path.stem == "__main__" else f"{path.parent.name}.{path.stem}"
+
+
+def progress(text: str) -> None:
+    """One line of progress on stderr: overwritten on a terminal, left out elsewhere."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def announce(text: str) -> None:
+    """A step that takes long: shown on any stderr, on a line of its own."""
+    progress("")
+    print(text, file=sys.stderr, flush=True)
+
+
+def show(table: Table) -> None:
+    """Print the table to stdout."""
+    progress("")
+    try:
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table as RichTable
+    except ImportError:
+        print(plain(table))
+        return
+    rich_table = RichTable(title=table.title, box=box.SIMPLE_HEAD, title_justify="left")
+    for index, column in enumerate(table.columns):
+        rich_table.add_column(column, justify="right" if index else "left", no_wrap=True)
+    for row in table.rows:
+        rich_table.add_row(*row)
+    width = None if sys.stdout.isatty() else PIPED_WIDTH
+    console = Console(width=width, markup=False, highlight=False)
+    console.print(rich_table)
+    for note in table.notes:
+        console.print(note)
+
+
+def plain(table: Table) -> str:
+    """The table as aligned text."""
+    lines = (table.columns, *table.rows)
+    widths = [max(len(line[i]) for line in lines) for i in range(len(table.columns))]
+    text = [
+        "  ".join(
+            cell.rjust(width) if index else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+    rule = "-" * (sum(widths) + 2 * len(widths) - 2)
+    return "\n".join([table.title, text[0], rule, *text[1:], *table.notes])
+
+
+def markdown(table: Table) -> str:
+    """The table as Markdown."""
+    head = ["|" + "|".join(f" {cell} " for cell in line) + "|" for line in (table.columns,)]
+    rule = "|---" + "|---:" * (len(table.columns) - 1) + "|"
+    body = ["|" + "|".join(f" {cell} " for cell in row) + "|" for row in table.rows]
+    return "\n".join([f"### {table.title}", "", *head, rule, *body, "", *table.notes, ""])
+
+
+def plain_values(value: Any) -> Any:
+    """Dataclasses as dicts, NaN and infinity as None: what JSON can hold."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return plain_values(dataclasses.asdict(value))
+    if isinstance(value, dict):
+        return {key: plain_values(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain_values(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write(
+    tables: Iterable[Table],
+    figures: dict[str, Any],
+    cores: Sequence[int],
+    json_path: Path | None,
+    markdown_path: Path | None,
+) -> None:
+    """Write the files that were asked for: figures as JSON, tables as Markdown."""
+    facts = metadata(cores)
+    if json_path is not None:
+        json_path.write_text(json.dumps(facts | plain_values(figures), indent=2) + "\n")
+    if markdown_path is not None:
+        released = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+        foot = f"{facts['date']}, {facts['cpu']}, {released}. `{facts['command']}`\n"
+        markdown_path.write_text("\n".join([*map(markdown, tables), foot]))

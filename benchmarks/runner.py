@@ -1,0 +1,178 @@
+"""Check first, then time: blocks of calls of all contenders, interleaved A B C A B C ….
+
+Interleaving makes slow drifts of the machine hit all contenders alike; ratios are taken within
+a round for the same reason. A contender whose output is wrong is reported as wrong and never
+timed. Must not know any framework: contenders come in as objects.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from benchmarks.protocol import Array, Block, Contender, Ready, UnavailableError, WorkerError
+
+IDLE_LIMIT = 0.05
+"""Greatest share of a core that an idle contender may use before the row is marked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How long to measure. Seconds throughout; `tolerance` is relative to the output's scale.
+
+    `progress` is given a line of text now and then; the default does nothing with it.
+    """
+
+    rounds: int = 20
+    block_seconds: float = 0.1
+    gap_seconds: float = 0.005
+    tolerance: float = 1e-4
+    progress: Callable[[str], object] = str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One contender in one row. `state` is "ok", "wrong", "unavailable" or "failed".
+
+    `error` is the greatest difference from the reference over the reference's greatest value;
+    `ratio` is its time over the baseline's (median over rounds); times in seconds, 0.0 when not
+    timed.
+    """
+
+    name: str
+    state: str
+    reason: str = ""
+    error: float = math.nan
+    median: float = 0.0
+    p10: float = 0.0
+    p90: float = 0.0
+    ratio: float = math.nan
+    calls: int = 0
+    idle_share: float = 0.0
+    prepare_seconds: float = 0.0
+    peak_bytes: int = 0
+
+
+def relative_error(actual: Array, expected: Array) -> float:
+    """Greatest absolute difference over the greatest absolute expected value.
+
+    Infinite when the shapes differ, or when a NaN or infinity is not where it is expected.
+    """
+    if actual.shape != expected.shape:
+        return math.inf
+    if not expected.size:
+        return 0.0
+    wide = actual.astype(np.float64)
+    finite = np.isfinite(expected)
+    if not np.array_equal(wide[~finite], expected[~finite], equal_nan=True):
+        return math.inf
+    if not finite.any():
+        return 0.0
+    scale = float(np.max(np.abs(expected[finite]))) or 1.0
+    error = float(np.max(np.abs(wide[finite] - expected[finite]))) / scale
+    return math.inf if math.isnan(error) else error
+
+
+def admit(contender: Contender, expected: Array, settings: Settings) -> Result:
+    """Prepare one contender and compare its output; only "ok" may be timed."""
+    ready = Ready(0.0, 0)
+    try:
+        ready = contender.prepare()
+        actual = contender.output()
+    except UnavailableError as error:
+        return Result(contender.name, "unavailable", str(error))
+    except WorkerError as error:
+        return Result(contender.name, "failed", str(error))
+    error_size = relative_error(actual, expected)
+    result = Result(
+        contender.name,
+        "ok",
+        error=error_size,
+        prepare_seconds=ready.seconds,
+        peak_bytes=ready.peak_bytes,
+    )
+    if error_size <= settings.tolerance:
+        return result
+    if actual.shape != expected.shape:
+        reason = f"shape {actual.shape}, expected {expected.shape}"
+    else:
+        reason = f"differs by {error_size:.1e} of the scale, allowed {settings.tolerance:.0e}"
+    return replace(result, state="wrong", reason=reason)
+
+
+def block_size(contender: Contender, settings: Settings) -> int:
+    """Calls that fill about `block_seconds`, from a pilot of three; 1 to 10000."""
+    pilot = statistics.median(contender.run(3).seconds)
+    return min(10_000, max(1, math.ceil(settings.block_seconds / max(pilot, 1e-7))))
+
+
+def interleave(contenders: Sequence[Contender], settings: Settings) -> dict[str, list[Block]]:
+    """Blocks of every contender, by name: each round runs one block of each, in order."""
+    sizes = {contender.name: block_size(contender, settings) for contender in contenders}
+    blocks: dict[str, list[Block]] = {contender.name: [] for contender in contenders}
+    for number in range(settings.rounds):
+        settings.progress(f"round {number + 1}/{settings.rounds}")
+        for contender in contenders:
+            time.sleep(settings.gap_seconds)
+            blocks[contender.name].append(contender.run(sizes[contender.name]))
+    return blocks
+
+
+def paired_ratio(blocks: Sequence[Block], baseline: Sequence[Block]) -> float:
+    """Median over rounds of one contender's block median over the baseline's."""
+    return statistics.median(
+        statistics.median(mine.seconds) / statistics.median(theirs.seconds)
+        for mine, theirs in zip(blocks, baseline, strict=True)
+    )
+
+
+def summarise(result: Result, blocks: Sequence[Block], baseline: Sequence[Block]) -> Result:
+    """The result with its medians, percentiles and ratio filled in."""
+    seconds = [value for block in blocks for value in block.seconds]
+    p10, median, p90 = (float(value) for value in np.percentile(seconds, (10, 50, 90)))
+    return replace(
+        result,
+        median=median,
+        p10=p10,
+        p90=p90,
+        ratio=paired_ratio(blocks, baseline),
+        calls=len(seconds),
+        idle_share=statistics.median(block.idle_share for block in blocks),
+    )
+
+
+def measure(
+    contenders: Iterable[Contender],
+    expected: Array,
+    settings: Settings,
+    before_timing: Callable[[], None] = lambda: None,
+) -> list[Result]:
+    """Check and time `contenders` against `expected`; the first right one is the baseline.
+
+    `before_timing` runs after all are prepared and asleep (the load check), and may raise.
+    All contenders are closed on the way out, whatever happens.
+    """
+    every = list(contenders)
+    try:
+        results: dict[str, Result] = {}
+        for contender in every:
+            settings.progress(f"preparing {contender.name}")
+            results[contender.name] = admit(contender, expected, settings)
+            if results[contender.name].state != "ok":
+                contender.close()
+        admitted = [contender for contender in every if results[contender.name].state == "ok"]
+        if admitted:
+            before_timing()
+            blocks = interleave(admitted, settings)
+            baseline = blocks[admitted[0].name]
+            for name, mine in blocks.items():
+                results[name] = summarise(results[name], mine, baseline)
+        return [results[contender.name] for contender in every]
+    finally:
+        for contender in every:
+            contender.close()
