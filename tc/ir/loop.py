@@ -1,0 +1,151 @@
+"""Loop IR: statements over buffers. Everything that a kernel does is said here.
+
+Loops run from 0. A buffer's scope says where it lives; what a kernel is given has scope PARAM.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from tc.ir.expr import Expr, Sym, Var
+from tc.ir.monoid import Monoid
+from tc.ir.types import DType
+
+
+class LoopKind(Enum):
+    """How the iterations of a loop run."""
+
+    SERIAL = "serial"
+    PARALLEL = "parallel"  # divided between threads in contiguous ranges
+    UNROLLED = "unrolled"  # the extent is constant once specialised
+    VECTOR = "vector"  # the iterations are lanes side by side
+
+
+class Scope(Enum):
+    """Where a buffer lives."""
+
+    PARAM = "param"  # given by the caller
+    REGISTER = "register"  # constant shape and, after unrolling, constant indices
+    SCRATCH = "scratch"  # memory of one thread, from its share of the arena
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """Memory of `shape` elements, row-major and dense, aligned to 64 bytes unless a parameter.
+
+    `align` is the alignment in bytes that a parameter is known to have.
+    """
+
+    name: str
+    shape: tuple[Expr, ...]
+    dtype: DType
+    scope: Scope = Scope.PARAM
+    align: int = 1
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+
+class Stmt:
+    """Base of statements."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        from tc.ir.printer import print_stmt
+
+        return print_stmt(self)
+
+
+@dataclass(frozen=True, slots=True)
+class For(Stmt):
+    """Run `body` for each value of `var` in [0, extent)."""
+
+    var: Var
+    extent: Expr
+    kind: LoopKind
+    body: Stmt
+
+
+@dataclass(frozen=True, slots=True)
+class Seq(Stmt):
+    """The statements one after the other; empty does nothing."""
+
+    body: tuple[Stmt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class If(Stmt):
+    """`then` where `cond`, else `other`."""
+
+    cond: Expr
+    then: Stmt
+    other: Stmt | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Alloc(Stmt):
+    """A buffer that lives while `body` runs; its content is undefined at first."""
+
+    buffer: Buffer
+    body: Stmt
+
+
+@dataclass(frozen=True, slots=True)
+class Store(Stmt):
+    """buffer[indices] = value, where `mask`. Vector indices store a vector."""
+
+    buffer: Buffer
+    indices: tuple[Expr, ...]
+    value: Expr
+    mask: Expr | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Update(Stmt):
+    """All states at once: buffers[indices] = monoid.combine(buffers[indices], values)."""
+
+    monoid: Monoid
+    buffers: tuple[Buffer, ...]
+    indices: tuple[Expr, ...]
+    values: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Assert(Stmt):
+    """Report `message` to the caller where `cond` is false; the kernel runs on.
+
+    Whatever depends on the condition must be masked, so that nothing out of bounds is touched.
+    """
+
+    cond: Expr
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Func:
+    """A kernel. Parameters in calling order: buffers (pointers), then symbols (i64).
+
+    `outputs` names the parameters that are written; no two parameters overlap, unless an output
+    and an input are the very same memory and each point is read before it is written.
+    """
+
+    name: str
+    params: tuple[Buffer, ...]
+    symbols: tuple[Sym, ...]
+    outputs: tuple[str, ...]
+    body: Stmt
+
+    def __str__(self) -> str:
+        from tc.ir.printer import print_func
+
+        return print_func(self)
+
+
+def seq(*stmts: Stmt) -> Stmt:
+    """The statements in order, nested sequences flattened; one statement stays itself."""
+    flat: list[Stmt] = []
+    for s in stmts:
+        flat.extend(s.body if isinstance(s, Seq) else (s,))
+    return flat[0] if len(flat) == 1 else Seq(tuple(flat))

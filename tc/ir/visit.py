@@ -1,0 +1,280 @@
+"""Walking and rewriting trees: the one place that knows the children of every node.
+
+A rewriting function gives None for "unchanged", and nodes without a change stay the same object,
+so that identity tells whether anything happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from tc.errors import InternalError
+from tc.ir.expr import (
+    Binary,
+    Bitcast,
+    Broadcast,
+    Cast,
+    Const,
+    Expr,
+    Fma,
+    LaneReduce,
+    Let,
+    Load,
+    Ramp,
+    Read,
+    Reduce,
+    Select,
+    Sym,
+    Unary,
+    Var,
+)
+from tc.ir.loop import Alloc, Assert, Buffer, For, Func, If, Seq, Stmt, Store, Update, seq
+
+ExprFn = Callable[[Expr], Expr | None]
+StmtFn = Callable[[Stmt], Stmt | None]
+
+
+def children(x: Expr) -> tuple[Expr, ...]:
+    """The sub-expressions of `x`, in printed order."""
+    match x:
+        case Const() | Var() | Sym():
+            return ()
+        case Unary(_, a) | Cast(a, _) | Bitcast(a, _) | Broadcast(a, _) | LaneReduce(_, a):
+            return (a,)
+        case Binary(_, a, b) | Ramp(a, b, _) | Let(_, a, b):
+            return (a, b)
+        case Fma(a, b, c) | Select(a, b, c):
+            return (a, b, c)
+        case Load(_, indices, mask):
+            return indices if mask is None else (*indices, mask)
+        case Read(_, indices):
+            return indices
+        case Reduce(_, _, extents, values, result):
+            return (*extents, *values, result)
+    raise InternalError(f"children: {type(x).__name__} is not a node of tc.ir.expr")
+
+
+def with_children(x: Expr, new: tuple[Expr, ...]) -> Expr:
+    """`x` with other sub-expressions, in the order of `children`."""
+    match x:
+        case Unary(op, _):
+            return Unary(op, new[0])
+        case Cast(_, dtype):
+            return Cast(new[0], dtype)
+        case Bitcast(_, dtype):
+            return Bitcast(new[0], dtype)
+        case Broadcast(_, width):
+            return Broadcast(new[0], width)
+        case LaneReduce(op, _):
+            return LaneReduce(op, new[0])
+        case Binary(op, _, _):
+            return Binary(op, new[0], new[1])
+        case Ramp(_, _, width):
+            return Ramp(new[0], new[1], width)
+        case Let(var, _, _):
+            return Let(var, new[0], new[1])
+        case Fma():
+            return Fma(*new)
+        case Select():
+            return Select(*new)
+        case Load(buffer, indices, mask):
+            n = len(indices)
+            return Load(buffer, new[:n], None if mask is None else new[n])
+        case Read(tensor, _):
+            return Read(tensor, new)
+        case Reduce(monoid, axes, extents, values, _):
+            n, m = len(extents), len(extents) + len(values)
+            return Reduce(monoid, axes, new[:n], new[n:m], new[m])
+    raise InternalError(f"with_children: {type(x).__name__} has no children")
+
+
+def map_expr(x: Expr, fn: ExprFn) -> Expr:
+    """Rewrite bottom-up: children first, then `fn` on the node made of the new children."""
+    kids = children(x)
+    if kids:
+        new = tuple([map_expr(k, fn) for k in kids])
+        if any(a is not b for a, b in zip(kids, new, strict=True)):
+            x = with_children(x, new)
+    out = fn(x)
+    return x if out is None else out
+
+
+def map_stmt(s: Stmt, expr: ExprFn | None = None, stmt: StmtFn | None = None) -> Stmt:
+    """Rewrite bottom-up: every expression by `expr`, then every statement by `stmt`."""
+    on = (lambda x: x) if expr is None else (lambda x: map_expr(x, expr))
+    return _map_stmt(s, on, stmt)
+
+
+def rewrite_exprs(s: Stmt, on: Callable[[Expr], Expr]) -> Stmt:
+    """Replace every maximal expression x of the statement by `on(x)`."""
+    return _map_stmt(s, on, None)
+
+
+def _map_stmt(s: Stmt, on: Callable[[Expr], Expr], stmt: StmtFn | None) -> Stmt:
+    new = _rebuild(s, on, stmt)
+    if stmt is None:
+        return new
+    out = stmt(new)
+    return new if out is None else out
+
+
+def _rebuild(s: Stmt, on: Callable[[Expr], Expr], stmt: StmtFn | None) -> Stmt:
+    match s:
+        case For(var, extent, kind, body):
+            e, b = on(extent), _map_stmt(body, on, stmt)
+            return s if e is extent and b is body else For(var, e, kind, b)
+        case Seq(body):
+            news = tuple([_map_stmt(b, on, stmt) for b in body])
+            if all(a is b for a, b in zip(body, news, strict=True)):
+                return s
+            return seq(*news)
+        case If(cond, then, other):
+            c, t = on(cond), _map_stmt(then, on, stmt)
+            o = None if other is None else _map_stmt(other, on, stmt)
+            return s if c is cond and t is then and o is other else If(c, t, o)
+        case Alloc(buffer, body):
+            shape = _map_all(buffer.shape, on)
+            b = _map_stmt(body, on, stmt)
+            if shape is not buffer.shape:
+                new = Buffer(buffer.name, shape, buffer.dtype, buffer.scope, buffer.align)
+                return Alloc(new, replace_buffer(b, buffer.name, new))
+            return s if b is body else Alloc(buffer, b)
+        case Store(buffer, indices, value, mask):
+            i, v = _map_all(indices, on), on(value)
+            m = None if mask is None else on(mask)
+            if i is indices and v is value and m is mask:
+                return s
+            return Store(buffer, i, v, m)
+        case Update(monoid, buffers, indices, values):
+            i, vs = _map_all(indices, on), _map_all(values, on)
+            return s if i is indices and vs is values else Update(monoid, buffers, i, vs)
+        case Assert(cond, message):
+            c = on(cond)
+            return s if c is cond else Assert(c, message)
+    raise InternalError(f"map_stmt: {type(s).__name__} is not a node of tc.ir.loop")
+
+
+def _map_all(xs: tuple[Expr, ...], on: Callable[[Expr], Expr]) -> tuple[Expr, ...]:
+    new = tuple([on(x) for x in xs])
+    return xs if all(a is b for a, b in zip(xs, new, strict=True)) else new
+
+
+def substitute(x: Expr, env: Mapping[Var, Expr]) -> Expr:
+    """`x` with variables replaced. Names are unique, so no capture can happen."""
+    if not env:
+        return x
+    return map_expr(x, lambda n: env.get(n) if isinstance(n, Var) else None)
+
+
+def substitute_stmt(s: Stmt, env: Mapping[Var, Expr]) -> Stmt:
+    """`s` with variables replaced in every expression."""
+    return map_stmt(s, lambda n: env.get(n) if isinstance(n, Var) else None)
+
+
+def sub_exprs(x: Expr) -> Iterator[Expr]:
+    """`x` and everything below it, parents first."""
+    yield x
+    for k in children(x):
+        yield from sub_exprs(k)
+
+
+def sub_stmts(s: Stmt) -> Iterator[Stmt]:
+    """`s` and every statement below it, parents first."""
+    yield s
+    match s:
+        case For(body=body) | Alloc(body=body):
+            yield from sub_stmts(body)
+        case Seq(body=stmts):
+            for b in stmts:
+                yield from sub_stmts(b)
+        case If(_, then, other):
+            yield from sub_stmts(then)
+            if other is not None:
+                yield from sub_stmts(other)
+
+
+def own_exprs(s: Stmt) -> tuple[Expr, ...]:
+    """The expressions that stand in `s` itself, not in statements below it."""
+    match s:
+        case For(_, extent, _, _):
+            return (extent,)
+        case If(cond, _, _) | Assert(cond, _):
+            return (cond,)
+        case Alloc(buffer, _):
+            return buffer.shape
+        case Store(_, indices, value, mask):
+            return (*indices, value) if mask is None else (*indices, value, mask)
+        case Update(_, _, indices, values):
+            return (*indices, *values)
+    return ()
+
+
+def exprs_of(s: Stmt) -> Iterator[Expr]:
+    """Every expression node anywhere in `s`."""
+    for inner in sub_stmts(s):
+        for x in own_exprs(inner):
+            yield from sub_exprs(x)
+
+
+def loads_of(s: Stmt) -> Iterator[Load]:
+    """Every load anywhere in `s`."""
+    return (x for x in exprs_of(s) if isinstance(x, Load))
+
+
+def free_vars(x: Expr) -> frozenset[Var]:
+    """The variables of `x` that nothing inside it binds."""
+    match x:
+        case Var():
+            return frozenset((x,))
+        case Let(var, value, body):
+            return free_vars(value) | (free_vars(body) - {var})
+        case Reduce(monoid, axes, extents, values, result):
+            inner = frozenset().union(*map(free_vars, values)) - set(axes)
+            bound = free_vars(result) - set(monoid.left)
+            return inner.union(bound, *map(free_vars, extents))
+    return frozenset().union(*map(free_vars, children(x)))
+
+
+def uses(x: Expr, var: Var) -> bool:
+    """Whether `var` occurs in `x`."""
+    if isinstance(x, Var):
+        return x == var
+    return any(uses(k, var) for k in children(x))
+
+
+def replace_buffer(s: Stmt, name: str, new: Buffer) -> Stmt:
+    """Every access of the buffer called `name` goes to `new` with the same indices."""
+    return map_accesses(s, name, lambda indices: (new, indices))
+
+
+def map_accesses(
+    s: Stmt, name: str, fn: Callable[[tuple[Expr, ...]], tuple[Buffer, tuple[Expr, ...]]]
+) -> Stmt:
+    """Every load, store and update of buffer `name` goes where `fn(indices)` says."""
+
+    def expr(x: Expr) -> Expr | None:
+        if isinstance(x, Load) and x.buffer.name == name:
+            buffer, indices = fn(x.indices)
+            return Load(buffer, indices, x.mask)
+        return None
+
+    def stmt(x: Stmt) -> Stmt | None:
+        match x:
+            case Store(buffer, indices, value, mask) if buffer.name == name:
+                return Store(*fn(indices), value, mask)
+            case Update(monoid, buffers, indices, values) if any(
+                b.name == name for b in buffers
+            ):
+                moved = [fn(indices) if b.name == name else (b, None) for b in buffers]
+                at = next(i for _, i in moved if i is not None)
+                return Update(monoid, tuple(b for b, _ in moved), at, values)
+        return None
+
+    return map_stmt(s, expr, stmt)
+
+
+def with_body(func: Func, body: Stmt) -> Func:
+    """`func` with another body."""
+    if body is func.body:
+        return func
+    return Func(func.name, func.params, func.symbols, func.outputs, body)
