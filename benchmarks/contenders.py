@@ -89,8 +89,9 @@ def tc(case: Case) -> Prepared:
 
     if not hasattr(tc, "compile"):
         raise UnavailableError("this tc has no tc.compile")
+    compile_model: Any = tc.compile
     module, given = torch_case(case)
-    return without_grad(tc.compile(module, target="host"), given)
+    return without_grad(compile_model(module, target="host"), given)
 
 
 def onnxruntime(case: Case) -> Prepared:

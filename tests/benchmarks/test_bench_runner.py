@@ -1,0 +1,123 @@
+"""The harness checks before it times, interleaves, and reports honest figures."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from benchmarks.protocol import Block, UnavailableError, WorkerError
+from benchmarks.runner import (
+    Settings,
+    block_size,
+    interleave,
+    measure,
+    paired_ratio,
+    relative_error,
+)
+from tests.benchmarks.fakes import Fake
+
+EXPECTED = np.ones(3)
+SETTINGS = Settings(rounds=3, block_seconds=0.03, gap_seconds=0.0)
+
+
+def test_rounds_run_every_contender_in_order():
+    log: list[str] = []
+    interleave([Fake(name, log) for name in "abc"], SETTINGS)
+    pilots, rounds = log[:3], log[3:]
+    assert pilots == ["a", "b", "c"]
+    assert rounds == ["a", "b", "c"] * 3
+
+
+def test_wrong_contender_is_reported_and_never_timed():
+    log: list[str] = []
+    wrong = Fake("wrong", log, value=np.array([1.0, 1.0, 1.1]))
+    results = measure([wrong, Fake("right", log)], EXPECTED, SETTINGS)
+    assert [result.state for result in results] == ["wrong", "ok"]
+    assert "wrong" not in log
+    assert results[0].median == 0.0
+    assert results[0].error == pytest.approx(0.1)
+    assert "allowed 1e-04" in results[0].reason
+    assert wrong.closed
+
+
+@pytest.mark.parametrize(
+    "value", [np.ones(4), np.ones((3, 1)), np.array([1, np.nan, 1]), np.array([1, np.inf, 1])]
+)
+def test_wrong_shape_or_nan_is_wrong(value):
+    (result,) = measure([Fake("a", [], value=value)], EXPECTED, SETTINGS)
+    assert result.state == "wrong"
+
+
+def test_unavailable_and_failed_do_not_stop_the_others():
+    log: list[str] = []
+    contenders = [
+        Fake("absent", log, error=UnavailableError("not installed")),
+        Fake("broken", log, error=WorkerError("raised")),
+        Fake("fine", log),
+    ]
+    results = measure(contenders, EXPECTED, SETTINGS)
+    assert [result.state for result in results] == ["unavailable", "failed", "ok"]
+    assert [result.reason for result in results] == ["not installed", "raised", ""]
+    assert results[2].ratio == 1.0
+
+
+def test_nothing_right_means_nothing_timed():
+    log: list[str] = []
+    (result,) = measure([Fake("a", log, value=np.zeros(3))], EXPECTED, SETTINGS)
+    assert (result.state, log) == ("wrong", [])
+
+
+def test_medians_percentiles_and_ratio():
+    slow = Fake("slow", [], seconds=(0.02,))
+    varied = Fake("varied", [], seconds=(0.01, 0.01, 0.01, 0.03))
+    first, second = measure([slow, varied], EXPECTED, SETTINGS)
+    assert (first.median, first.ratio) == (0.02, 1.0)
+    assert (second.p10, second.median, second.p90) == (0.01, 0.01, 0.03)
+    assert second.ratio == 0.5
+    assert second.calls == 9
+    assert second.prepare_seconds == 1.5
+
+
+def test_ratio_is_taken_within_rounds():
+    """A machine that slows down threefold between rounds changes no ratio."""
+    mine = [Block((2.0,)), Block((6.0,)), Block((6.0,))]
+    theirs = [Block((1.0,)), Block((3.0,)), Block((3.0,))]
+    assert paired_ratio(mine, theirs) == 2.0
+
+
+def test_block_size_fills_the_block():
+    assert block_size(Fake("a", [], seconds=(0.01,)), SETTINGS) == 3
+    assert block_size(Fake("a", [], seconds=(5.0,)), SETTINGS) == 1
+    assert block_size(Fake("a", [], seconds=(0.0,)), SETTINGS) == 10_000
+
+
+def test_load_check_runs_after_preparing_and_closes_all_on_refusal():
+    log: list[str] = []
+    contenders = [Fake("a", log), Fake("b", log)]
+
+    def refuse() -> None:
+        assert log == []
+        raise RuntimeError("busy")
+
+    with pytest.raises(RuntimeError, match="busy"):
+        measure(contenders, EXPECTED, SETTINGS, refuse)
+    assert log == []
+    assert all(contender.closed for contender in contenders)
+
+
+@pytest.mark.parametrize(
+    ("actual", "expected", "error"),
+    [
+        ([1.0, 2.0], [1.0, 2.0], 0.0),
+        ([0.0, 9.0], [0.0, 10.0], 0.1),
+        ([0.5], [0.0], 0.5),
+        ([np.nan, 1.0], [np.nan, 1.0], 0.0),
+        ([np.inf, 1.0], [-np.inf, 1.0], math.inf),
+        ([], [], 0.0),
+        ([np.inf], [np.inf], 0.0),
+    ],
+)
+def test_relative_error(actual, expected, error):
+    assert relative_error(np.array(actual), np.array(expected)) == pytest.approx(error)
