@@ -1,0 +1,350 @@
+"""From a model and one set of arguments to an ATen graph that serves every batch and length.
+
+`capture` traces with torch.export on a twin of the model that shares its tensors, so the model
+itself is not touched, and at sizes of its own choice, so that the sizes of the first call are not
+baked in. This module must not lower or compile anything, nor copy a weight.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sympy
+import torch
+from torch.export import Dim, ExportedProgram
+from torch.export.graph_signature import InputKind
+from torch.fx import GraphModule
+
+from tc.errors import CompileError, TcError, describe
+from tc.frontend import capture_shapes as shapes
+from tc.frontend import capture_tree as tree
+from tc.frontend.capture_checks import find_checks
+from tc.frontend.capture_normalise import normalise
+from tc.frontend.signature import Signature, Size, Symbol, TensorSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """A parameter, buffer or constant that the graph reads.
+
+    `name` is the model's own dotted name of it ("encoder.layer.0.output.dense.weight"), or
+    "constant.N" for a tensor made while tracing, and `tensor` the very tensor, never a copy.
+    """
+
+    name: str
+    tensor: torch.Tensor
+    constant: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """One traced program.
+
+    `graph` takes the tensors of `weights` then the flat inputs in the order of
+    `signature.inputs`, and returns the tuple of `signature.outputs`. `result` is the tree that
+    `capture_tree.rebuild` makes the call's result from; `arguments` the one of its arguments.
+    """
+
+    graph: GraphModule
+    weights: tuple[Weight, ...]
+    signature: Signature
+    arguments: tree.Node
+    result: tree.Node
+
+
+class _Flat(torch.nn.Module):
+    """The model as a function of flat tensors; hands the tree of its result to `report`."""
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        arguments: tree.Node,
+        dims: Sequence[shapes.Dims] | None,
+        report: Callable[[tree.Node], None],
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.arguments = arguments
+        self.dims = dims
+        # A function: torch.export takes back what a trace changes in a module's attributes.
+        self.report = report
+
+    def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        if self.dims is not None:
+            _unify(self.dims, tensors)
+        caches: list[Any] = []
+        args, kwargs = _arguments_of(self.arguments, tensors, caches)
+        value = self.model(*args, **kwargs)
+        outputs: list[torch.Tensor] = []
+        self.report(tree.result_tree(value, caches, outputs))
+        return tuple(outputs)
+
+
+def _unify(dims: Sequence[shapes.Dims], tensors: Sequence[torch.Tensor]) -> None:
+    """Tell the trace which dims are one and the same."""
+    sizes: dict[str, Any] = {}
+    sums: list[tuple[str, Any]] = []
+    for each, tensor in zip(dims, tensors, strict=True):
+        for label, size in zip(each.labels, tensor.shape, strict=True):
+            if label is None:
+                continue
+            if "+" in label:
+                sums.append((label, size))
+            elif label in sizes:
+                torch._check(size == sizes[label])
+            else:
+                sizes[label] = size
+    for label, size in sums:
+        parts = label.split("+")
+        if all(part in sizes for part in parts):
+            torch._check(size == sum(sizes[part] for part in parts))
+
+
+def _arguments_of(
+    node: tree.Node, tensors: Sequence[torch.Tensor], caches: list[Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    counter = iter(range(len(tensors)))
+    leaf = tree.map_leaves(node, lambda _: tree.LeafNode(next(counter)))
+    args, kwargs = tree.rebuild(leaf, tensors)
+    for value in (*args, *kwargs.values()):
+        # The same walk as at a call: caches are numbered by where they stand in the arguments.
+        tree.flatten(value, [], caches, "")
+    return args, kwargs
+
+
+def capture(
+    model: torch.nn.Module,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    dynamic: bool = True,
+) -> Captured:
+    """Trace `model(*args, **kwargs)` as one graph for all sizes that the model allows.
+
+    Args:
+        model: any module; it is traced in eval mode and left as it is.
+        args, kwargs: one set of arguments; sizes do not matter to a Hugging Face model, and the
+            values of tensors never do.
+        dynamic: False bakes the sizes of the arguments.
+
+    Raises:
+        UnsupportedError: an argument or result of a type that no program can hold.
+        CompileError: torch.export cannot trace the model (data-dependent control flow).
+    """
+    tensors: list[torch.Tensor] = []
+    node = tree.flatten((list(args), dict(kwargs)), tensors, [], "")
+    names = argument_names(model, node)
+    config = getattr(model, "config", None)
+    encoder_decoder = bool(getattr(config, "is_encoder_decoder", False))
+    dims = shapes.label_dims(names, tensors, encoder_decoder) if dynamic else None
+    results: list[tree.Node] = []
+    flat = _Flat(twin(model), node, dims, results.append)
+    program = _export(flat, tensors, dims, dynamic)
+    return _assemble(program, model, names, node, results[-1], dims)
+
+
+def argument_names(model: torch.nn.Module, node: tree.Node) -> list[str]:
+    """The dotted names of the flat inputs; positional ones take their parameter's name."""
+    assert isinstance(node, tree.SequenceNode)
+    positional, keyword = node.items
+    parameters = tree.parameter_names(model)
+    assert isinstance(positional, tree.SequenceNode)
+    names = []
+    for number, item in enumerate(positional.items):
+        head = parameters[number] if number < len(parameters) else f"args.{number}"
+        names += [name for name, _ in tree.leaves(item, head)]
+    return names + [name for name, _ in tree.leaves(keyword, "")]
+
+
+def twin(model: torch.nn.Module) -> torch.nn.Module:
+    """The same modules in eval mode, as new objects that share every parameter and buffer."""
+    shared = {id(t): t for t in (*model.parameters(), *model.buffers())}
+    made = copy.deepcopy(model, dict(shared))
+    made.__dict__.pop("forward", None)
+    return made.eval()
+
+
+def _export(
+    flat: _Flat, tensors: list[torch.Tensor], dims: list[shapes.Dims] | None, dynamic: bool
+) -> ExportedProgram:
+    if dims is not None:
+        samples = [shapes.trace_tensor(t, d) for t, d in zip(tensors, dims, strict=True)]
+        auto = [
+            {i: Dim.AUTO for i, label in enumerate(each.labels) if label is not None}
+            for each in dims
+        ]
+    else:
+        samples = [tensor.detach() for tensor in tensors]
+        auto = [
+            {i: Dim.AUTO for i, size in enumerate(t.shape) if dynamic and size > 1}
+            for t in tensors
+        ]
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.export.export(
+                flat, tuple(samples), strict=False, dynamic_shapes={"tensors": tuple(auto)}
+            )
+    except TcError:
+        raise
+    except Exception as error:
+        # torch.export raises whatever the model raises; the reason is the first line.
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CompileError(
+            describe(
+                f"model {type(flat.model).__name__}",
+                where="torch.export",
+                why=f"cannot trace it: {reason}",
+                way_out="run it eagerly, or use torch.compile(model, backend='tc')",
+            )
+        ) from error
+
+
+def _assemble(
+    program: ExportedProgram,
+    model: torch.nn.Module,
+    names: list[str],
+    arguments: tree.Node,
+    result: tree.Node,
+    dims: list[shapes.Dims] | None,
+) -> Captured:
+    graph = program.graph_module
+    normalise(graph)
+    weights, inputs = _split_placeholders(program, model, graph)
+    result, kept = _settle_outputs(graph, inputs, result)
+    graph.recompile()
+    specs = tuple(_spec(name, node) for name, node in zip(names, inputs, strict=True))
+    symbols = _symbols(program, specs, dims)
+    outputs, result_names = _output_specs(kept, result)
+    signature = Signature(
+        specs,
+        outputs,
+        result_names,
+        symbols,
+        find_checks(graph, inputs, specs, symbols, model),
+        _mutated(graph, inputs),
+    )
+    return Captured(graph, weights, signature, arguments, result)
+
+
+def _split_placeholders(
+    program: ExportedProgram, model: torch.nn.Module, graph: GraphModule
+) -> tuple[tuple[Weight, ...], list[torch.fx.Node]]:
+    """The weights that the graph reads, unused ones taken out of it, and its user inputs."""
+    own = dict(model.named_parameters(remove_duplicate=False))
+    own.update(model.named_buffers(remove_duplicate=False))
+    specs = {spec.arg.name: spec for spec in program.graph_signature.input_specs}
+    weights, inputs = [], []
+    for node in [node for node in graph.graph.nodes if node.op == "placeholder"]:
+        spec = specs[node.name]
+        if spec.kind == InputKind.USER_INPUT:
+            inputs.append(node)
+        elif not node.users:
+            graph.graph.erase_node(node)
+        else:
+            assert spec.target is not None
+            name = spec.target.removeprefix("model.")
+            if name in own:
+                weights.append(Weight(name, own[name], constant=False))
+            else:
+                made = program.constants.get(spec.target)
+                assert made is not None, spec
+                weights.append(Weight(f"constant.{name}", made, constant=True))
+    return tuple(weights), inputs
+
+
+def _settle_outputs(
+    graph: GraphModule, inputs: list[torch.fx.Node], result: tree.Node
+) -> tuple[tree.Node, list[torch.fx.Node]]:
+    """Give every distinct output once, and none that is an input handed back."""
+    output = next(node for node in graph.graph.nodes if node.op == "output")
+    nodes = list(output.args[0])
+    kept = [node for node in dict.fromkeys(nodes) if node not in inputs]
+    place = {node: number for number, node in enumerate(kept)}
+    given = {node: number for number, node in enumerate(inputs)}
+
+    def renumber(leaf: tree.Node) -> tree.Node:
+        assert isinstance(leaf, tree.LeafNode)
+        node = nodes[leaf.index]
+        return tree.InputNode(given[node]) if node in given else tree.LeafNode(place[node])
+
+    output.args = (tuple(kept),)
+    return tree.map_leaves(result, renumber), kept
+
+
+def _spec(name: str, node: torch.fx.Node) -> TensorSpec:
+    value = node.meta["val"]
+    return TensorSpec(name, str(value.dtype).removeprefix("torch."), shape_of(value))
+
+
+def shape_of(value: torch.Tensor) -> tuple[Size, ...]:
+    """The shape of a traced value: ints, and text for sizes over symbols."""
+    return tuple(
+        int(size) if not isinstance(size, torch.SymInt) else _size_text(size.node.expr)
+        for size in value.shape
+    )
+
+
+def _size_text(expression: sympy.Expr) -> Size:
+    return int(expression) if expression.is_Integer else str(expression)
+
+
+def _symbols(
+    program: ExportedProgram, specs: Sequence[TensorSpec], dims: list[shapes.Dims] | None
+) -> tuple[Symbol, ...]:
+    labels: dict[str, str] = {}
+    for number, spec in enumerate(specs):
+        for axis, size in enumerate(spec.shape):
+            if isinstance(size, str) and size.isidentifier():
+                label = dims[number].labels[axis] if dims is not None else None
+                labels.setdefault(size, label or size)
+    found = []
+    for symbol, bounds in program.range_constraints.items():
+        if str(symbol) in labels:
+            # A trace never sees 0 or 1, so a bound up to 2 is the tracer's, not the model's.
+            low = 0 if bounds.lower <= 2 else int(bounds.lower)
+            high = int(bounds.upper) if bounds.upper.is_Integer else None
+            found.append(Symbol(str(symbol), labels[str(symbol)], low, _finite(high)))
+    return tuple(found)
+
+
+def _finite(bound: int | None) -> int | None:
+    return None if bound is None or bound >= 2**62 else bound
+
+
+def _output_specs(
+    kept: list[torch.fx.Node], result: tree.Node
+) -> tuple[tuple[TensorSpec, ...], tuple[tuple[str, int], ...]]:
+    names = tuple(tree.result_names(result))
+    first: dict[int, str] = {}
+    for name, index in names:
+        first.setdefault(index, name)
+    specs = tuple(
+        _spec(first.get(number, f"cache.{number}"), node) for number, node in enumerate(kept)
+    )
+    return specs, names
+
+
+def _mutated(graph: GraphModule, inputs: list[torch.fx.Node]) -> tuple[int, ...]:
+    """The inputs that an in-place operator of the graph writes to, through views or not."""
+    written = set()
+    for node in graph.graph.nodes:
+        if node.op != "call_function" or not hasattr(node.target, "_schema"):
+            continue
+        for value, argument in zip(node.args, node.target._schema.arguments, strict=False):
+            if argument.alias_info is not None and argument.alias_info.is_write:
+                written.add(_base(value))
+    return tuple(number for number, node in enumerate(inputs) if node in written)
+
+
+def _base(value: Any) -> Any:
+    """The tensor that `value` is a view of, following the alias annotations of its operator."""
+    while isinstance(value, torch.fx.Node) and hasattr(value.target, "_schema"):
+        returned = value.target._schema.returns  # type: ignore[union-attr]  # has a schema
+        if not returned or returned[0].alias_info is None:
+            break
+        value = value.args[0]
+    return value

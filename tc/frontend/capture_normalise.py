@@ -1,0 +1,165 @@
+"""Rewrites of an exported graph that leave its meaning alone and spare the lowering work.
+
+Assertions, gradient-mode and autocast regions, detach, inactive dropout and unused inputs go.
+This module must not change any value that the graph computes.
+"""
+
+from __future__ import annotations
+
+import operator
+import sys
+from collections.abc import Callable
+
+import torch
+from torch.fx import GraphModule, Node
+
+from tc.frontend.capture_functional import functionalise
+
+_aten = torch.ops.aten
+
+# Checks of what the caller's binding has checked already; none gives a value.
+_ASSERTIONS = {
+    _aten._assert_scalar.default,
+    _aten._assert_async.msg,
+    _aten._assert_async.default,
+    _aten._assert_tensor_metadata.default,
+    _aten.sym_constrain_range.default,
+    _aten.sym_constrain_range_for_size.default,
+    torch._check,
+}
+# One tensor in, the same tensor out.
+_IDENTITIES = {
+    _aten.detach.default,
+    _aten.detach_.default,
+    _aten.alias.default,
+    _aten.lift_fresh.default,
+    _aten.lift_fresh_copy.default,
+}
+_CASTS = {
+    _aten.to.dtype,
+    _aten.to.device,
+    _aten.to.dtype_layout,
+    _aten.to.other,
+    _aten.type_as.default,
+}
+# (input, probability, training)
+_DROPOUTS = {_aten.dropout.default, _aten.feature_dropout.default, _aten.alpha_dropout.default}
+_REGIONS = {
+    torch.ops.higher_order.wrap_with_set_grad_enabled: 1,
+    torch.ops.higher_order.wrap_with_autocast: 4,
+}
+
+
+def normalise(module: GraphModule) -> None:
+    """Clean the graph in place; its outputs and the order of its used inputs stay."""
+    inline_regions(module)
+    functionalise(module)
+    for node in list(module.graph.nodes):
+        _simplify(module, node)
+    module.graph.eliminate_dead_code()
+    for node in list(module.graph.nodes):
+        if node.op == "get_attr" and not node.users:
+            module.graph.erase_node(node)
+    module.delete_all_unused_submodules()
+    module.recompile()
+
+
+def _simplify(module: GraphModule, node: Node) -> None:
+    if node.op == "call_module" and str(node.target).startswith("_guards"):
+        module.graph.erase_node(node)
+    elif node.op != "call_function":
+        return
+    elif node.target in _ASSERTIONS:
+        module.graph.erase_node(node)
+    elif node.target in _IDENTITIES or _is_no_change(node):
+        source = node.args[0]
+        assert isinstance(source, Node)
+        node.replace_all_uses_with(source)
+        module.graph.erase_node(node)
+
+
+def _is_no_change(node: Node) -> bool:
+    """Inactive dropout, a cast to the dtype that a tensor has, a slice of everything."""
+    if node.target in _DROPOUTS:
+        return not node.args[2]
+    if node.target in _CASTS:
+        source, result = node.args[0].meta["val"], node.meta["val"]  # type: ignore[union-attr]
+        same = source.dtype == result.dtype and source.device == result.device
+        return same and not _asks_copy(node)
+    if node.target is _aten.slice.Tensor:
+        _, start, end, step = (*node.args[1:], *(0, None, None, 1)[len(node.args) - 1 :])
+        return start in (0, None) and (end is None or end == sys.maxsize) and step == 1
+    return False
+
+
+def _asks_copy(node: Node) -> bool:
+    names = [argument.name for argument in node.target._schema.arguments]  # type: ignore[union-attr]
+    given = dict(zip(names, node.args, strict=False)) | node.kwargs
+    return bool(given.get("copy")) or given.get("memory_format") is not None
+
+
+def inline_regions(module: GraphModule) -> None:
+    """Replace each gradient-mode or autocast-off region by its nodes, the innermost included.
+
+    A region that switches autocast on keeps its operator: its casts are not in the graph.
+    """
+    for node in list(module.graph.nodes):
+        if node.op != "call_function" or node.target not in _REGIONS:
+            continue
+        before = _REGIONS[node.target]
+        body_node = node.args[before]
+        if node.target is torch.ops.higher_order.wrap_with_autocast and node.args[2]:
+            continue
+        assert isinstance(body_node, Node)
+        body = getattr(module, str(body_node.target))
+        inline_regions(body)
+        _inline(module, node, body, list(node.args[before + 1 :]))
+
+
+def _inline(module: GraphModule, call: Node, body: GraphModule, arguments: list[object]) -> None:
+    values: dict[Node, object] = {}
+    given = iter(arguments)
+    with module.graph.inserting_before(call):
+        for inner in body.graph.nodes:
+            if inner.op == "placeholder":
+                values[inner] = next(given)
+            elif inner.op == "output":
+                _replace_results(module, call, _mapped(inner.args[0], values))
+            else:
+                copied = module.graph.node_copy(inner, _mapper(values))
+                if inner.op == "get_attr":
+                    copied.target = _adopt(module, body, str(inner.target))
+                values[inner] = copied
+
+
+def _adopt(module: GraphModule, body: GraphModule, name: str) -> str:
+    """Give `module` the attribute `name` of `body`, under a free name."""
+    free, number = name, 0
+    while hasattr(module, free):
+        number += 1
+        free = f"{name}_{number}"
+    setattr(module, free, getattr(body, name))
+    return free
+
+
+def _mapper(values: dict[Node, object]) -> Callable[[Node], Node]:
+    return lambda node: values[node]  # type: ignore[return-value]  # symints map to ints too
+
+
+def _mapped(result: object, values: dict[Node, object]) -> object:
+    if isinstance(result, Node):
+        return values[result]
+    if isinstance(result, (tuple, list)):
+        return [_mapped(item, values) for item in result]
+    return result
+
+
+def _replace_results(module: GraphModule, call: Node, results: object) -> None:
+    if isinstance(results, list):
+        for user in list(call.users):
+            assert user.target is operator.getitem
+            user.replace_all_uses_with(results[user.args[1]])  # type: ignore[index]  # an int
+            module.graph.erase_node(user)
+    elif isinstance(results, Node):
+        call.replace_all_uses_with(results)
+    module.graph.erase_node(call)

@@ -1,0 +1,393 @@
+"""Structure of call arguments and results: what is left of a call when its tensors are taken out.
+
+A tree is made of named tuples: hashable, so that it is the key that one compilation is looked up
+by, and convertible to JSON, so that a saved program can name its outputs. This module must not
+look at the values of tensors nor run a model.
+
+Caches are taken apart into their keys and values. A cache that was given to the call is written
+back into the same object, as eager does.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, EncoderDecoderCache
+from transformers.utils import ModelOutput
+
+from tc.errors import UnsupportedError, describe
+
+
+class TensorNode(NamedTuple):
+    """A tensor of an argument: its dtype, rank and device, the part of it that a program fixes."""
+
+    dtype: torch.dtype
+    rank: int
+    device: torch.device
+
+
+class ValueNode(NamedTuple):
+    """A Python scalar, string or None, which is baked into the program."""
+
+    type: type
+    value: bool | int | float | str | torch.dtype | None
+
+
+class SequenceNode(NamedTuple):
+    """A tuple, list or named tuple."""
+
+    type: type
+    items: tuple[Node, ...]
+
+
+class MappingNode(NamedTuple):
+    """A dict or a transformers ModelOutput, in its own order."""
+
+    type: type
+    names: tuple[str, ...]
+    items: tuple[Node, ...]
+
+
+class LayerNode(NamedTuple):
+    """One layer of a cache: two tensor leaves, or none while it is empty."""
+
+    type: type
+    filled: bool
+    keys: Node | None
+    values: Node | None
+
+
+class CacheNode(NamedTuple):
+    """A DynamicCache; `attributes` are its plain attributes beside the layers."""
+
+    type: type
+    layers: tuple[LayerNode, ...]
+    attributes: tuple[tuple[str, Any], ...]
+
+
+class PairNode(NamedTuple):
+    """An EncoderDecoderCache: `updated` says which layers hold their cross-attention states."""
+
+    type: type
+    decoder: CacheNode
+    encoder: CacheNode
+    updated: tuple[tuple[int, bool], ...]
+
+
+class LeafNode(NamedTuple):
+    """A tensor of a result: number `index` of the program's outputs."""
+
+    index: int
+
+
+class InputNode(NamedTuple):
+    """A part of a result that is tensor number `index` of the call's own arguments."""
+
+    index: int
+
+
+class GivenNode(NamedTuple):
+    """The cache number `index` among those that the call was given, with contents written back."""
+
+    index: int
+    contents: CacheNode | PairNode
+
+
+Node = (
+    TensorNode
+    | ValueNode
+    | SequenceNode
+    | MappingNode
+    | LayerNode
+    | CacheNode
+    | PairNode
+    | LeafNode
+    | InputNode
+    | GivenNode
+)
+
+_SCALARS = (bool, int, float, str, type(None), torch.dtype)
+
+
+def flatten(value: Any, tensors: list[torch.Tensor], caches: list[Any], where: str) -> Node:
+    """Take the tensors out of `value` into `tensors`, its caches into `caches`; what is left.
+
+    Raises:
+        UnsupportedError: for a type that no program can take (named with `where`).
+    """
+    if isinstance(value, torch.Tensor):
+        tensors.append(value)
+        return TensorNode(value.dtype, value.dim(), value.device)
+    kind = type(value)
+    if kind in _SCALARS:
+        return ValueNode(kind, value)
+    if isinstance(value, ModelOutput) or kind is dict or kind is OrderedDict:
+        items = tuple(flatten(v, tensors, caches, f"{where}.{k}") for k, v in value.items())
+        return MappingNode(kind, tuple(value), items)
+    if isinstance(value, (tuple, list)):
+        items = tuple(flatten(v, tensors, caches, f"{where}.{i}") for i, v in enumerate(value))
+        return SequenceNode(kind, items)
+    if isinstance(value, Cache):
+        caches.append(value)
+        return _flatten_cache(value, tensors, where)
+    raise UnsupportedError(
+        describe(
+            f"argument {where}",
+            why=f"a value of type {kind.__module__}.{kind.__qualname__} cannot be compiled over",
+            way_out="pass tensors, Python scalars, tuples, lists, dicts, ModelOutput, DynamicCache "
+            "or EncoderDecoderCache",
+        )
+    )
+
+
+def _flatten_cache(cache: Cache, tensors: list[torch.Tensor], where: str) -> CacheNode | PairNode:
+    if type(cache) is EncoderDecoderCache:
+        decoder = _flatten_cache(cache.self_attention_cache, tensors, f"{where}.self_attention")
+        encoder = _flatten_cache(cache.cross_attention_cache, tensors, f"{where}.cross_attention")
+        assert isinstance(decoder, CacheNode) and isinstance(encoder, CacheNode)
+        return PairNode(type(cache), decoder, encoder, tuple(cache.is_updated.items()))
+    if type(cache) is not DynamicCache or cache.offloading:
+        raise _unsupported_cache(where, type(cache).__name__)
+    layers = []
+    for number, layer in enumerate(cache.layers):
+        if type(layer) is not DynamicLayer:
+            raise _unsupported_cache(where, f"{type(cache).__name__} of {type(layer).__name__}")
+        layers.append(_flatten_layer(layer, tensors, f"{where}.{number}"))
+    attributes = tuple((k, v) for k, v in vars(cache).items() if k != "layers")
+    return CacheNode(type(cache), tuple(layers), attributes)
+
+
+def _flatten_layer(layer: DynamicLayer, tensors: list[torch.Tensor], where: str) -> LayerNode:
+    keys, values = layer.keys, layer.values
+    # A layer of no length is what a prefill starts from: the same program serves it.
+    if keys is None or values is None or keys.numel() == 0:
+        return LayerNode(type(layer), False, None, None)
+    tensors += (keys, values)
+    return LayerNode(
+        type(layer),
+        True,
+        TensorNode(keys.dtype, keys.dim(), keys.device),
+        TensorNode(values.dtype, values.dim(), values.device),
+    )
+
+
+def _unsupported_cache(where: str, kind: str) -> UnsupportedError:
+    return UnsupportedError(
+        describe(
+            f"argument {where}",
+            why=f"a {kind} cannot be compiled over",
+            way_out="pass a DynamicCache of full attention layers or an EncoderDecoderCache of two",
+        )
+    )
+
+
+def leaves(node: Node, path: str) -> Iterator[tuple[str, TensorNode | LeafNode | InputNode]]:
+    """The tensor leaves of a tree in the order of the flat list, each with its dotted name."""
+    match node:
+        case TensorNode() | LeafNode() | InputNode():
+            yield path, node
+        case SequenceNode(_, items):
+            for number, item in enumerate(items):
+                yield from leaves(item, _join(path, str(number)))
+        case MappingNode(_, names, items):
+            for name, item in zip(names, items, strict=True):
+                yield from leaves(item, _join(path, name))
+        case CacheNode(_, layers, _):
+            for number, layer in enumerate(layers):
+                yield from leaves(layer, _join(path, str(number)))
+        case LayerNode(_, True, keys, values):
+            assert keys is not None and values is not None
+            yield from leaves(keys, _join(path, "keys"))
+            yield from leaves(values, _join(path, "values"))
+        case PairNode(_, decoder, encoder, _):
+            yield from leaves(decoder, _join(path, "self_attention"))
+            yield from leaves(encoder, _join(path, "cross_attention"))
+        case GivenNode(_, contents):
+            yield from leaves(contents, path)
+        case _:
+            return
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def map_leaves(node: Node, change: Callable[[Node], Node]) -> Node:
+    """The tree with every tensor leaf (TensorNode or LeafNode) replaced, in flat order."""
+    match node:
+        case TensorNode() | LeafNode():
+            return change(node)
+        case SequenceNode(kind, items):
+            return SequenceNode(kind, tuple(map_leaves(item, change) for item in items))
+        case MappingNode(kind, names, items):
+            return MappingNode(kind, names, tuple(map_leaves(item, change) for item in items))
+        case CacheNode(kind, layers, attributes):
+            changed = tuple(map_leaves(layer, change) for layer in layers)
+            return CacheNode(kind, changed, attributes)  # type: ignore[arg-type]  # layers stay layers
+        case LayerNode(kind, True, keys, values):
+            assert keys is not None and values is not None
+            return LayerNode(kind, True, map_leaves(keys, change), map_leaves(values, change))
+        case PairNode(kind, decoder, encoder, updated):
+            first, second = map_leaves(decoder, change), map_leaves(encoder, change)
+            assert isinstance(first, CacheNode) and isinstance(second, CacheNode)
+            return PairNode(kind, first, second, updated)
+        case GivenNode(index, contents):
+            inner = map_leaves(contents, change)
+            assert isinstance(inner, (CacheNode, PairNode))
+            return GivenNode(index, inner)
+        case _:
+            return node
+
+
+def rebuild(
+    node: Node,
+    outputs: Sequence[torch.Tensor],
+    inputs: Sequence[torch.Tensor] = (),
+    caches: Sequence[Any] = (),
+) -> Any:
+    """The object that a tree was taken from, over `outputs`; caches of the call written back."""
+    match node:
+        case LeafNode(index):
+            return outputs[index]
+        case InputNode(index):
+            return inputs[index]
+        case ValueNode(_, value):
+            return value
+        case SequenceNode(kind, items):
+            parts = [rebuild(item, outputs, inputs, caches) for item in items]
+            return kind(*parts) if hasattr(kind, "_fields") else kind(parts)
+        case MappingNode(kind, names, items):
+            parts = [rebuild(item, outputs, inputs, caches) for item in items]
+            return kind(**dict(zip(names, parts, strict=True)))
+        case GivenNode(index, contents):
+            return _fill(contents, caches[index], outputs, inputs)
+        case CacheNode(kind, _, _) | PairNode(kind, _, _, _):
+            return _fill(node, kind.__new__(kind), outputs, inputs)
+    raise AssertionError(f"no object for {node}")
+
+
+def _fill(
+    node: CacheNode | PairNode,
+    cache: Any,
+    outputs: Sequence[torch.Tensor],
+    inputs: Sequence[torch.Tensor],
+) -> Any:
+    if isinstance(node, PairNode):
+        for name, part in (
+            ("self_attention_cache", node.decoder),
+            ("cross_attention_cache", node.encoder),
+        ):
+            old = getattr(cache, name, None)
+            new = old if old is not None else part.type.__new__(part.type)
+            setattr(cache, name, _fill(part, new, outputs, inputs))
+        cache.is_updated = dict(node.updated)
+        return cache
+    for name, value in node.attributes:
+        setattr(cache, name, value)
+    # The given layers are filled in place: eager keeps the layer objects too.
+    layers = getattr(cache, "layers", None)
+    if layers is None:
+        layers = cache.layers = []
+    for number, layer in enumerate(node.layers):
+        if number == len(layers):
+            layers.append(layer.type())
+        if layer.filled:
+            _fill_layer(layers[number], layer, outputs, inputs)
+    return cache
+
+
+def _fill_layer(
+    layer: DynamicLayer,
+    node: LayerNode,
+    outputs: Sequence[torch.Tensor],
+    inputs: Sequence[torch.Tensor],
+) -> None:
+    assert node.keys is not None and node.values is not None
+    keys = rebuild(node.keys, outputs, inputs)
+    layer.keys, layer.values = keys, rebuild(node.values, outputs, inputs)
+    layer.dtype, layer.device, layer.is_initialized = keys.dtype, keys.device, True
+
+
+def class_path(kind: type) -> str:
+    """`module:qualified.name`, as JSON holds a class."""
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def class_of(path: str) -> type:
+    """The class that `class_path` named; only classes of torch, transformers and builtins.
+
+    Raises:
+        UnsupportedError: for any other module, so that a file cannot have code imported.
+    """
+    module, _, name = path.partition(":")
+    if module.split(".")[0] not in {"builtins", "collections", "torch", "transformers"}:
+        raise UnsupportedError(f"class {path}: not of torch or transformers; rebuild the program")
+    found = getattr(importlib.import_module(module), name, None)
+    if not isinstance(found, type):
+        raise UnsupportedError(f"class {path}: not found; install the version it was saved with")
+    return found
+
+
+def result_tree(value: Any, caches: Sequence[Any], outputs: list[torch.Tensor]) -> Node:
+    """The tree of a call's result and of the caches it was given, tensors put into `outputs`.
+
+    A given cache that stands in the result is a GivenNode there; one that does not is written
+    back all the same, since eager updates it. The tree is a pair (result, given caches).
+    """
+    contents = [_given(cache, number, outputs) for number, cache in enumerate(caches)]
+    unseen = dict(enumerate(contents))
+
+    def walk(part: Any) -> Node:
+        for number, cache in enumerate(caches):
+            if part is cache:
+                unseen.pop(number, None)
+                return contents[number]
+        kind = type(part)
+        if isinstance(part, ModelOutput) or kind in (dict, OrderedDict):
+            return MappingNode(kind, tuple(part), tuple(walk(item) for item in part.values()))
+        if isinstance(part, (tuple, list)):
+            return SequenceNode(kind, tuple(walk(item) for item in part))
+        return _numbered(flatten_result(part, outputs), len(outputs))
+
+    result = walk(value)
+    return SequenceNode(tuple, (result, SequenceNode(tuple, tuple(unseen.values()))))
+
+
+def flatten_result(value: Any, outputs: list[torch.Tensor]) -> Node:
+    """As `flatten`, for a part of a result."""
+    return flatten(value, outputs, [], "result")
+
+
+def _given(cache: Any, number: int, outputs: list[torch.Tensor]) -> GivenNode:
+    node = _numbered(_flatten_cache(cache, outputs, "cache"), len(outputs))
+    assert isinstance(node, (CacheNode, PairNode))
+    return GivenNode(number, node)
+
+
+def _numbered(node: Node, end: int) -> Node:
+    """TensorNodes to LeafNodes, the last one being number `end - 1`."""
+    count = sum(1 for _ in leaves(node, ""))
+    numbers = iter(range(end - count, end))
+    return map_leaves(node, lambda _: LeafNode(next(numbers)))
+
+
+def parameter_names(model: torch.nn.Module) -> list[str]:
+    """The names of forward's positional parameters, in order."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = inspect.signature(model.forward).parameters.values()
+    return [parameter.name for parameter in parameters if parameter.kind in kinds]
+
+
+def result_names(node: Node) -> Iterator[tuple[str, int]]:
+    """Each name of a result with its output number, or -1 - i for input number i handed back."""
+    assert isinstance(node, SequenceNode)
+    result, unseen = node.items
+    head = "output" if isinstance(result, LeafNode | InputNode) else ""
+    for name, leaf in (*leaves(result, head), *leaves(unseen, "given")):
+        assert isinstance(leaf, LeafNode | InputNode)
+        yield name, leaf.index if isinstance(leaf, LeafNode) else -1 - leaf.index
