@@ -1,0 +1,279 @@
+"""What is known where an expression stands, and what follows from it.
+
+`Facts` holds intervals of variables, polynomials known not to be negative (from loop extents and
+conditions around) and conditions known to hold. It proves that a polynomial is not negative: by
+intervals, or by putting a known larger or smaller value in the place of an atom and trying again.
+It never rewrites anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from tc.ir.affine import (
+    ONE,
+    Monomial,
+    Poly,
+    add,
+    constant,
+    divide,
+    mul,
+    number,
+    over,
+    poly_of,
+    sub,
+    without,
+)
+from tc.ir.expr import (
+    Binary,
+    Bitcast,
+    Broadcast,
+    Cast,
+    Expr,
+    Let,
+    Load,
+    Read,
+    Select,
+    Sym,
+    Unary,
+    Var,
+)
+from tc.ir.interval import EVERYTHING, Bounds, Interval
+from tc.ir.types import BOOL, I64
+
+# How many polynomials one proof may look at, and how many substitutions deep.
+_BUDGET: Final = 48
+_DEPTH: Final = 6
+
+
+def plain_poly(expr: Expr) -> Poly:
+    """The polynomial of an expression that is simplified already."""
+    return poly_of(expr, lambda atom: atom)
+
+
+@dataclass(slots=True)
+class Facts:
+    """Facts in one place of a program; `inner` gives those of a place within it."""
+
+    env: Mapping[Var, Interval] = field(default_factory=dict)
+    known: tuple[Poly, ...] = ()  # each is >= 0
+    truths: Mapping[Expr, bool] = field(default_factory=dict)
+    bounds: Bounds = field(init=False)
+    _proofs: dict[frozenset[tuple[Monomial, int]], bool] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.bounds = Bounds(self.env)
+        self._proofs = {}
+
+    # --- more facts
+
+    def in_loop(self, var: Var, extent: Expr) -> Facts:
+        """The facts inside a loop over `var` in [0, extent), which runs at least once."""
+        room = sub(plain_poly(extent), constant(1))
+        hi = self.bounds(extent).hi
+        env = {**self.env, var: Interval(0, None if hi is None else hi - 1)}
+        if number(room) is not None:
+            return Facts(env, self.known, self.truths)
+        return Facts(env, (*self.known, sub(room, {(var,): 1}), room), self.truths)
+
+    def with_range(self, var: Var, interval: Interval) -> Facts:
+        """The facts plus an interval for `var`."""
+        return Facts({**self.env, var: interval}, self.known, self.truths)
+
+    def given(self, cond: Expr, holds: bool = True) -> Facts:
+        """The facts where `cond`, which is simplified, holds (or does not)."""
+        env, known = dict(self.env), list(self.known)
+        truths = dict(self.truths)
+        for part, truth in _parts(cond, holds):
+            truths[part] = truth
+            for fact in _consequences(part, truth):
+                if not self._tighten(env, fact):
+                    known.append(fact)
+        return Facts(env, tuple(known), truths)
+
+    def _tighten(self, env: dict[Var, Interval], fact: Poly) -> bool:
+        """Narrow an interval by `fact` >= 0 where it bounds one variable by a number."""
+        terms = [(m, c) for m, c in fact.items() if m]
+        if len(terms) != 1 or len(terms[0][0]) != 1 or not isinstance(terms[0][0][0], Var):
+            return False
+        (var,), c = terms[0]
+        assert isinstance(var, Var)
+        limit = -fact.get(ONE, 0)  # c * var >= limit
+        side = Interval(-(-limit // c), None) if c > 0 else Interval(None, limit // c)
+        env[var] = env.get(var, EVERYTHING) & side
+        return True
+
+    # --- what follows
+
+    def interval(self, p: Poly) -> Interval:
+        """The interval of a polynomial, term by term."""
+        out = Interval(0, 0)
+        for m, c in p.items():
+            term = Interval(c, c)
+            for atom in m:
+                term = term * self.bounds(atom)
+            out = out + term
+        return out
+
+    def nonnegative(self, p: Poly) -> bool:
+        """Whether p >= 0 follows."""
+        return self._prove(p, _DEPTH, [_BUDGET])
+
+    def positive(self, p: Poly) -> bool:
+        """Whether p >= 1 follows."""
+        return self.nonnegative(add(p, constant(-1)))
+
+    def within(self, p: Poly, size: Poly) -> bool:
+        """Whether 0 <= p < size follows."""
+        return self.nonnegative(p) and self.positive(sub(size, p))
+
+    def wild(self, p: Poly) -> bool:
+        """Whether p holds data of unknown size, whose sums may wrap around in 64 bits."""
+        return any(self._is_wild(atom) for m in p for atom in m)
+
+    def _is_wild(self, atom: Expr) -> bool:
+        match atom:
+            case Var() | Sym():
+                return False
+            case Load() | Read() | Cast() | Bitcast() | Let():
+                found = self.bounds(atom)
+                return found.lo is None or found.hi is None
+            case Binary(_, a, b) | Select(_, a, b):
+                return self._is_wild(a) or self._is_wild(b)
+            case Unary(_, a) | Broadcast(a, _):
+                return self._is_wild(a)
+        return False
+
+    def _prove(self, p: Poly, depth: int, budget: list[int]) -> bool:
+        lo = self.interval(p).lo
+        if lo is not None and lo >= 0:
+            return True
+        if depth == 0 or budget[0] <= 0 or all(not m for m in p):
+            return False
+        key = frozenset(p.items())
+        known = self._proofs.get(key)
+        if known is not None:
+            return known
+        budget[0] -= 1
+        self._proofs[key] = False  # meanwhile, so that a circle of facts ends
+        proved = any(self._prove(q, depth - 1, budget) for q in self._smaller(p))
+        if proved or budget[0] > 0:
+            self._proofs[key] = proved
+        else:
+            self._proofs.pop(key, None)
+        return proved
+
+    def _smaller(self, p: Poly) -> Iterator[Poly]:
+        """Polynomials that are at most p, each with one atom less to know about."""
+        for m, c in p.items():
+            for atom in m:
+                match atom:
+                    case Binary("floordiv", x, d) if _has(m, c, atom, d):
+                        # d * (x // d) = x - x % d exactly
+                        yield _replace_quotient(p, m, c, atom, x, d)
+                    case Binary("min" | "max" | "mod", _, _) | Select():
+                        yield from self._bounded(p, m, c, atom)
+        for fact in self.known:
+            for m, c in fact.items():
+                have = p.get(m)
+                if m and have is not None and have % c == 0 and have // c > 0:
+                    yield add(p, fact, -(have // c))
+                elif m and have is None:
+                    yield from self._scaled(p, fact, m, c)
+
+    def _scaled(self, p: Poly, fact: Poly, m: Monomial, c: int) -> Iterator[Poly]:
+        """p - k * rest * fact, where p has the term k * c * rest * m and rest >= 0."""
+        for n, d in p.items():
+            rest = over(n, m)
+            if rest and d % c == 0 and d // c > 0 and self._term_nonnegative(rest):
+                yield sub(p, mul({rest: d // c}, fact))
+
+    def _term_nonnegative(self, m: Monomial) -> bool:
+        return all((self.bounds(a).lo or 0) >= 0 and self.bounds(a).lo is not None for a in m)
+
+    def _bounded(self, p: Poly, m: Monomial, c: int, atom: Expr) -> Iterator[Poly]:
+        """p with `atom`, in one term, replaced by what it is at most (or at least)."""
+        rest = without(m, atom)
+        if not self._term_nonnegative(rest):
+            return
+        others = {n: d for n, d in p.items() if n != m}
+        match atom:
+            case Binary("min", a, b) if c < 0:
+                options = [a, b]
+            case Binary("max", a, b) if c > 0:
+                options = [a, b]
+            case Binary("mod", x, d) if c < 0:
+                if self.nonnegative(plain_poly(d)):
+                    yield add(others, mul({rest: c}, sub(plain_poly(d), constant(1))))
+                    if self.nonnegative(plain_poly(x)):
+                        yield add(others, mul({rest: c}, plain_poly(x)))
+                return
+            case Binary("min" | "max", a, b) | Select(_, a, b):
+                # One of the two, but not known which: both must do; the smaller sum decides.
+                p1 = add(others, mul({rest: c}, plain_poly(a)))
+                p2 = add(others, mul({rest: c}, plain_poly(b)))
+                gap = self.interval(sub(p2, p1))
+                if gap.lo is not None and gap.lo >= 0:
+                    yield p1
+                elif gap.hi is not None and gap.hi <= 0:
+                    yield p2
+                return
+            case _:
+                return
+        for option in options:
+            yield add(others, mul({rest: c}, plain_poly(option)))
+
+
+def _has(m: Monomial, c: int, atom: Expr, divisor: Expr) -> bool:
+    """Whether the term c * m, which holds x // divisor, holds the divisor as a factor too."""
+    d = plain_poly(divisor)
+    if len(d) != 1:
+        return False
+    ((dm, dc),) = d.items()
+    return c % dc == 0 and over(without(m, atom), dm) is not None
+
+
+def _replace_quotient(p: Poly, m: Monomial, c: int, atom: Expr, x: Expr, d: Expr) -> Poly:
+    factor, _ = divide({without(m, atom): c}, plain_poly(d))
+    exact = sub(plain_poly(x), {(Binary("mod", x, d),): 1})
+    return add({n: k for n, k in p.items() if n != m}, mul(factor, exact))
+
+
+def _parts(cond: Expr, holds: bool) -> Iterator[tuple[Expr, bool]]:
+    """The conditions that must all hold (or not) for `cond` to hold (or not)."""
+    match cond:
+        case Binary("and", a, b) if holds and cond.dtype is BOOL:
+            yield from _parts(a, True)
+            yield from _parts(b, True)
+        case Binary("or", a, b) if not holds and cond.dtype is BOOL:
+            yield from _parts(a, False)
+            yield from _parts(b, False)
+        case Unary("not", x):
+            yield from _parts(x, not holds)
+        case Broadcast(x, _):
+            yield from _parts(x, holds)
+        case _:
+            yield cond, holds
+
+
+def _consequences(cond: Expr, holds: bool) -> Iterator[Poly]:
+    """Polynomials that are not negative where an index comparison holds (or does not)."""
+    match cond:
+        case Binary("lt" | "le" | "eq" | "ne" as op, a, b) if a.dtype is I64 and cond.lanes == 1:
+            gap = sub(plain_poly(b), plain_poly(a))
+        case _:
+            return
+    match op, holds:
+        case "lt", True:
+            yield add(gap, constant(-1))
+        case "le", True:
+            yield gap
+        case "lt", False:
+            yield add({}, gap, -1)
+        case "le", False:
+            yield add(constant(-1), gap, -1)
+        case ("eq", True) | ("ne", False):
+            yield gap
+            yield add({}, gap, -1)

@@ -1,0 +1,316 @@
+"""Tensor expressions to loops: one obvious nest per tensor, to be scheduled afterwards.
+
+Names become deterministic here: inputs are p0, p1, …, what is computed t0, t1, … and the
+outputs out0, out1, …, so that equal expressions give equal text whoever built them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tc.errors import InternalError
+from tc.ir.expr import (
+    Binary,
+    Const,
+    Expr,
+    Load,
+    Read,
+    Reduce,
+    Select,
+    Sym,
+    Var,
+    binary,
+)
+from tc.ir.loop import (
+    Alloc,
+    Assert,
+    Buffer,
+    For,
+    Func,
+    LoopKind,
+    Scope,
+    Stmt,
+    Store,
+    Update,
+    seq,
+)
+from tc.ir.tensor import Compute, Placeholder, Scan, Scatter, Tensor
+from tc.ir.tensor_walk import bodies, topological
+from tc.ir.visit import children, map_expr, sub_exprs, substitute, with_children
+
+
+def lower(
+    outputs: Sequence[Tensor], inputs: Sequence[Placeholder] | None = None, name: str = "kernel"
+) -> Func:
+    """The naive loops of `outputs`.
+
+    Parameters are the inputs (in the given order, else that of first use), then the outputs.
+    Tensors between them are scratch buffers of full size.
+    """
+    order = topological(outputs)
+    found = [t for t in order if isinstance(t, Placeholder)]
+    given = found if inputs is None else list(inputs)
+    return _Lowering(order, tuple(outputs), given).func(name)
+
+
+@dataclass
+class _Lowering:
+    order: list[Tensor]
+    outputs: tuple[Tensor, ...]
+    inputs: list[Placeholder]
+    buffers: dict[str, Buffer] = field(default_factory=dict)
+    taken: set[str] = field(default_factory=set)
+
+    def func(self, name: str) -> Func:
+        for n, p in enumerate(self.inputs):
+            self.buffers[p.name] = Buffer(f"p{n}", p.shape, p.dtype)
+        for n, t in enumerate(self.outputs):
+            self.buffers[t.name] = Buffer(f"out{n}", t.shape, t.dtype)
+        inner = [
+            t for t in self.order if t.name not in self.buffers and not isinstance(t, Placeholder)
+        ]
+        for n, t in enumerate(inner):
+            self.buffers[t.name] = Buffer(f"t{n}", t.shape, t.dtype, Scope.SCRATCH)
+        self.taken = {b.name for b in self.buffers.values()}
+        self._take_symbols()
+        # Output axes keep their plain names, so they are numbered first.
+        axes = {t.name: self._rename_axes(t) for t in (*self.outputs, *inner)}
+        computed = [t for t in self.order if not isinstance(t, Placeholder)]
+        body = seq(*[self._nest(t, axes[t.name]) for t in computed])
+        for t in reversed(inner):
+            body = Alloc(self.buffers[t.name], body)
+        params = [self.buffers[t.name] for t in (*self.inputs, *self.outputs)]
+        outs = tuple(self.buffers[t.name].name for t in self.outputs)
+        return Func(name, tuple(params), self.symbols, outs, body)
+
+    @property
+    def symbols(self) -> tuple[Sym, ...]:
+        found: dict[str, Sym] = {}
+        for t in (*self.order, *self.inputs):
+            extents = t.extents if isinstance(t, Scatter) else ()
+            for x in (*t.shape, *extents, *bodies(t)):
+                for n in sub_exprs(x):
+                    if isinstance(n, Sym):
+                        if found.setdefault(n.name, n) != n:
+                            raise InternalError(f"lower: symbol {n.name} has two sets of bounds")
+        return tuple(found[n] for n in sorted(found))
+
+    def _take_symbols(self) -> None:
+        self.taken |= {s.name for s in self.symbols}
+
+    def _rename_axes(self, t: Tensor) -> dict[Var, Expr]:
+        env: dict[Var, Expr] = {}
+        axes = () if isinstance(t, Placeholder) else t.axes  # type: ignore[attr-defined]
+        for v in axes:
+            env[v] = Var(self._unique(v.name))
+        for body in bodies(t):
+            for x in sub_exprs(body):
+                if isinstance(x, Reduce):
+                    for v in x.axes:
+                        if v not in env:
+                            env[v] = Var(self._unique(v.name))
+        return env
+
+    def _unique(self, name: str) -> str:
+        """The name without the number that `te` gave it, or the next free one like it."""
+        base = re.sub(r"_\d+$", "", name)
+        candidate, n = base, 0
+        while candidate in self.taken:
+            n += 1
+            candidate = f"{base}_{n}"
+        self.taken.add(candidate)
+        return candidate
+
+    def _nest(self, t: Tensor, env: Mapping[Var, Expr]) -> Stmt:
+        out = self.buffers[t.name]
+        match t:
+            case Compute(axes=axes, shape=shape, body=body):
+                index = tuple(env[v] for v in axes)
+                inner = self._element(_rename(body, env), lambda v: Store(out, index, v), out.name)
+                return _loops(index, shape, inner)
+            case Scan(axes=axes, shape=shape):
+                return self._scan(t, tuple(env[v] for v in axes), env)
+            case Scatter():
+                return self._scatter(t, env)
+        raise InternalError(f"lower: {type(t).__name__} is no tensor that can be computed")
+
+    def _scan(self, t: Scan, index: tuple[Expr, ...], env: Mapping[Var, Expr]) -> Stmt:
+        out = self.buffers[t.name]
+        acc = Buffer(self._unique(f"{out.name}_acc"), (), t.dtype, Scope.REGISTER)
+        step = self._element(
+            _rename(t.value, env), lambda v: Update(t.monoid, (acc,), (), (v,)), out.name
+        )
+        body = seq(step, Store(out, index, Load(acc, ())))
+        along = _loops((index[t.dim],), (t.shape[t.dim],), body)
+        outer = [n for n in range(len(index)) if n != t.dim]
+        start = Store(acc, (), t.monoid.identity[0])
+        return _loops(
+            tuple(index[n] for n in outer),
+            tuple(t.shape[n] for n in outer),
+            Alloc(acc, seq(start, along)),
+        )
+
+    def _scatter(self, t: Scatter, env: Mapping[Var, Expr]) -> Stmt:
+        out, base = self.buffers[t.name], self.buffers[t.base.name]
+        copy_axes = tuple(Var(self._unique(f"c{n}")) for n in range(len(t.shape)))
+        copy = _loops(copy_axes, t.shape, Store(out, copy_axes, Load(base, copy_axes)))
+        index = tuple(self._loads(_rename(i, env), []) for i in t.indices)
+        mask = None if t.mask is None else self._loads(_rename(t.mask, env), [])
+        checks = _in_range(index, t.shape)
+        guard = mask
+        for c in checks:
+            guard = c if guard is None else binary("and", guard, c)
+
+        def write(value: Expr) -> Stmt:
+            if t.monoid is not None:
+                left, right = t.monoid.left[0], t.monoid.right[0]
+                value = substitute(
+                    t.monoid.combine[0], {left: Load(out, index, guard), right: value}
+                )
+            return Store(out, index, value, guard)
+
+        body = self._element(_rename(t.value, env), write, out.name)
+        asserts = [
+            Assert(c if mask is None else ~mask | c, _message(out, dim))
+            for dim, c in enumerate(checks)
+        ]
+        axes = tuple(env[v] for v in t.axes)
+        return seq(copy, _loops(axes, t.extents, seq(*asserts, body)))
+
+    def _element(self, body: Expr, write: object, prefix: str) -> Stmt:
+        """Statements that compute `body` and hand its value to `write`."""
+        before: list[tuple[tuple[Buffer, ...], Stmt]] = []
+        asserts: list[Stmt] = []
+        value = self._reductions(body, before, {}, prefix)
+        value = self._loads(value, asserts)
+        stmt = seq(*asserts, write(value))  # type: ignore[operator]
+        for accs, loops in reversed(before):
+            stmt = seq(loops, stmt)
+            for acc in reversed(accs):
+                stmt = Alloc(acc, stmt)
+        return stmt
+
+    def _reductions(
+        self,
+        x: Expr,
+        before: list[tuple[tuple[Buffer, ...], Stmt]],
+        seen: dict[tuple[object, ...], tuple[Buffer, ...]],
+        prefix: str,
+    ) -> Expr:
+        """`x` with each reduction replaced by loads of its accumulators."""
+        if not isinstance(x, Reduce):
+            kids = children(x)
+            new = tuple(self._reductions(k, before, seen, prefix) for k in kids)
+            changed = any(a is not b for a, b in zip(kids, new, strict=True))
+            return with_children(x, new) if changed else x
+        key = (x.monoid, x.axes, x.extents, x.values)
+        accs = seen.get(key)
+        if accs is None:
+            accs = tuple(
+                Buffer(self._unique(f"{prefix}_acc"), (), t, Scope.REGISTER)
+                for t in x.monoid.dtypes
+            )
+            seen[key] = accs
+            before.append((accs, self._fold(x, accs, before, seen, prefix)))
+        loads: dict[Var, Expr] = {
+            v: Load(b, ()) for v, b in zip(x.monoid.left, accs, strict=True)
+        }
+        return substitute(self._reductions(x.result, before, seen, prefix), loads)
+
+    def _fold(
+        self,
+        x: Reduce,
+        accs: tuple[Buffer, ...],
+        before: list[tuple[tuple[Buffer, ...], Stmt]],
+        seen: dict[tuple[object, ...], tuple[Buffer, ...]],
+        prefix: str,
+    ) -> Stmt:
+        inits = [Store(b, (), i) for b, i in zip(accs, x.monoid.identity, strict=True)]
+        inside: list[tuple[tuple[Buffer, ...], Stmt]] = []
+        values = []
+        for v in x.values:
+            # An inner reduction that does not vary with this one's axes is done once, before it.
+            fixed = not any(
+                isinstance(n, Reduce) and _mentions(n, x.axes) for n in sub_exprs(v)
+            )
+            values.append(
+                self._reductions(v, before if fixed else inside, seen if fixed else {}, prefix)
+            )
+        asserts: list[Stmt] = []
+        update: Stmt = Update(
+            x.monoid, accs, (), tuple(self._loads(v, asserts) for v in values)
+        )
+        update = seq(*asserts, update)
+        for inner_accs, loops in reversed(inside):
+            update = seq(loops, update)
+            for acc in reversed(inner_accs):
+                update = Alloc(acc, update)
+        return seq(*inits, _loops(x.axes, x.extents, update))
+
+    def _loads(self, x: Expr, asserts: list[Stmt], path: Expr | None = None) -> Expr:
+        """Reads become loads; an index that is itself data is checked and masked."""
+        match x:
+            case Read(tensor, indices):
+                index = tuple(self._loads(i, asserts, path) for i in indices)
+                buffer = self.buffers[tensor.name]
+                if not any(isinstance(n, Load) for i in index for n in sub_exprs(i)):
+                    return Load(buffer, index)
+                mask: Expr | None = None
+                for dim, (i, extent) in enumerate(zip(index, buffer.shape, strict=True)):
+                    if not any(isinstance(n, Load) for n in sub_exprs(i)):
+                        continue
+                    for ok in _in_range((i,), (extent,)):
+                        mask = ok if mask is None else binary("and", mask, ok)
+                        told = ok if path is None else binary("or", ~path, ok)
+                        asserts.append(Assert(told, _message(buffer, dim)))
+                return Load(buffer, index, mask)
+            case Select(cond, then, other):
+                c = self._loads(cond, asserts, path)
+                yes = c if path is None else binary("and", path, c)
+                no = ~c if path is None else binary("and", path, ~c)
+                a = self._loads(then, asserts, yes)
+                return Select(c, a, self._loads(other, asserts, no))
+        kids = children(x)
+        new = tuple(self._loads(k, asserts, path) for k in kids)
+        changed = any(a is not b for a, b in zip(kids, new, strict=True))
+        return with_children(x, new) if changed else x
+
+
+def _mentions(x: Expr, axes: tuple[Var, ...]) -> bool:
+    return any(isinstance(n, Var) and n in axes for n in sub_exprs(x))
+
+
+def _rename(x: Expr, env: Mapping[Var, Expr]) -> Expr:
+    """`x` with the axes of the tensor and of its reductions renamed."""
+
+    def fn(n: Expr) -> Expr | None:
+        if isinstance(n, Var):
+            return env.get(n)
+        if isinstance(n, Reduce):
+            axes = tuple(env.get(v, v) for v in n.axes)
+            return Reduce(n.monoid, axes, n.extents, n.values, n.result)  # type: ignore[arg-type]
+        return None
+
+    return map_expr(x, fn)
+
+
+def _in_range(indices: tuple[Expr, ...], shape: tuple[Expr, ...]) -> list[Expr]:
+    """One condition for each index: 0 <= index < extent, where that is not plain to see."""
+    out: list[Expr] = []
+    for i, extent in zip(indices, shape, strict=True):
+        if not isinstance(i, Const | Var):
+            out.append(Binary("and", Const(0) <= i, i < extent))
+    return out
+
+
+def _message(buffer: Buffer, dim: int) -> str:
+    return f"index out of range in dim {dim} of a {buffer.dtype} tensor of rank {len(buffer.shape)}"
+
+
+def _loops(axes: Sequence[Expr], extents: Sequence[Expr], body: Stmt) -> Stmt:
+    for v, e in reversed(list(zip(axes, extents, strict=True))):
+        assert isinstance(v, Var)
+        body = For(v, e, LoopKind.SERIAL, body)
+    return body

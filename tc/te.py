@@ -1,0 +1,244 @@
+"""Writing tensor expressions: the public names of `tc.te`.
+
+    M, K, N = te.sym("M"), 768, 3072
+    A, B = te.placeholder((M, K)), te.placeholder((K, N))
+    k = te.reduce_axis(K)
+    C = te.compute((M, N), lambda i, j: te.sum(A[i, k] * B[k, j], axis=k))
+
+Shapes are integers or integer expressions over symbols. Nothing is computed here.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tc.errors import CompileError
+from tc.ir import monoid as monoids
+from tc.ir.expr import (
+    Binary,
+    Const,
+    Expr,
+    ExprLike,
+    Fma,
+    Reduce,
+    Sym,
+    Unary,
+    Var,
+    binary,
+    cast,
+    equal,
+    maximum,
+    minimum,
+    select,
+    unary,
+    wrap,
+)
+from tc.ir.monoid import Monoid
+from tc.ir.tensor import Compute, Placeholder, Scan, Scatter, Shape, Tensor
+from tc.ir.types import BF16, BOOL, F16, F32, F64, I8, I16, I32, I64, U8, DType
+
+__all__ = [
+    "BF16", "BOOL", "F16", "F32", "F64", "I8", "I16", "I32", "I64", "U8",
+    "Binary", "Compute", "Const", "DType", "Expr", "ExprLike", "Fma", "Monoid", "Placeholder",
+    "ReduceAxis", "Scan", "Scatter", "Shape", "Sym", "Tensor", "Unary", "Var",
+    "all", "any", "argmax", "argmin", "binary", "cast", "compute", "const", "dtype", "equal",
+    "exp", "erf", "fresh", "log", "max", "maximum", "min", "minimum", "placeholder", "prod",
+    "reduce", "reduce_axis", "rsqrt", "scan", "scatter", "select", "shape_of", "sigmoid", "sqrt",
+    "sum", "sym", "tanh", "unary", "where", "wrap",
+]  # fmt: skip
+
+DimLike = Expr | int
+_names = itertools.count()
+
+
+def fresh(prefix: str) -> str:
+    """A name that no other tensor or axis of this process has."""
+    return f"{prefix}_{next(_names)}"
+
+
+def dtype(name: str | DType) -> DType:
+    """The element type called `name`, such as "f32"; CompileError lists the known names."""
+    try:
+        return DType(name) if isinstance(name, str) else name
+    except ValueError:
+        known = ", ".join(t.value for t in DType)
+        raise CompileError(f"dtype {name!r}: no such element type; known are {known}") from None
+
+
+def sym(name: str, lo: int = 1, hi: int = 1 << 31) -> Sym:
+    """A symbolic dim with inclusive bounds; one compiled kernel serves every value in them."""
+    if not name.isidentifier() or not 0 <= lo <= hi:
+        raise CompileError(f"sym({name!r}, {lo}, {hi}): needs an identifier and 0 <= lo <= hi")
+    return Sym(name, lo, hi)
+
+
+def const(value: float | bool, dtype: DType = F32) -> Const:
+    return Const(value, dtype)
+
+
+def shape_of(shape: Sequence[DimLike]) -> Shape:
+    return tuple(wrap(d) for d in shape)
+
+
+def placeholder(
+    shape: Sequence[DimLike], dtype: str | DType = F32, name: str | None = None
+) -> Placeholder:
+    """An input of that shape and element type."""
+    kind = DType(dtype) if isinstance(dtype, str) else dtype
+    return Placeholder(name or fresh("p"), shape_of(shape), kind)
+
+
+@dataclass(frozen=True, slots=True)
+class ReduceAxis(Var):
+    """A reduction variable together with its extent."""
+
+    extent: Expr = Const(1)
+
+    __hash__ = Var.__hash__
+    __eq__ = Var.__eq__
+
+
+def reduce_axis(extent: DimLike, name: str = "k") -> ReduceAxis:
+    """An axis to reduce over; usable as an index inside `sum` and its kin."""
+    return ReduceAxis(fresh(name), I64, 1, wrap(extent))
+
+
+def compute(
+    shape: Sequence[DimLike], fn: Callable[..., ExprLike], name: str | None = None
+) -> Compute:
+    """The tensor whose element at (i, j, …) is `fn(i, j, …)`."""
+    dims = shape_of(shape)
+    axes = _axes(fn, len(dims))
+    body = fn(*axes)
+    return Compute(name or fresh("t"), axes, dims, wrap(body))
+
+
+def _axes(fn: Callable[..., object], rank: int) -> tuple[Var, ...]:
+    """Axes called as the parameters of `fn`, numbered so that no two tensors share one."""
+    names = [
+        p.name
+        for p in inspect.signature(fn).parameters.values()
+        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+    if len(names) > rank:
+        raise CompileError(f"compute: the function takes {len(names)} indices, the shape has {rank}")
+    names += [f"i{n}" for n in range(len(names), rank)]
+    return tuple(Var(fresh(n)) for n in names)
+
+
+Axis = ReduceAxis | Sequence[ReduceAxis]
+
+
+def reduce(
+    monoid: Monoid,
+    values: Sequence[ExprLike],
+    axis: Axis,
+    result: Callable[..., Expr] | None = None,
+) -> Expr:
+    """Fold over `axis` with any monoid; `result` maps the final states to one expression."""
+    axes = (axis,) if isinstance(axis, ReduceAxis) else tuple(axis)
+    lifted = tuple(wrap(v, left) for v, left in zip(values, monoid.left, strict=True))
+    final = monoid.left[0] if result is None else result(*monoid.left)
+    plain = tuple(Var(a.name) for a in axes)
+    return Reduce(monoid, plain, tuple(a.extent for a in axes), lifted, final)
+
+
+def sum(x: Expr, axis: Axis) -> Expr:
+    return reduce(monoids.sum_of(x.dtype), (x,), axis)
+
+
+def prod(x: Expr, axis: Axis) -> Expr:
+    return reduce(monoids.prod_of(x.dtype), (x,), axis)
+
+
+def max(x: Expr, axis: Axis) -> Expr:
+    return reduce(monoids.max_of(x.dtype), (x,), axis)
+
+
+def min(x: Expr, axis: Axis) -> Expr:
+    return reduce(monoids.min_of(x.dtype), (x,), axis)
+
+
+def any(x: Expr, axis: Axis) -> Expr:
+    return reduce(monoids.any_of(), (x,), axis)
+
+
+def all(x: Expr, axis: Axis) -> Expr:
+    return reduce(monoids.all_of(), (x,), axis)
+
+
+def argmax(x: Expr, axis: ReduceAxis) -> Expr:
+    """The first index of the greatest value; NaN counts as greatest."""
+    return reduce(monoids.argmax_of(x.dtype), (x, Var(axis.name)), axis, lambda v, i: i)
+
+
+def argmin(x: Expr, axis: ReduceAxis) -> Expr:
+    """The first index of the least value; NaN counts as least."""
+    return reduce(monoids.argmin_of(x.dtype), (x, Var(axis.name)), axis, lambda v, i: i)
+
+
+def scan(
+    shape: Sequence[DimLike],
+    fn: Callable[..., Expr],
+    dim: int,
+    monoid: Monoid | None = None,
+    name: str | None = None,
+) -> Scan:
+    """The running fold (a sum unless said otherwise) of `fn(i, …)` along `dim`."""
+    dims = shape_of(shape)
+    axes = _axes(fn, len(dims))
+    value = fn(*axes)
+    fold = monoids.sum_of(value.dtype) if monoid is None else monoid
+    return Scan(name or fresh("t"), axes, dims, dim % len(dims), fold, value)
+
+
+def scatter(
+    base: Tensor,
+    extents: Sequence[DimLike],
+    fn: Callable[..., tuple[Sequence[ExprLike], Expr]],
+    monoid: Monoid | None = None,
+    mask: Callable[..., Expr] | None = None,
+    name: str | None = None,
+) -> Scatter:
+    """`base` with out[indices] = value, or folded in, for each point; `fn` gives both."""
+    dims = shape_of(extents)
+    axes = _axes(fn, len(dims))
+    indices, value = fn(*axes)
+    where_ = None if mask is None else mask(*axes)
+    at = tuple(wrap(i) for i in indices)
+    return Scatter(name or fresh("t"), base, axes, dims, at, value, monoid, where_)
+
+
+def where(cond: Expr, then: ExprLike, other: ExprLike) -> Expr:
+    return select(cond, then, other)
+
+
+def exp(x: Expr) -> Expr:
+    return unary("exp", x)
+
+
+def log(x: Expr) -> Expr:
+    return unary("log", x)
+
+
+def sqrt(x: Expr) -> Expr:
+    return unary("sqrt", x)
+
+
+def rsqrt(x: Expr) -> Expr:
+    return unary("rsqrt", x)
+
+
+def tanh(x: Expr) -> Expr:
+    return unary("tanh", x)
+
+
+def erf(x: Expr) -> Expr:
+    return unary("erf", x)
+
+
+def sigmoid(x: Expr) -> Expr:
+    return unary("sigmoid", x)
