@@ -34,7 +34,7 @@ SENTENCES = (
 )
 SHAPES = ((1, 16), (1, 128))  # more of them: `make bench`
 TOLERANCE = 1e-5
-ROUNDS = 15
+ROUNDS, SECONDS = 15, 4.0  # the most calls of each, and the time after which 3 must do
 
 Forward = Callable[[], object]
 console = Console()
@@ -77,10 +77,15 @@ def inputs_of(shape: tuple[int, int]) -> dict[str, torch.Tensor]:
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
-def medians(forwards: dict[str, Forward], rounds: int) -> dict[str, float]:
+def medians(forwards: dict[str, Forward]) -> dict[str, float]:
     """Median seconds of each, run in turn so that a busy moment of the machine hits all alike."""
+    for forward in forwards.values():
+        forward()  # warm up
     taken: dict[str, list[float]] = {name: [] for name in forwards}
-    for _ in range(rounds):
+    begin = time.perf_counter()
+    for done in range(ROUNDS):
+        if done >= 3 and time.perf_counter() - begin > SECONDS:
+            break
         for name, forward in forwards.items():
             start = time.perf_counter()
             forward()
@@ -105,11 +110,11 @@ def warm_inductor(model: torch.nn.Module) -> tuple[torch.nn.Module | None, str]:
 
 def show_latency(models: dict[str, torch.nn.Module], missing: str) -> None:
     """The table of median latencies, one row for each shape of input."""
-    table = Table(title=f"Median latency of {ROUNDS} calls, measured in turn (ms)")
+    table = Table(title="Median latency, measured in turn (ms)")
     table.add_column("batch x length")
     for name in models:
         table.add_column(name, justify="right")
-    table.add_column("tc beside the faster other", justify="right")
+    table.add_column("speedup", justify="right")
     with step("measuring"):
         for shape in SHAPES:
             given = inputs_of(shape)
@@ -117,8 +122,7 @@ def show_latency(models: dict[str, torch.nn.Module], missing: str) -> None:
                 name: lambda model=model, given=given: model(**given)
                 for name, model in models.items()
             }
-            medians(forwards, 3)  # warm up
-            found = medians(forwards, ROUNDS)
+            found = medians(forwards)
             best = min(seconds for name, seconds in found.items() if name != "tc")
             cells = [f"{1e3 * seconds:.2f}" for seconds in found.values()]
             table.add_row(f"{shape[0]} x {shape[1]}", *cells, f"{best / found['tc']:.2f}x")
