@@ -65,6 +65,7 @@ LIBRARIES: Mapping[str, set[str]] = {
     "rich": {"tc.cli"},
     "safetensors": {"tc.device", "tc.pipeline", "tc.frontend", "tc.api"},
     "sqlite_utils": {"tc.autotune"},
+    "sympy": {"tc.frontend"},  # sizes of exported graphs; it comes with torch
     "torch": {"tc.frontend"},
     "transformers": {"tc.frontend"},
     "xgboost": {"tc.autotune"},
