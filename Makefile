@@ -16,8 +16,9 @@ SOURCES := tc tests benchmarks examples
 # The tests of test-quick, where they exist: the layers, the smallest end-to-end check, the IR.
 QUICK := $(wildcard tests/test_layers.py tests/test_tiny.py tests/test_errors.py \
 	tests/test_target.py tests/test_import.py tests/ir tests/schedule)
-# One thread a test process: pytest already starts two.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+# One thread a test process: pytest already starts two. A file's tests stay in one process, so that
+# what they share is made once.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help env demo test test-quick bench clean lint
@@ -30,7 +31,8 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo \
 	  "make: $(PYTHON) is older than 3.11; pass a newer one: make PYTHON=/path/to/python3.11"; exit 1; }
 	@echo "==> making the environment $(VENV) with $(PYTHON)"
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV) || { rm -f $@; echo \
+	  "make: no environment: install the venv module of $(PYTHON)"; exit 1; }
 
 $(READY): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "==> installing tc and what it needs (once; some minutes)"
