@@ -20,16 +20,25 @@ from tc.device.physical import (
     HostDevice,
     PhysicalDevice,
     devices,
+    host_device,
     register_provider,
     shared_device,
     supported_properties,
     unregister_provider,
 )
-from tc.device.properties import Coverage, HostProperties, Measurement, Properties, Property
+from tc.device.properties import (
+    HOST_PROPERTIES,
+    Coverage,
+    HostProperties,
+    Measurement,
+    Properties,
+    Property,
+)
 from tc.device.queue import Queue
 from tc.device.submission import Call, Runnable
 
 __all__ = [
+    "HOST_PROPERTIES",
     "PREFERENCES",
     "Call",
     "Coverage",
@@ -53,6 +62,7 @@ __all__ = [
     "Runnable",
     "TimelineSemaphore",
     "devices",
+    "host_device",
     "register_provider",
     "shared_device",
     "supported_properties",

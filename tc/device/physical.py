@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from tc import config
 from tc.device.logical import DeviceOptions, LogicalDevice
 from tc.device.measure import MeasurementCache, measure
 from tc.device.properties import HOST_PROPERTIES, HostProperties, Measurement, Properties, Property
@@ -63,9 +62,15 @@ class HostDevice:
         cache_dir: Path | None = None,
         measure: Callable[[Target, int | None], Measurement] = measure,
     ) -> None:
-        """The arguments are for tests: another target, cache folder or way to measure."""
+        """A device for this host.
+
+        Args:
+            target: what programs are compiled for; default: "host".
+            cache_dir: folder that keeps what was measured; None: kept in this process only.
+            measure: how to measure; another one in tests.
+        """
         self._target = target or Target.parse("host")
-        self._cache_dir = cache_dir
+        self.cache_dir = cache_dir
         self._measure = measure
         self._lock = threading.Lock()
         self._measured: Measurement | None = None
@@ -118,9 +123,8 @@ class HostDevice:
         with self._lock:
             if self._tried and not again:
                 return self._measured
-            folder = self._cache_dir or config.read().cache_dir
-            cache = MeasurementCache.of(folder, self._properties.cpu, self._target, self._memory)
-            self._measured = None if again else cache.load()
+            cache = self._cache()
+            self._measured = cache.load() if cache and not again else None
             if self._measured is None:
                 try:
                     self._measured = self._measure(self._target, self._memory)
@@ -128,10 +132,15 @@ class HostDevice:
                     warnings.warn(
                         f"{self.name}: cannot be measured: {error}", RuntimeWarning, stacklevel=2
                     )
-                else:
+                if cache and self._measured:
                     cache.store(self._measured)
             self._tried = True
             return self._measured
+
+    def _cache(self) -> MeasurementCache | None:
+        if self.cache_dir is None:
+            return None
+        return MeasurementCache.of(self.cache_dir, self._properties.cpu, self._target, self._memory)
 
     def preference(self, prefer: str) -> float | None:
         """By speed: the measured peak; a host has neither a price nor an accuracy."""
@@ -165,14 +174,21 @@ _HOST: list[HostDevice] = []
 _SHARED: list[LogicalDevice] = []
 
 
-def _host_devices() -> Iterable[PhysicalDevice]:
+def host_device(cache_dir: Path | None = None) -> HostDevice:
+    """This host, the same object at every call.
+
+    Args:
+        cache_dir: folder that keeps what is measured, from now on; None: as it was.
+    """
     with _LOCK:
         if not _HOST:
             _HOST.append(HostDevice())
-        return tuple(_HOST)
+        if cache_dir is not None:
+            _HOST[0].cache_dir = cache_dir
+        return _HOST[0]
 
 
-_PROVIDERS: dict[str, Provider] = {"cpu": _host_devices}
+_PROVIDERS: dict[str, Provider] = {"cpu": lambda: (host_device(),)}
 _TABLES: dict[str, tuple[Property, ...]] = {"cpu": HOST_PROPERTIES}
 
 
@@ -218,6 +234,8 @@ def devices(
     capability: str | None = None,
     where: Callable[[Any], bool] | None = None,
     prefer: str | None = None,
+    *,
+    cache_dir: Path | None = None,
 ) -> list[PhysicalDevice]:
     """The devices that fulfil every condition; all devices that there are, without one.
 
@@ -225,6 +243,7 @@ def devices(
         capability: what the device must be able to do, such as "text-generation".
         where: a condition on its properties; one that reads an absent property is not fulfilled.
         prefer: one of `PREFERENCES`: sorts the list, the best device first.
+        cache_dir: folder that keeps what is measured of this host, see `host_device`.
 
     Raises:
         DeviceError: no device fulfils the conditions: says which failed which; or an unknown
@@ -236,6 +255,8 @@ def devices(
                 f"prefer={prefer!r}", why="unknown", way_out=f"known: {', '.join(PREFERENCES)}"
             )
         )
+    if cache_dir is not None:
+        host_device(cache_dir)
     with _LOCK:
         present = [device for provider in _PROVIDERS.values() for device in provider()]
     failures = {device.name: _failed_condition(device, capability, where) for device in present}
@@ -261,8 +282,7 @@ def shared_device() -> LogicalDevice:
     """
     with _LOCK:
         if not _SHARED or _SHARED[0].error is not None:
-            _host_devices()
-            _SHARED[:] = [_HOST[0].open()]
+            _SHARED[:] = [host_device().open()]
         return _SHARED[0]
 
 
