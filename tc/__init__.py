@@ -8,6 +8,7 @@ version; it must hold no logic and import nothing heavy.
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING
 
 from tc.errors import (
     CompileError,
@@ -18,6 +19,10 @@ from tc.errors import (
     TuningError,
     UnsupportedError,
 )
+
+if TYPE_CHECKING:  # what `__getattr__` finds, said to type checkers
+    from tc import te as te
+    from tc.target import Target as Target
 
 __version__ = "0.1.0"
 

@@ -240,8 +240,9 @@ def host(
     )
     usable = sorted(_usable_cpus() if cpus is None else set(cpus)) or [0]
     system = root / "sys/devices/system/cpu"
+    cores = min(_physical_cores(system, usable), _quota(root / "sys/fs/cgroup/cpu.max"))
     caches = _caches(system / f"cpu{usable[0]}/cache")
-    return _with_numbers(target, {"cores": _physical_cores(system, usable), **caches})
+    return _with_numbers(target, {"cores": cores, **caches})
 
 
 def _from_level(name: str, text: str) -> Target:
@@ -353,6 +354,17 @@ def _physical_cores(system: Path, cpus: list[int]) -> int:
     """How many cores `cpus` lie on: two hardware threads of one core count once."""
     siblings = [_read(system / f"cpu{n}/topology/thread_siblings_list") for n in cpus]
     return len({listed or f"cpu{n}" for n, listed in zip(cpus, siblings, strict=True)})
+
+
+def _quota(cpu_max: Path) -> int:
+    """Whole CPUs' worth of time that a container is allowed, at least 1; huge if unlimited.
+
+    More threads than that would be stopped in turn while the others wait for them at a barrier.
+    """
+    match _read(cpu_max).split():
+        case [quota, period] if quota.isdecimal() and period.isdecimal() and int(period):
+            return max(1, int(quota) // int(period))
+    return 1 << 20
 
 
 def _caches(folder: Path) -> dict[str, int]:

@@ -187,6 +187,17 @@ def test_caches_and_physical_cores(tmp_path: Path) -> None:
     assert host(root, "x86_64", [1]).cores == 1
 
 
+@pytest.mark.parametrize(
+    ("text", "cores"),
+    [("max 100000", 4), ("200000 100000", 2), ("250000 100000", 2), ("5000 100000", 1), ("?", 4)],
+)
+def test_a_container_s_share_of_the_cpus(tmp_path: Path, text: str, cores: int) -> None:
+    root = make_machine(tmp_path, f"flags : {V3_FLAGS}\n", ["0", "1", "2", "3"])
+    (root / "sys/fs/cgroup").mkdir(parents=True)
+    (root / "sys/fs/cgroup/cpu.max").write_text(text + "\n")
+    assert host(root, "x86_64", range(4)).cores == cores
+
+
 def test_a_machine_that_tells_nothing_is_generic(tmp_path: Path) -> None:
     assert str(host(tmp_path, "x86_64", [0])) == "generic"
     assert str(host(tmp_path, "mips", [0, 1, 2])) == "generic cores=3"
