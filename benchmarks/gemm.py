@@ -28,6 +28,7 @@ CONTENDERS = {
     "tc": "benchmarks.gemm:tc_build",
     "torch": "benchmarks.gemm:torch_mm",
     "mkl packed": "benchmarks.gemm:mkl_packed",
+    "onednn packed": "benchmarks.gemm:onednn_packed",
 }
 
 
@@ -113,11 +114,27 @@ def mkl_packed(case: Case) -> Prepared:
         raise UnavailableError("this torch has no MKL")
     torch.set_num_threads(1)
     a, b = map(torch.from_numpy, operands(case))
-    weight = b.T.contiguous()
-    packed = torch.ops.mkl._mkl_reorder_linear_weight(weight.to_mkldnn(), a.shape[0])
-    linear, rows = torch.ops.mkl._mkl_linear, a.shape[0]
+    weight, rows = b.T.contiguous(), a.shape[0]
+    packed = torch.ops.mkl._mkl_reorder_linear_weight(weight, rows)
+    linear = torch.ops.mkl._mkl_linear
     return Prepared(
         lambda: linear(a, packed, weight, None, rows), lambda result: result.numpy().copy()
+    )
+
+
+def onednn_packed(case: Case) -> Prepared:
+    """oneDNN's matrix product with its weights packed beforehand."""
+    import torch
+
+    mkldnn: Any = torch.backends.mkldnn
+    if not mkldnn.is_available():
+        raise UnavailableError("this torch has no oneDNN")
+    torch.set_num_threads(1)
+    a, b = map(torch.from_numpy, operands(case))
+    packed = torch.ops.mkldnn._reorder_linear_weight(b.T.contiguous(), a.shape[0])
+    linear = torch.ops.mkldnn._linear_pointwise
+    return Prepared(
+        lambda: linear(a, packed, None, "none", [], ""), lambda result: result.numpy().copy()
     )
 
 
@@ -141,14 +158,14 @@ def measure_row(
     core: int,
     settings: Settings,
     limits_of: Measure,
-    before_timing: Callable[[], object],
+    check_load: Callable[[], object],
 ) -> Measured:
     """Check and time one row on `core`. Raises LoadError, WorkerError."""
     case: dict[str, str | int] = {"m": row.m, "k": row.k, "n": row.n}
     a, b = operands(case)
     expected = a.astype(np.float64) @ b.astype(np.float64)
     workers = [WorkerContender(name, path, case, (core,)) for name, path in contenders.items()]
-    results = measure(workers, expected, settings, before_timing)
+    results = measure(workers, expected, settings, check_load)
     limits = limits_of(row.bytes_moved)
     return Measured(row, limits, limits.bound_seconds(row.flops, row.bytes_moved), tuple(results))
 
@@ -171,12 +188,12 @@ def table(every: Sequence[Measured], names: Sequence[str], busy: float) -> repor
         )
         for m in every
     )
-    notes = [
-        f"{m.row.name}: {r.name} {r.state}: {r.reason}"
-        for m in every
-        for r in m.results
-        if r.state != "ok"
-    ]
+    untimed: dict[str, list[str]] = {}
+    for m in every:
+        for r in m.results:
+            if r.state != "ok":
+                untimed.setdefault(f"{r.name} {r.state}: {r.reason}", []).append(m.row.name)
+    notes = [f"{text} ({len(found)} of {len(every)} rows)" for text, found in untimed.items()]
     if busy > load.BUSY_LIMIT:
         notes.append(f"UNRELIABLE: the core was up to {busy:.0%} busy with other work (--force)")
     return report.Table(

@@ -56,7 +56,7 @@ FULL = Settings(progress=report.progress)
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A row's results; `busy` is the cores' foreign load just before timing (0 to 1)."""
+    """A row's results; `busy` is the cores' foreign load around the timing (0 to 1)."""
 
     row: Row
     results: tuple[Result, ...] = ()
@@ -88,7 +88,7 @@ class Bench:
 
         def check_load() -> None:
             nonlocal busy
-            busy = load.require_quiet(self.cores, self.force, self.watch)
+            busy = max(busy, load.require_quiet(self.cores, self.force, self.watch))
 
         try:
             expected = self.expected(row)

@@ -150,11 +150,12 @@ def measure(
     contenders: Iterable[Contender],
     expected: Array,
     settings: Settings,
-    before_timing: Callable[[], object] = bool,
+    check_load: Callable[[], object] = bool,
 ) -> list[Result]:
     """Check and time `contenders` against `expected`; the first right one is the baseline.
 
-    `before_timing` runs after all are prepared and asleep (the load check), and may raise.
+    `check_load` runs right before and right after the timing, when all are prepared and asleep;
+    it raises to refuse the figures.
     All contenders are closed on the way out, whatever happens.
     """
     every = list(contenders)
@@ -167,8 +168,9 @@ def measure(
                 contender.close()
         admitted = [contender for contender in every if results[contender.name].state == "ok"]
         if admitted:
-            before_timing()
+            check_load()
             blocks = interleave(admitted, settings)
+            check_load()
             baseline = blocks[admitted[0].name]
             for name, mine in blocks.items():
                 results[name] = summarise(results[name], mine, baseline)

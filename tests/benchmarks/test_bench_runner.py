@@ -107,6 +107,12 @@ def test_load_check_runs_after_preparing_and_closes_all_on_refusal():
     assert all(contender.closed for contender in contenders)
 
 
+def test_load_check_runs_before_and_after_the_timing():
+    log: list[str] = []
+    measure([Fake("a", log)], EXPECTED, SETTINGS, lambda: log.append("check"))
+    assert log == ["check", *"aaaa", "check"]
+
+
 @pytest.mark.parametrize(
     ("actual", "expected", "error"),
     [

@@ -1,0 +1,82 @@
+"""Compile time, memory and overhead: the arithmetic of it, and a child that fails."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import pytest
+
+from benchmarks.compile import child, compile_figures, seconds_figure
+from benchmarks.compile_child import call_overhead, memory, numbers, reset_peak
+
+CORE = min(os.sched_getaffinity(0))
+FOUND: dict[str, Any] = {
+    "compile_seconds": 4.0,
+    "first_call_seconds": 0.5,
+    "weights_bytes": 100,
+    "compile_peak_bytes": 150,
+    "running_peak_bytes": 110,
+    "stats": {"export_seconds": 2.0, "calls": 1},
+}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(12.5e-6, "12.5 µs"), (0.25, "250 ms"), (4.5, "4.50 s")]
+)
+def test_times_are_shown_in_a_fitting_unit(seconds, text):
+    assert seconds_figure("a", seconds).value == text
+
+
+def test_figures_of_a_compile_are_held_against_the_goals():
+    shown = {figure.what: figure for figure in compile_figures("tc", "cold", FOUND)}
+    assert shown["tc cold: compile and first call"].number == 4.5
+    assert shown["tc cold: compile and first call"].goal == "< 6 s after export"
+    assert shown["tc cold: peak memory, compiling"].value == "1.50 × weights"
+    assert shown["tc cold: peak memory, running"].value == "1.10 × weights"
+    assert shown["tc cold: stats export_seconds"].value == "2.00 s"
+    assert "tc cold: stats calls" not in shown
+
+
+def test_peers_have_no_goals():
+    assert {figure.goal for figure in compile_figures("inductor", "warm", FOUND)} == {""}
+
+
+def test_unavailable_gives_its_reason():
+    (figure,) = compile_figures("tc", "cold", {"unavailable": "no tc"})
+    assert (figure.value, figure.goal, figure.number) == ("unavailable", "no tc", None)
+
+
+def test_child_that_fails_gives_its_last_line(tmp_path):
+    assert child(["nonsense"], (CORE,), str(tmp_path)) == {
+        "unavailable": "unknown measurement ['nonsense']"
+    }
+
+
+def test_peak_memory_is_seen_and_reset():
+    before = memory("VmRSS")
+    block = bytearray(os.urandom(1 << 20)) * 64
+    assert memory("VmHWM") >= before + (60 << 20)
+    del block
+    reset_peak()
+    assert memory("VmHWM") < before + (60 << 20)
+
+
+def test_overhead_is_what_lies_outside_compiled_code():
+    pytest.importorskip("torch")
+
+    class Compiled:
+        def __call__(self) -> None:
+            time.sleep(0.0002)
+
+        def stats(self) -> dict[str, float]:
+            return {"last_kernel_seconds": 0.0001}
+
+    found = call_overhead(Compiled(), {})
+    assert found["call_seconds"] >= 0.0002
+    assert found["overhead_seconds"] == pytest.approx(found["call_seconds"] - 0.0001)
+
+
+def test_only_numbers_of_stats_are_kept():
+    assert numbers({"a": 1, "b": 2.5, "fallbacks": {"x": 1}}) == {"a": 1, "b": 2.5}
