@@ -146,7 +146,7 @@ def common_atoms(p: Poly, q: Poly) -> Monomial:
     terms = list(p) + list(q)
     if not terms:
         return ONE
-    shared = list(min(terms, key=len))
+    shared = list(terms[0])
     for term in terms:
         left = list(term)
         kept = []

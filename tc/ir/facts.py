@@ -88,7 +88,7 @@ class Facts:
         truths = dict(self.truths)
         for part, truth in _parts(cond, holds):
             truths[part] = truth
-            for fact in _consequences(part, truth):
+            for fact in self._consequences(part, truth):
                 if not self._tighten(env, fact):
                     known.append(fact)
         return Facts(env, tuple(known), truths)
@@ -104,6 +104,29 @@ class Facts:
         side = Interval(-(-limit // c), None) if c > 0 else Interval(None, limit // c)
         env[var] = env.get(var, EVERYTHING) & side
         return True
+
+    def _consequences(self, cond: Expr, holds: bool) -> Iterator[Poly]:
+        """Polynomials that are not negative where an index comparison holds (or does not)."""
+        match cond:
+            case Binary("lt" | "le" | "eq" | "ne" as op, a, b) if a.dtype is I64:
+                p, q = plain_poly(a), plain_poly(b)
+            case _:
+                return
+        if cond.lanes > 1 or self.may_wrap(p) or self.may_wrap(q):
+            return
+        gap = sub(q, p)
+        match op, holds:
+            case "lt", True:
+                yield add(gap, constant(-1))
+            case "le", True:
+                yield gap
+            case "lt", False:
+                yield add({}, gap, -1)
+            case "le", False:
+                yield add(constant(-1), gap, -1)
+            case ("eq", True) | ("ne", False):
+                yield gap
+                yield add({}, gap, -1)
 
     # --- what follows
 
@@ -133,6 +156,11 @@ class Facts:
         """Whether p holds data of unknown size, whose sums may wrap around in 64 bits."""
         return any(self._is_wild(atom) for m in p for atom in m)
 
+    def may_wrap(self, p: Poly) -> bool:
+        """Whether computing p may wrap around: arithmetic on data of unknown size."""
+        simple = len(p) == 1 and all(len(m) == 1 and c == 1 for m, c in p.items())
+        return not simple and self.wild(p)
+
     def _is_wild(self, atom: Expr) -> bool:
         match atom:
             case Var() | Sym():
@@ -158,72 +186,66 @@ class Facts:
             return known
         budget[0] -= 1
         self._proofs[key] = False  # meanwhile, so that a circle of facts ends
-        proved = any(self._prove(q, depth - 1, budget) for q in self._smaller(p))
+        proved = any(
+            all(self._prove(q, depth - 1, budget) for q in cases) for cases in self._smaller(p)
+        )
         if proved or budget[0] > 0:
             self._proofs[key] = proved
         else:
             self._proofs.pop(key, None)
         return proved
 
-    def _smaller(self, p: Poly) -> Iterator[Poly]:
-        """Polynomials that are at most p, each with one atom less to know about."""
+    def _smaller(self, p: Poly) -> Iterator[tuple[Poly, ...]]:
+        """Polynomials with one atom less to know about, p being at least one of each group."""
         for m, c in p.items():
             for atom in m:
                 match atom:
                     case Binary("floordiv", x, d) if _has(m, c, atom, d):
                         # d * (x // d) = x - x % d exactly
-                        yield _replace_quotient(p, m, c, atom, x, d)
+                        yield (_replace_quotient(p, m, c, atom, x, d),)
                     case Binary("min" | "max" | "mod", _, _) | Select():
                         yield from self._bounded(p, m, c, atom)
         for fact in self.known:
             for m, c in fact.items():
                 have = p.get(m)
                 if m and have is not None and have % c == 0 and have // c > 0:
-                    yield add(p, fact, -(have // c))
+                    yield (add(p, fact, -(have // c)),)
                 elif m and have is None:
                     yield from self._scaled(p, fact, m, c)
 
-    def _scaled(self, p: Poly, fact: Poly, m: Monomial, c: int) -> Iterator[Poly]:
+    def _scaled(self, p: Poly, fact: Poly, m: Monomial, c: int) -> Iterator[tuple[Poly, ...]]:
         """p - k * rest * fact, where p has the term k * c * rest * m and rest >= 0."""
         for n, d in p.items():
             rest = over(n, m)
             if rest and d % c == 0 and d // c > 0 and self._term_nonnegative(rest):
-                yield sub(p, mul({rest: d // c}, fact))
+                yield (sub(p, mul({rest: d // c}, fact)),)
 
     def _term_nonnegative(self, m: Monomial) -> bool:
         return all((self.bounds(a).lo or 0) >= 0 and self.bounds(a).lo is not None for a in m)
 
-    def _bounded(self, p: Poly, m: Monomial, c: int, atom: Expr) -> Iterator[Poly]:
+    def _bounded(self, p: Poly, m: Monomial, c: int, atom: Expr) -> Iterator[tuple[Poly, ...]]:
         """p with `atom`, in one term, replaced by what it is at most (or at least)."""
         rest = without(m, atom)
         if not self._term_nonnegative(rest):
             return
         others = {n: d for n, d in p.items() if n != m}
+
+        def put(value: Poly) -> Poly:
+            return add(others, mul({rest: c}, value))
+
         match atom:
             case Binary("min", a, b) if c < 0:
-                options = [a, b]
+                yield (put(plain_poly(a)),)
+                yield (put(plain_poly(b)),)
             case Binary("max", a, b) if c > 0:
-                options = [a, b]
-            case Binary("mod", x, d) if c < 0:
-                if self.nonnegative(plain_poly(d)):
-                    yield add(others, mul({rest: c}, sub(plain_poly(d), constant(1))))
-                    if self.nonnegative(plain_poly(x)):
-                        yield add(others, mul({rest: c}, plain_poly(x)))
-                return
+                yield (put(plain_poly(a)),)
+                yield (put(plain_poly(b)),)
             case Binary("min" | "max", a, b) | Select(_, a, b):
-                # One of the two, but not known which: both must do; the smaller sum decides.
-                p1 = add(others, mul({rest: c}, plain_poly(a)))
-                p2 = add(others, mul({rest: c}, plain_poly(b)))
-                gap = self.interval(sub(p2, p1))
-                if gap.lo is not None and gap.lo >= 0:
-                    yield p1
-                elif gap.hi is not None and gap.hi <= 0:
-                    yield p2
-                return
-            case _:
-                return
-        for option in options:
-            yield add(others, mul({rest: c}, plain_poly(option)))
+                yield put(plain_poly(a)), put(plain_poly(b))
+            case Binary("mod", x, d) if c < 0 and self.nonnegative(plain_poly(d)):
+                yield (put(sub(plain_poly(d), constant(1))),)
+                if self.nonnegative(plain_poly(x)):
+                    yield (put(plain_poly(x)),)
 
 
 def _has(m: Monomial, c: int, atom: Expr, divisor: Expr) -> bool:
@@ -256,24 +278,3 @@ def _parts(cond: Expr, holds: bool) -> Iterator[tuple[Expr, bool]]:
             yield from _parts(x, holds)
         case _:
             yield cond, holds
-
-
-def _consequences(cond: Expr, holds: bool) -> Iterator[Poly]:
-    """Polynomials that are not negative where an index comparison holds (or does not)."""
-    match cond:
-        case Binary("lt" | "le" | "eq" | "ne" as op, a, b) if a.dtype is I64 and cond.lanes == 1:
-            gap = sub(plain_poly(b), plain_poly(a))
-        case _:
-            return
-    match op, holds:
-        case "lt", True:
-            yield add(gap, constant(-1))
-        case "le", True:
-            yield gap
-        case "lt", False:
-            yield add({}, gap, -1)
-        case "le", False:
-            yield add(constant(-1), gap, -1)
-        case ("eq", True) | ("ne", False):
-            yield gap
-            yield add({}, gap, -1)
