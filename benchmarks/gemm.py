@@ -204,6 +204,16 @@ def table(every: Sequence[Measured], names: Sequence[str], busy: float) -> repor
     )
 
 
+def select_rows(names: Sequence[str]) -> tuple[Row, ...]:
+    """The named rows, all for none. Raises ValueError."""
+    known = {row.name: row for row in ROWS}
+    wanted = [name.replace("x", "×") for name in names] or list(known)
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
+        raise ValueError(f"no row {unknown[0]}; rows: {', '.join(known)}")
+    return tuple(known[name] for name in wanted)
+
+
 def run(options: argparse.Namespace) -> tuple[list[report.Table], dict[str, Any]]:
     """Measure every row; tables to show and figures for JSON."""
     core = load.chosen_cores(1)[0]
@@ -212,7 +222,7 @@ def run(options: argparse.Namespace) -> tuple[list[report.Table], dict[str, Any]
     names = {name: CONTENDERS[name] for name in options.peers}
     busy: list[float] = []
     every = []
-    for row in ROWS:
+    for row in select_rows(options.rows):
         report.announce(f"gemm {row.name} …")
         every.append(
             measure_row(
@@ -230,9 +240,10 @@ def run(options: argparse.Namespace) -> tuple[list[report.Table], dict[str, Any]
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gemm", description=__doc__)
+    parser.add_argument("rows", nargs="*", metavar="M×K×N", help="some rows only, as 8x768x3072")
     parser.add_argument("--peers", nargs="*", choices=CONTENDERS, default=list(CONTENDERS))
     add_options(parser)
-    return parser.parse_args(arguments)
+    return parser.parse_intermixed_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -240,7 +251,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     try:
         tables, figures = run(options)
-    except (load.LoadError, RuntimeError) as error:
+    except (load.LoadError, RuntimeError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     for each in tables:

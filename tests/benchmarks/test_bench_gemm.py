@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 
 from benchmarks import peak
-from benchmarks.gemm import CONTENDERS, ROWS, Measured, Row, measure_row, operands, table
+from benchmarks.gemm import (
+    CONTENDERS,
+    ROWS,
+    Measured,
+    Row,
+    measure_row,
+    operands,
+    select_rows,
+    table,
+)
 from benchmarks.peak import Limits, find_compiler, from_properties, measure_in_c
 from benchmarks.runner import Result, Settings
 
@@ -51,6 +60,13 @@ def test_without_compiler_or_properties_there_is_an_error(monkeypatch):
     monkeypatch.setitem(sys.modules, "tc", None)
     with pytest.raises(RuntimeError, match="no C compiler and no device properties"):
         peak.default_measure(CORE)
+
+
+def test_rows_by_name():
+    assert select_rows([]) == ROWS
+    assert select_rows(["8x768x3072"]) == (ROWS[4],)
+    with pytest.raises(ValueError, match="no row 1×2×3"):
+        select_rows(["1x2x3"])
 
 
 def test_operands_are_reproducible_fp32():
