@@ -1,0 +1,110 @@
+"""Applying a schedule to a kernel, and the fluent form that users write."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+
+# Importing the modules enters their primitives.
+from tc.errors import ScheduleError
+from tc.ir.loop import Func
+from tc.ir.lower import lower
+from tc.ir.tensor import Placeholder, Tensor
+from tc.schedule import (  # noqa: F401  (each import registers primitives)
+    compute_at,
+    kinds,
+    pack,
+    reorder,
+    rfactor,
+    specialize,
+    split,
+)
+from tc.schedule.rewrite import PRIMITIVES
+from tc.schedule.step import Arg, Schedule, Step
+
+
+def apply(func: Func, schedule: Schedule) -> Func:
+    """`func` after all steps; ScheduleError tells which step does not apply and why."""
+    for step in schedule.steps:
+        func = apply_step(func, step)
+    return func
+
+
+def apply_step(func: Func, step: Step) -> Func:
+    """`func` after one step."""
+    fn = PRIMITIVES.get(step.name)
+    if fn is None:
+        known = ", ".join(sorted(PRIMITIVES))
+        raise ScheduleError(f"{step}: no primitive {step.name!r}; there are {known}")
+    options = dict(step.options)
+    try:
+        inspect.signature(fn).bind(func, *step.args, **options)
+    except TypeError as e:
+        raise ScheduleError(f"{step}: {e}; it takes {inspect.signature(fn)}") from None
+    return fn(func, *step.args, **options)
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduled:
+    """Tensors with a schedule for the kernel that computes them; each method adds a step."""
+
+    outputs: tuple[Tensor, ...]
+    inputs: tuple[Placeholder, ...] | None = None
+    schedule: Schedule = Schedule()
+
+    def step(self, name: str, *args: Arg, **options: Arg) -> Scheduled:
+        """One more step by name."""
+        return Scheduled(self.outputs, self.inputs, self.schedule.then(name, *args, **options))
+
+    def split(self, loop: str, factor: int, tail: str = "cut") -> Scheduled:
+        return self.step("split", loop, factor, tail=tail)
+
+    def tile(self, rows: str, columns: str, mr: int, nr: int, tail: str = "ragged") -> Scheduled:
+        return self.step("tile", rows, columns, mr, nr, tail=tail)
+
+    def fuse(self, outer: str, inner: str, name: str) -> Scheduled:
+        return self.step("fuse", outer, inner, name)
+
+    def reorder(self, *names: str) -> Scheduled:
+        return self.step("reorder", *names)
+
+    def unroll(self, loop: str) -> Scheduled:
+        return self.step("unroll", loop)
+
+    def vectorize(self, loop: str, lanes: int) -> Scheduled:
+        return self.step("vectorize", loop, lanes)
+
+    def parallel(self, loop: str) -> Scheduled:
+        return self.step("parallel", loop)
+
+    def compute_at(self, buffer: str, loop: str, scope: str = "scratch") -> Scheduled:
+        return self.step("compute_at", buffer, loop, scope=scope)
+
+    def inline(self, buffer: str) -> Scheduled:
+        return self.step("inline", buffer)
+
+    def cache(self, buffer: str, loop: str, swap: int = 0, pad: int = 1) -> Scheduled:
+        return self.step("cache", buffer, loop, swap=swap, pad=pad)
+
+    def pack(self, buffer: str, dim: int, factor: int) -> Scheduled:
+        return self.step("pack", buffer, dim, factor)
+
+    def relax(self) -> Scheduled:
+        return self.step("relax")
+
+    def rfactor(self, loop: str, lanes: int, rows: int = 1) -> Scheduled:
+        return self.step("rfactor", loop, lanes, rows=rows)
+
+    def specialize(self, loop: str) -> Scheduled:
+        return self.step("specialize", loop)
+
+    def bake(self, symbol: str, value: int) -> Scheduled:
+        return self.step("bake", symbol, value)
+
+    @property
+    def func(self) -> Func:
+        """The loops after all steps."""
+        return apply(lower(self.outputs, self.inputs), self.schedule)
+
+    def __str__(self) -> str:
+        return str(self.schedule)

@@ -1,0 +1,104 @@
+"""How a loop runs: unrolled, in vector lanes, divided between threads."""
+
+from __future__ import annotations
+
+from tc.errors import ScheduleError
+from tc.ir.expr import Const, Expr, Var
+from tc.ir.interval import bounds
+from tc.ir.loop import For, Func, If, LoopKind, Stmt, seq
+from tc.ir.simplify import simplify
+from tc.ir.visit import substitute_stmt
+from tc.schedule.dependence import require_independent
+from tc.schedule.rewrite import constant, header, loops, primitive, refuse, rewrite_loops
+
+MAX_UNROLL = 256
+
+
+@primitive
+def unroll(func: Func, loop: str) -> Func:
+    """Write the iterations of `loop` out one after the other.
+
+    rewrite: for i in range(4): body(i)
+    into:    for i in unroll(4): body(i)
+
+    Raises ScheduleError: no such loop, or an extent that has no constant bound of at most 256.
+    """
+
+    def fn(x: For) -> Stmt:
+        hi = bounds(x.extent).hi
+        if hi is None or hi > MAX_UNROLL:
+            raise refuse(
+                "unroll", header(x), f"the extent is not known to be at most {MAX_UNROLL}",
+                "split the loop first",
+            )  # fmt: skip
+        return For(x.var, x.extent, LoopKind.UNROLLED, x.body)
+
+    return rewrite_loops(func, "unroll", loop, fn)
+
+
+@primitive
+def vectorize(func: Func, loop: str, lanes: int) -> Func:
+    """Run `lanes` iterations of `loop` side by side.
+
+    rewrite: for j in range(n): body(j)
+    into:    for j in range(n // lanes):
+                 for jv in vector(lanes): body(j * lanes + jv)
+             if n % lanes:                                          # unless n divides evenly
+                 for jv in vector(lanes):
+                     if n // lanes * lanes + jv < n: body(n // lanes * lanes + jv)
+
+    The lanes that are switched off touch no memory.
+    Raises ScheduleError: no such loop, lanes < 1, or iterations that depend on each other.
+    """
+    if lanes < 1:
+        raise ScheduleError(f"vectorize: lanes is {lanes}, must be at least 1")
+    return rewrite_loops(func, "vectorize", loop, lambda x: _vectorize(x, lanes))
+
+
+def _vectorize(x: For, lanes: int) -> Stmt:
+    require_independent("vectorize", x)
+    n, width = simplify(x.extent), Const(lanes)
+    if constant(n) == lanes:
+        return For(x.var, width, LoopKind.VECTOR, x.body)
+    lane = Var(x.var.name + "v")
+
+    def vector(start: Expr, guard: bool) -> Stmt:
+        body = substitute_stmt(x.body, {x.var: start + lane})
+        if guard:
+            body = If(start + lane < n, body)
+        return For(lane, width, LoopKind.VECTOR, body)
+
+    main = For(x.var, simplify(n // width), x.kind, vector(x.var * width, False))
+    left = simplify(n % width)
+    if left == Const(0):
+        return main
+    tail = vector(simplify(n // width) * width, True)
+    if isinstance(left, Const):
+        return tail if simplify(n // width) == Const(0) else seq(main, tail)
+    return seq(main, If(Const(0) < left, tail))
+
+
+@primitive
+def parallel(func: Func, loop: str) -> Func:
+    """Divide the iterations of an outermost `loop` between threads, in contiguous ranges.
+
+    rewrite: for i in range(n): body(i)
+    into:    for i in parallel(n): body(i)
+
+    Raises ScheduleError: no such loop, not outermost, or iterations that depend on each other.
+    """
+
+    def fn(x: For) -> Stmt:
+        require_independent("parallel", x)
+        return For(x.var, x.extent, LoopKind.PARALLEL, x.body)
+
+    out = rewrite_loops(func, "parallel", loop, fn)
+    for x in loops(out.body):
+        inner = [y for y in loops(x.body) if y.kind is LoopKind.PARALLEL]
+        if inner:
+            raise refuse(
+                "parallel", header(inner[0]), f"it is inside {header(x)}",
+                "only an outermost loop can be divided between threads; reorder or fuse first",
+            )  # fmt: skip
+    return out
+

@@ -1,0 +1,181 @@
+"""Changing the order of loops, and taking a reduction out of the loops around it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tc.ir.expr import Expr
+from tc.ir.loop import Alloc, Buffer, For, Func, Seq, Stmt, Store, Update, seq
+from tc.ir.visit import loads_of, map_accesses, sub_stmts, uses
+from tc.schedule.dependence import require_independent
+from tc.schedule.rewrite import (
+    find_loops,
+    header,
+    loops,
+    primitive,
+    refuse,
+    rewrite_loops,
+    size_bound,
+    stored_buffers,
+)
+
+
+@primitive
+def reorder(func: Func, *names: str) -> Func:
+    """Nest the named loops in the given order, the first outermost.
+
+    rewrite: for i: for j: body          into:    for j: for i: body
+
+    A reduction loop may move out of the loops around it; its accumulator then gets one element
+    for each of their iterations, and what stands before and after the reduction runs in loops
+    of its own that keep their names:
+
+    rewrite: for i:                               with acc = alloc(f32[I], register):
+                 with acc = alloc(f32[]):             for i: acc[i] = 0
+                     acc[] = 0                        for k:
+                     for k: acc[] += x       into:        for i: acc[i] += x
+                     y[i] = acc[]                     for i: y[i] = acc[i]
+
+    Raises ScheduleError: no such loop, loops not nested in each other, or a loop that would move
+    past a dependence.
+    """
+    for n in names:
+        find_loops(func, "reorder", n)
+    top = _outermost(func, names)
+    return rewrite_loops(func, "reorder", top, lambda x: _reorder_nest(x, names))
+
+
+def _outermost(func: Func, names: Sequence[str]) -> str:
+    for x in loops(func.body):
+        if x.var.name in names:
+            return x.var.name
+    raise AssertionError("find_loops has seen every name")
+
+
+def _reorder_nest(top: For, names: Sequence[str]) -> Stmt:
+    inside = {y.var.name for y in loops(top)}
+    wanted = [n for n in names if n in inside]
+    if len(wanted) < len(names):
+        # A copy of the nest that lacks some of the loops (the tail of a cut) stays as it is.
+        missing = next(n for n in names if n not in inside)
+        raise refuse(
+            "reorder", header(top), f"the loop {missing!r} is not inside it",
+            "name loops of one nest",
+        )  # fmt: skip
+    return _place(top, wanted)
+
+
+def _place(s: Stmt, order: Sequence[str]) -> Stmt:
+    """`s` with its loops in that order; `s` starts with a loop of the order."""
+    if not order:
+        return s
+    first = order[0]
+    chain: list[For] = []
+    at: Stmt = s
+    while isinstance(at, For) and at.var.name != first:
+        chain.append(at)
+        at = at.body
+    if isinstance(at, For):
+        return _hoist_perfect(chain, at, order)
+    return _hoist_reduction(chain, at, order)
+
+
+def _hoist_perfect(chain: list[For], x: For, order: Sequence[str]) -> Stmt:
+    for c in chain:
+        if uses(x.extent, c.var):
+            raise refuse(
+                "reorder", header(x), f"its extent depends on {c.var.name}",
+                "split the inner loop after reordering",
+            )  # fmt: skip
+        if c.var.name not in order:
+            raise refuse(
+                "reorder", header(c), "it stands between the loops to reorder",
+                "name it in the order too",
+            )  # fmt: skip
+    if chain:
+        _require_movable(x, chain)
+    body = x.body
+    for c in reversed(chain):
+        body = For(c.var, c.extent, c.kind, body)
+    rest = list(order[1:])
+    return For(x.var, x.extent, x.kind, _place(body, rest) if rest else body)
+
+
+def _require_movable(x: For, chain: list[For]) -> None:
+    """Interchange is safe where each loop's iterations are independent or all reductions."""
+    for y in (x, *chain):
+        if _only_reduces(y):
+            continue
+        require_independent("reorder", y)
+
+
+def _only_reduces(x: For) -> bool:
+    """Whether all that the loop changes are accumulators, by updates alone, not read elsewhere."""
+    own = {s.buffer.name for s in sub_stmts(x.body) if isinstance(s, Alloc)}
+    updated: set[str] = set()
+    for s in sub_stmts(x.body):
+        if isinstance(s, Store) and s.buffer.name not in own:
+            return False
+        if isinstance(s, Update):
+            updated.update(b.name for b in s.buffers)
+    return not any(n.buffer.name in updated - own for n in loads_of(x.body))
+
+
+def _hoist_reduction(chain: list[For], body: Stmt, order: Sequence[str]) -> Stmt:
+    """Distribute the loops of `chain` over what is around the loop order[0] inside `body`."""
+    first = order[0]
+    allocs: list[Buffer] = []
+    while isinstance(body, Alloc):
+        allocs.append(body.buffer)
+        body = body.body
+    parts = body.body if isinstance(body, Seq) else (body,)
+    at = [n for n, p in enumerate(parts) if any(y.var.name == first for y in loops(p))]
+    if len(at) != 1:
+        place = header(chain[0]) if chain else first
+        raise refuse(
+            "reorder", place, f"the loop {first!r} is not one of the statements of its body",
+            "name loops of one nest",
+        )  # fmt: skip
+    for c in chain:
+        _require_distributable(c, allocs)
+    middle = _place_in(parts[at[0]], chain, order)
+    before, after = seq(*parts[: at[0]]), seq(*parts[at[0] + 1 :])
+    out = seq(*_wrap(before, chain), middle, *_wrap(after, chain))
+    for b in reversed(allocs):
+        out = Alloc(*_expand(b, chain, out))
+    return out
+
+
+def _place_in(s: Stmt, chain: list[For], order: Sequence[str]) -> Stmt:
+    for c in reversed(chain):
+        s = For(c.var, c.extent, c.kind, s)
+    return _place(s, order)
+
+
+def _wrap(s: Stmt, chain: list[For]) -> list[Stmt]:
+    if isinstance(s, Seq) and not s.body:
+        return []
+    for c in reversed(chain):
+        s = For(c.var, c.extent, c.kind, s)
+    return [s]
+
+
+def _require_distributable(c: For, allocs: list[Buffer]) -> None:
+    """Statements may be taken apart where different iterations share nothing that is written."""
+    own = {b.name for b in allocs}
+    if stored_buffers(c.body) <= own | _inner_allocs(c.body):
+        return
+    require_independent("reorder", c)
+
+
+def _inner_allocs(s: Stmt) -> set[str]:
+    return {x.buffer.name for x in sub_stmts(s) if isinstance(x, Alloc)}
+
+
+def _expand(b: Buffer, chain: list[For], s: Stmt) -> tuple[Buffer, Stmt]:
+    """One element of `b` for each iteration of the distributed loops."""
+    dims = tuple(size_bound(c.extent) for c in chain)
+    index: tuple[Expr, ...] = tuple(c.var for c in chain)
+    new = Buffer(b.name, (*dims, *b.shape), b.dtype, b.scope, b.align)
+    return new, map_accesses(s, b.name, lambda i: (new, (*index, *i)))
+
