@@ -133,7 +133,7 @@ def _t5_inputs(batch: int, length: int, seed: int = 0) -> Inputs:
     return inputs
 
 
-def _image_inputs(batch: int, length: int = 0, seed: int = 0) -> Inputs:
+def _image_inputs(batch: int, _length: int = 0, seed: int = 0) -> Inputs:
     generator = torch.Generator().manual_seed(seed)
     return {"pixel_values": torch.randn(batch, 3, 16, 16, generator=generator)}
 
@@ -282,7 +282,7 @@ def _factory(
 
 
 def _spread(model: torch.nn.Module) -> None:
-    """Give every weight some spread: fresh biases are zeros and norm weights ones, hiding faults."""
+    """Give every weight some spread: fresh biases are zeros and norm weights ones."""
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.05)

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import sympy
 import torch
 from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import InputKind
@@ -95,13 +94,17 @@ def _unify(dims: Sequence[shapes.Dims], tensors: Sequence[torch.Tensor]) -> None
             if "+" in label:
                 sums.append((label, size))
             elif label in sizes:
-                torch._check(size == sizes[label])
+                _equate(size, sizes[label])
             else:
                 sizes[label] = size
     for label, size in sums:
         parts = label.split("+")
         if all(part in sizes for part in parts):
-            torch._check(size == sum(sizes[part] for part in parts))
+            _equate(size, sum(sizes[part] for part in parts))
+
+
+def _equate(size: Any, other: Any) -> None:
+    torch._check(size == other)  # type: ignore[no-untyped-call]  # torch gives it no types
 
 
 def _arguments_of(
@@ -179,8 +182,7 @@ def _export(
     else:
         samples = [tensor.detach() for tensor in tensors]
         auto = [
-            {i: Dim.AUTO for i, size in enumerate(t.shape) if dynamic and size > 1}
-            for t in tensors
+            {i: Dim.AUTO for i, size in enumerate(t.shape) if dynamic and size > 1} for t in tensors
         ]
     try:
         with torch.no_grad(), warnings.catch_warnings():
@@ -234,7 +236,7 @@ def _split_placeholders(
     program: ExportedProgram, model: torch.nn.Module, graph: GraphModule
 ) -> tuple[tuple[Weight, ...], list[torch.fx.Node]]:
     """The weights that the graph reads, unused ones taken out of it, and its user inputs."""
-    own = dict(model.named_parameters(remove_duplicate=False))
+    own: dict[str, torch.Tensor] = dict(model.named_parameters(remove_duplicate=False))
     own.update(model.named_buffers(remove_duplicate=False))
     specs = {spec.arg.name: spec for spec in program.graph_signature.input_specs}
     weights, inputs = [], []
@@ -268,7 +270,7 @@ def _settle_outputs(
 
     def renumber(leaf: tree.Node) -> tree.Node:
         assert isinstance(leaf, tree.LeafNode)
-        node = nodes[leaf.index]
+        node = nodes[leaf.number]
         return tree.InputNode(given[node]) if node in given else tree.LeafNode(place[node])
 
     output.args = (tuple(kept),)
@@ -282,13 +284,14 @@ def _spec(name: str, node: torch.fx.Node) -> TensorSpec:
 
 def shape_of(value: torch.Tensor) -> tuple[Size, ...]:
     """The shape of a traced value: ints, and text for sizes over symbols."""
+    sizes: tuple[Any, ...] = tuple(value.shape)
     return tuple(
-        int(size) if not isinstance(size, torch.SymInt) else _size_text(size.node.expr)
-        for size in value.shape
+        _size_text(size.node.expr) if isinstance(size, torch.SymInt) else int(size)
+        for size in sizes
     )
 
 
-def _size_text(expression: sympy.Expr) -> Size:
+def _size_text(expression: Any) -> Size:
     return int(expression) if expression.is_Integer else str(expression)
 
 
@@ -343,7 +346,7 @@ def _mutated(graph: GraphModule, inputs: list[torch.fx.Node]) -> tuple[int, ...]
 def _base(value: Any) -> Any:
     """The tensor that `value` is a view of, following the alias annotations of its operator."""
     while isinstance(value, torch.fx.Node) and hasattr(value.target, "_schema"):
-        returned = value.target._schema.returns  # type: ignore[union-attr]  # has a schema
+        returned = value.target._schema.returns
         if not returned or returned[0].alias_info is None:
             break
         value = value.args[0]

@@ -6,7 +6,7 @@ model nor check anything itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch.fx import GraphModule, Node
@@ -44,16 +44,63 @@ def find_checks(
             if source in name_of:
                 rows = node.args[0].meta["val"].shape[0]
                 found[IdCheck(name_of[source], int(rows))] = None
-    limits = {symbol.name: symbol.high for symbol in symbols if symbol.high is not None}
-    positions = _offset_positions(model)
-    for symbol in symbols:
-        if positions is not None and symbol.label == shapes.LENGTH:
-            limits[symbol.name] = min(positions, limits.get(symbol.name, positions))
-    for spec in specs:
-        for axis, size in enumerate(spec.shape):
-            if isinstance(size, str) and size in limits:
-                found[SizeCheck(spec.name, axis, limits[size])] = None
+    for check in _position_checks(graph, specs, symbols, name_of, model):
+        found[check] = None
     return tuple(found)
+
+
+def _position_checks(
+    graph: GraphModule,
+    specs: Sequence[TensorSpec],
+    symbols: Sequence[Symbol],
+    name_of: Mapping[Node, str],
+    model: torch.nn.Module,
+) -> Iterator[SizeCheck]:
+    """Bounds of lengths: those the trace found, and rows of tables that positions index."""
+    limits = {symbol.name: symbol.high for symbol in symbols if symbol.high is not None}
+    length = {symbol.label: symbol.name for symbol in symbols}
+    rows = min(
+        (rows for rows in (_counted_rows(graph, name_of), _offset_rows(model)) if rows is not None),
+        default=None,
+    )
+    if rows is not None and (name := length.get(shapes.LENGTH)) is not None:
+        past = length.get(shapes.PAST)
+        size = name if past is None else f"{past} + {name}"
+        limits[size] = min(rows, limits.get(size, rows))
+    for size, limit in limits.items():
+        place = _place(specs, size)
+        if place is not None:
+            yield SizeCheck(*place, limit, size)
+
+
+def _place(specs: Sequence[TensorSpec], size: str) -> tuple[str, int] | None:
+    """The first dim of that size, or of the last symbol in it."""
+    for wanted in (size, size.split(" ")[-1]):
+        for spec in specs:
+            if wanted in spec.shape:
+                return spec.name, spec.shape.index(wanted)
+    return None
+
+
+def _counted_rows(graph: GraphModule, name_of: Mapping[Node, str]) -> int | None:
+    """The rows of the smallest table that is indexed by a plain count of positions."""
+    rows = []
+    for node in graph.graph.nodes:
+        if node.op == "call_function" and node.target is _aten.embedding.default:
+            index = node.args[1]
+            if _is_count(index) and _source(index) not in name_of:
+                rows.append(int(node.args[0].meta["val"].shape[0]))
+    return min(rows, default=None)
+
+
+def _is_count(value: object) -> bool:
+    """Whether a value is arange, perhaps shifted by the length of the past."""
+    value = _source(value)
+    if not isinstance(value, Node):
+        return False
+    if value.target is _aten.add.Tensor:
+        return _is_count(value.args[0])
+    return value.target is _aten.arange.default
 
 
 def _source(value: object) -> object:
@@ -62,7 +109,7 @@ def _source(value: object) -> object:
     return value
 
 
-def _offset_positions(model: torch.nn.Module) -> int | None:
+def _offset_rows(model: torch.nn.Module) -> int | None:
     """Positions of a model that counts them from its padding id on; None if none does."""
     for module in model.modules():
         table = getattr(module, "position_embeddings", None)

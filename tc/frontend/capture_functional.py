@@ -7,6 +7,8 @@ This module must not change any value that the graph returns.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch.fx import GraphModule, Node
 
@@ -44,7 +46,7 @@ def _rewrite(module: GraphModule, node: Node) -> None:
         if value is None:
             return
         node.replace_all_uses_with(value)
-        for view, source in zip(chain, chain[1:], strict=False):
+        for view, source in pairwise(chain):
             scatter = _SCATTERS[view.target]  # type: ignore[index]  # _view_chain chose them
             rest = view.args[1:]
             value = _call(module, scatter, (source, value, *rest), dict(view.kwargs), source)
@@ -63,7 +65,7 @@ def _view_chain(value: object) -> list[Node] | None:
         if value.op != "call_function" or not hasattr(value.target, "_schema"):
             return None
         if value.target not in _SCATTERS:
-            returned = value.target._schema.returns  # type: ignore[union-attr]  # has a schema
+            returned = value.target._schema.returns
             owns = bool(returned) and returned[0].alias_info is None
             return chain if owns else None
         value = value.args[0]

@@ -81,14 +81,15 @@ def _simplify(module: GraphModule, node: Node) -> None:
 def _is_no_change(node: Node) -> bool:
     """Inactive dropout, a cast to the dtype that a tensor has, a slice of everything."""
     if node.target in _DROPOUTS:
-        return not node.args[2]
+        return node.args[2] is False
     if node.target in _CASTS:
         source, result = node.args[0].meta["val"], node.meta["val"]  # type: ignore[union-attr]
-        same = source.dtype == result.dtype and source.device == result.device
+        same = bool(source.dtype == result.dtype and source.device == result.device)
         return same and not _asks_copy(node)
     if node.target is _aten.slice.Tensor:
-        _, start, end, step = (*node.args[1:], *(0, None, None, 1)[len(node.args) - 1 :])
-        return start in (0, None) and (end is None or end == sys.maxsize) and step == 1
+        given: list[object] = list(node.args[2:])
+        bounds = given + [None, None, 1][len(given) :]
+        return bounds[0] in (0, None) and bounds[1] in (None, sys.maxsize) and bounds[2] == 1
     return False
 
 

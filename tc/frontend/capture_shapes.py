@@ -110,14 +110,17 @@ def _settle_by_size(dims: list[Dims], tensors: Sequence[torch.Tensor]) -> list[D
     for each, tensor in zip(dims, tensors, strict=True):
         for label, size in zip(each.labels, tensor.shape, strict=True):
             if label is not None:
-                sizes[label] = max(size, sizes.get(label, 0)) if label == BATCH else (
-                    sizes.get(label, size)
+                sizes[label] = (
+                    max(size, sizes.get(label, 0)) if label == BATCH else (sizes.get(label, size))
                 )
     return [
-        Dims(each.name, tuple(
-            label if label is None or sizes[label] == size else None
-            for label, size in zip(each.labels, tensor.shape, strict=True)
-        ))
+        Dims(
+            each.name,
+            tuple(
+                label if label is None or sizes[label] == size else None
+                for label, size in zip(each.labels, tensor.shape, strict=True)
+            ),
+        )
         for each, tensor in zip(dims, tensors, strict=True)
     ]
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import torch
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, EncoderDecoderCache
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from tc.errors import UnsupportedError, describe
 
@@ -80,21 +80,21 @@ class PairNode(NamedTuple):
 
 
 class LeafNode(NamedTuple):
-    """A tensor of a result: number `index` of the program's outputs."""
+    """A tensor of a result: number `number` of the program's outputs."""
 
-    index: int
+    number: int
 
 
 class InputNode(NamedTuple):
-    """A part of a result that is tensor number `index` of the call's own arguments."""
+    """A part of a result that is tensor `number` of the call's own arguments."""
 
-    index: int
+    number: int
 
 
 class GivenNode(NamedTuple):
-    """The cache number `index` among those that the call was given, with contents written back."""
+    """The cache `number` of those that the call was given, with contents written back."""
 
-    index: int
+    number: int
     contents: CacheNode | PairNode
 
 
@@ -154,15 +154,15 @@ def _flatten_cache(cache: Cache, tensors: list[torch.Tensor], where: str) -> Cac
     if type(cache) is not DynamicCache or cache.offloading:
         raise _unsupported_cache(where, type(cache).__name__)
     layers = []
-    for number, layer in enumerate(cache.layers):
+    for layer in cache.layers:
         if type(layer) is not DynamicLayer:
             raise _unsupported_cache(where, f"{type(cache).__name__} of {type(layer).__name__}")
-        layers.append(_flatten_layer(layer, tensors, f"{where}.{number}"))
+        layers.append(_flatten_layer(layer, tensors))
     attributes = tuple((k, v) for k, v in vars(cache).items() if k != "layers")
     return CacheNode(type(cache), tuple(layers), attributes)
 
 
-def _flatten_layer(layer: DynamicLayer, tensors: list[torch.Tensor], where: str) -> LayerNode:
+def _flatten_layer(layer: DynamicLayer, tensors: list[torch.Tensor]) -> LayerNode:
     keys, values = layer.keys, layer.values
     # A layer of no length is what a prefill starts from: the same program serves it.
     if keys is None or values is None or keys.numel() == 0:
@@ -267,8 +267,13 @@ def rebuild(
         case GivenNode(index, contents):
             return _fill(contents, caches[index], outputs, inputs)
         case CacheNode(kind, _, _) | PairNode(kind, _, _, _):
-            return _fill(node, kind.__new__(kind), outputs, inputs)
+            return _fill(node, _blank(kind), outputs, inputs)
     raise AssertionError(f"no object for {node}")
+
+
+def _blank(kind: type) -> Any:
+    """An object of a class, before its __init__: its attributes are set one by one."""
+    return object.__new__(kind)
 
 
 def _fill(
@@ -283,7 +288,7 @@ def _fill(
             ("cross_attention_cache", node.encoder),
         ):
             old = getattr(cache, name, None)
-            new = old if old is not None else part.type.__new__(part.type)
+            new = old if old is not None else _blank(part.type)
             setattr(cache, name, _fill(part, new, outputs, inputs))
         cache.is_updated = dict(node.updated)
         return cache
@@ -390,4 +395,4 @@ def result_names(node: Node) -> Iterator[tuple[str, int]]:
     head = "output" if isinstance(result, LeafNode | InputNode) else ""
     for name, leaf in (*leaves(result, head), *leaves(unseen, "given")):
         assert isinstance(leaf, LeafNode | InputNode)
-        yield name, leaf.index if isinstance(leaf, LeafNode) else -1 - leaf.index
+        yield name, leaf.number if isinstance(leaf, LeafNode) else -1 - leaf.number

@@ -39,11 +39,12 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class SizeCheck:
-    """Dim `dim` of input `input` must be at most `maximum` (positions of the model)."""
+    """`size` must be at most `maximum`, the positions of the model; `input`, `dim` name it."""
 
     input: str
     dim: int
     maximum: int
+    size: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,116 @@
+"""The drop-in: a copy of a model whose forward runs compiled programs.
+
+Independent of how a program is compiled: a runner factory makes a callable over flat tensors from
+what was captured. This module must not compile, and must not change the model that it is given.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+
+from tc.errors import UnsupportedError, describe
+from tc.frontend.hf_dispatch import Dispatcher, RunnerFactory
+from tc.frontend.hf_natural import natural_inputs
+
+Model = TypeVar("Model", bound=torch.nn.Module)
+
+_ATTRIBUTE = "_tc_dispatcher"
+
+
+def wrap(
+    model: Model,
+    runner_factory: RunnerFactory,
+    *,
+    dynamic: bool = True,
+    example_inputs: tuple[Any, ...] | dict[str, Any] | None = None,
+    natural: bool = True,
+) -> Model:
+    """A shallow copy of `model`, of the same class, whose forward runs compiled programs.
+
+    Args:
+        model: any module; it is left untouched, and the copy shares its parameters and submodules.
+        runner_factory: from a `Captured` to a runner (see `hf_dispatch.Runner`).
+        dynamic: False bakes the sizes of every distinct set of shapes.
+        example_inputs: a call to compile for now, positional or by name.
+        natural: compile now for the natural inputs, where the model's config tells them.
+
+    Raises:
+        UnsupportedError: the model is such a copy already, or not a module.
+        CompileError: the model cannot be traced.
+    """
+    if not isinstance(model, torch.nn.Module):
+        raise UnsupportedError(
+            describe(
+                f"model of type {type(model).__name__}",
+                why="not a torch.nn.Module",
+                way_out="pass a module, or wrap the function in one",
+            )
+        )
+    if dispatcher_of(model) is not None:
+        raise UnsupportedError(
+            describe(
+                f"model {type(model).__name__}",
+                why="is compiled already",
+                way_out="compile the model that it was made from",
+            )
+        )
+    dispatcher = Dispatcher(model, runner_factory, dynamic=dynamic)
+    made = _shallow_copy(model)
+    made.__dict__[_ATTRIBUTE] = dispatcher
+    made.__dict__["forward"] = _forward_of(model, dispatcher)
+    made.__dict__["train"] = _train_of(made)
+    made.__dict__["training"] = False
+    if isinstance(example_inputs, dict):
+        dispatcher.prepare((), example_inputs)
+    elif example_inputs is not None:
+        dispatcher.prepare(example_inputs, {})
+    elif natural and dynamic and (inputs := natural_inputs(model)) is not None:
+        dispatcher.prepare((), dict(inputs))
+    return made
+
+
+def dispatcher_of(model: torch.nn.Module) -> Dispatcher | None:
+    """The dispatcher of a compiled copy, or None for a model that `wrap` did not make."""
+    found = model.__dict__.get(_ATTRIBUTE)
+    return found if isinstance(found, Dispatcher) else None
+
+
+def _shallow_copy(model: Model) -> Model:
+    made = type(model).__new__(type(model))
+    for name, value in vars(model).items():
+        # The tables of parameters, submodules and hooks: additions to the copy stay in the copy.
+        made.__dict__[name] = copy.copy(value) if isinstance(value, dict) else value
+    if (settings := model.__dict__.get("generation_config")) is not None:
+        made.__dict__["generation_config"] = copy.deepcopy(settings)
+    return made
+
+
+def _forward_of(model: torch.nn.Module, dispatcher: Dispatcher) -> Callable[..., Any]:
+    # transformers reads forward's signature (generate, Trainer, pipelines): `wraps` keeps it.
+    @functools.wraps(model.forward)
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        return dispatcher(args, kwargs)
+
+    return forward
+
+
+def _train_of(made: Model) -> Callable[..., Model]:
+    def train(mode: bool = True) -> Model:
+        """As Module.train, but a compiled model only ever infers."""
+        if mode:
+            raise UnsupportedError(
+                describe(
+                    f"{type(made).__name__}.train()",
+                    why="a compiled model only infers",
+                    way_out="train the model that it was compiled from (its weights are shared and "
+                    "changes are noticed), or use torch.compile(model, backend='tc')",
+                )
+            )
+        return made
+
+    return train

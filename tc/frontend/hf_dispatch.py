@@ -1,0 +1,313 @@
+"""From a call to the program that serves it, compiled at the first call of its kind.
+
+The kind of a call (its key) is the names of its arguments, the dtype, rank and device of each
+tensor, the value of each Python scalar and the config flags that forward reads. Sizes are no part
+of it. The path of a call whose key is known does a lookup, the checks and nothing else.
+This module must not compile or trace by itself.
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+
+from tc.errors import CompileError, DeviceError, TcError, UnsupportedError, describe
+from tc.frontend import capture_tree as tree
+from tc.frontend.capture import Captured, Weight, argument_names, capture
+from tc.frontend.hf_weights import WeightWatch
+from tc.frontend.signature import IdCheck
+from tc.frontend.signature_bind import ShapeMismatchError, bind, check_ids
+
+# Config flags that forward falls back on when the call does not say.
+_FLAGS = (
+    "_output_attentions",
+    "output_hidden_states",
+    "return_dict",
+    "use_cache",
+    "_attn_implementation_internal",
+    "problem_type",
+)
+_MAX_SHAPES = 4096
+_MAX_PROGRAMS = 16
+
+
+class Runner(Protocol):
+    """A compiled program: fresh outputs from flat inputs, on the weights last given."""
+
+    def __call__(self, tensors: list[torch.Tensor]) -> Sequence[torch.Tensor]:
+        """Run on the inputs in the order of `signature.inputs`; outputs never change later."""
+
+    def refresh(self, weights: Sequence[Weight]) -> None:
+        """Take these weights, in the order of `Captured.weights`, from the next call on."""
+
+
+RunnerFactory = Callable[[Captured], Runner]
+
+
+class Program:
+    """A captured and compiled call, with the shapes that it has been found to serve."""
+
+    def __init__(self, model: torch.nn.Module, captured: Captured, runner: Runner) -> None:
+        self.captured = captured
+        self.runner = runner
+        self.watch = WeightWatch(model, captured.weights)
+        self.admitted: set[tuple[torch.Size, ...]] = set()
+        names = [spec.name for spec in captured.signature.inputs]
+        self.ids = [
+            (names.index(check.input), check)
+            for check in captured.signature.checks
+            if isinstance(check, IdCheck)
+        ]
+        assert isinstance(captured.result, tree.SequenceNode)
+        self.result, given = captured.result.items
+        assert isinstance(given, tree.SequenceNode)
+        self.unseen = given.items
+
+    def admit(self, shapes: tuple[torch.Size, ...]) -> None:
+        """Check shapes not seen before; ShapeMismatchError or TcError where they do not fit."""
+        bind(self.captured.signature, shapes)
+        if len(self.admitted) >= _MAX_SHAPES:
+            self.admitted.clear()
+        self.admitted.add(shapes)
+
+    def run(self, tensors: list[torch.Tensor], caches: Sequence[Any]) -> Any:
+        """The call's result, of the class that eager returns."""
+        for index, check in self.ids:
+            if (ids := tensors[index]).numel():
+                least, greatest = ids.aminmax()
+                check_ids(check, int(least), int(greatest))
+        if self.watch.changed():
+            self.runner.refresh(self.watch.weights)
+        outputs = self.runner(tensors)
+        for node in self.unseen:
+            tree.rebuild(node, outputs, tensors, caches)
+        return tree.rebuild(self.result, outputs, tensors, caches)
+
+
+class _Route:
+    """What a key leads to: the programs of its canonical call and the order of their inputs."""
+
+    __slots__ = ("caches", "order", "programs")
+
+    def __init__(
+        self, programs: list[Program], order: list[int] | None, caches: list[int] | None
+    ) -> None:
+        self.programs = programs
+        self.order = order
+        self.caches = caches
+
+
+class Dispatcher:
+    """Runs calls of one model; `stats` counts its calls and compilations.
+
+    Safe to call from several threads; compilations of one model happen one at a time.
+    """
+
+    def __init__(
+        self, model: torch.nn.Module, factory: RunnerFactory, *, dynamic: bool = True
+    ) -> None:
+        self._model = model
+        self._factory = factory
+        self._dynamic = dynamic
+        self._signature = inspect.signature(model.forward)
+        config = getattr(model, "config", None)
+        self._config: Mapping[str, Any] = vars(config) if hasattr(config, "__dict__") else {}
+        self._routes: dict[tuple[Any, ...], _Route] = {}
+        self._programs: dict[tuple[Any, ...], list[Program]] = {}
+        self._lock = threading.RLock()
+        self.stats = {"calls": 0, "compilations": 0}
+
+    @property
+    def programs(self) -> list[Program]:
+        """Every program compiled so far, oldest first for each kind of call."""
+        return [program for programs in self._programs.values() for program in programs]
+
+    def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The result of `model(*args, **kwargs)`.
+
+        Raises:
+            TcError: arguments that the model, or a compiled program of it, cannot take.
+        """
+        tensors: list[torch.Tensor] = []
+        caches: list[Any] = []
+        key = self._key(args, kwargs, tensors, caches)
+        if torch.is_grad_enabled():
+            _refuse_grad(tensors, self._model)
+        route = self._routes.get(key)
+        if route is None:
+            route = self._find_route(key, args, kwargs)
+        if route.order is not None:
+            tensors = [tensors[index] for index in route.order]
+        if route.caches is not None:
+            caches = [caches[index] for index in route.caches]
+        shapes = tuple([tensor.shape for tensor in tensors])
+        self.stats["calls"] += 1
+        for program in route.programs:
+            if shapes in program.admitted:
+                return program.run(tensors, caches)
+        return self._fitting(route, shapes, args, kwargs).run(tensors, caches)
+
+    def prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Program:
+        """Capture and compile for calls like this one, without running it."""
+        tensors: list[torch.Tensor] = []
+        key = self._key(args, kwargs, tensors, [])
+        route = self._routes.get(key) or self._find_route(key, args, kwargs)
+        if route.order is not None:
+            tensors = [tensors[index] for index in route.order]
+        return self._fitting(route, tuple(t.shape for t in tensors), args, kwargs)
+
+    def _key(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        tensors: list[torch.Tensor],
+        caches: list[Any],
+    ) -> tuple[Any, ...]:
+        parts: list[Any] = [self._config.get(flag) for flag in _FLAGS]
+        for number, value in enumerate(args):
+            parts.append(tree.flatten(value, tensors, caches, str(number)))
+        for name, value in kwargs.items():
+            parts.append(name)
+            if type(value) is torch.Tensor:
+                tensors.append(value)
+                parts += (value.dtype, value.ndim, value.device)
+            else:
+                parts.append(tree.flatten(value, tensors, caches, name))
+        return tuple(parts)
+
+    def _find_route(
+        self, key: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> _Route:
+        """The route of a key met for the first time; calls that mean the same share programs."""
+        with self._lock:
+            positional, keyword = self._canonical(args, kwargs)
+            raw_names, raw_caches = self._names(args, kwargs)
+            names, cache_names = self._names(positional, keyword)
+            canonical = self._key(positional, keyword, [], [])
+            route = _Route(
+                self._programs.setdefault(canonical, []),
+                _order(raw_names, names),
+                _order(raw_caches, cache_names),
+            )
+            self._routes[key] = route
+            return route
+
+    def _canonical(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The call by name, in the order of forward's parameters, defaults left out."""
+        try:
+            bound = self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise CompileError(
+                describe(
+                    f"call of {type(self._model).__name__}",
+                    why=str(error),
+                    way_out=f"its forward is forward{self._signature}",
+                )
+            ) from error
+        named: dict[str, Any] = {}
+        rest: tuple[Any, ...] = ()
+        for name, value in bound.arguments.items():
+            parameter = self._signature.parameters[name]
+            if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+                rest = value
+            elif parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                named.update(sorted(value.items()))
+            elif value is not parameter.default:
+                named[name] = value
+        if rest or any(p.kind is p.POSITIONAL_ONLY for p in self._signature.parameters.values()):
+            return bound.args, dict(bound.kwargs)
+        return (), named
+
+    def _names(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[str], list[str]]:
+        """The names of the flat tensors and of the caches of a call."""
+        node = tree.flatten((list(args), kwargs), [], [], "")
+        parameters = tree.parameter_names(self._model)
+        heads = [*parameters[: len(args)], *kwargs]
+        values = [*args[: len(parameters)], *kwargs.values()]
+        caches = []
+        for head, value in zip(heads, values, strict=True):
+            found: list[Any] = []
+            tree.flatten(value, [], found, head)
+            caches += [f"{head}.{number}" for number in range(len(found))]
+        return argument_names(self._model, node), caches
+
+    def _fitting(
+        self,
+        route: _Route,
+        shapes: tuple[torch.Size, ...],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Program:
+        """The program that takes these shapes, compiled now if none does."""
+        with self._lock:
+            for program in route.programs:
+                try:
+                    program.admit(shapes)
+                except ShapeMismatchError as mismatch:
+                    if self._dynamic and not mismatch.broadcast:
+                        raise
+                else:
+                    return program
+            if len(route.programs) >= _MAX_PROGRAMS:
+                raise UnsupportedError(
+                    describe(
+                        f"call of {type(self._model).__name__}",
+                        why=f"{_MAX_PROGRAMS} programs exist for it already, none takes its sizes",
+                        way_out="pad the inputs to fewer distinct sizes",
+                    )
+                )
+            program = self._compile(args, kwargs)
+            program.admit(shapes)
+            route.programs.append(program)
+            return program
+
+    def _compile(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Program:
+        positional, keyword = self._canonical(args, kwargs)
+        tensors: list[torch.Tensor] = []
+        self._key(positional, keyword, tensors, [])
+        _refuse_device(tensors, self._model)
+        captured = capture(self._model, positional, keyword, dynamic=self._dynamic)
+        self.stats["compilations"] += 1
+        return Program(self._model, captured, self._factory(captured))
+
+
+def _order(given: list[str], wanted: list[str]) -> list[int] | None:
+    """Where each wanted name stands among the given, or None where the order is the same."""
+    if given == wanted:
+        return None
+    return [given.index(name) for name in wanted]
+
+
+def _refuse_grad(tensors: Sequence[torch.Tensor], model: torch.nn.Module) -> None:
+    for tensor in tensors:
+        if tensor.requires_grad:
+            raise UnsupportedError(
+                describe(
+                    f"call of {type(model).__name__}",
+                    why="an input requires grad, and a compiled model only infers",
+                    way_out="detach it or call under torch.no_grad(), or use "
+                    "torch.compile(model, backend='tc') for gradients",
+                )
+            )
+
+
+def _refuse_device(tensors: Sequence[torch.Tensor], model: torch.nn.Module) -> None:
+    first = next(iter(model.parameters()), None)
+    for tensor in tensors:
+        if first is not None and tensor.device != first.device:
+            raise DeviceError(
+                describe(
+                    f"call of {type(model).__name__}",
+                    why=f"an input is on {tensor.device}, the model on {first.device}",
+                    way_out=f"move it with .to('{first.device}')",
+                )
+            )
+
+
+__all__ = ["Dispatcher", "Program", "Runner", "RunnerFactory", "TcError"]

@@ -1,0 +1,47 @@
+"""The natural inputs of a Hugging Face model: what its tokenizer or image processor would give.
+
+Found from the model's config and forward signature, not from a tokenizer: most models are compiled
+without one at hand. This module must not run the model.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+
+# Sizes of the sample; a capture replaces them by sizes of its own.
+_BATCH, _LENGTH, _TARGET = 2, 8, 6
+
+
+def natural_inputs(model: torch.nn.Module) -> dict[str, torch.Tensor] | None:
+    """Sample inputs by name on the model's device, or None where the config does not tell."""
+    config = getattr(model, "config", None)
+    main = getattr(model, "main_input_name", None)
+    if config is None or main is None:
+        return None
+    parameters = inspect.signature(model.forward).parameters
+    device = next(iter(model.parameters())).device
+    if main == "pixel_values":
+        image = _image(model, config, device)
+        return None if image is None else {main: image}
+    if main != "input_ids" or main not in parameters:
+        return None
+    ids = torch.ones(_BATCH, _LENGTH, dtype=torch.long, device=device)
+    inputs = {"input_ids": ids}
+    if "token_type_ids" in parameters and (getattr(config, "type_vocab_size", None) or 0) > 1:
+        inputs["token_type_ids"] = torch.zeros_like(ids)
+    if "attention_mask" in parameters:
+        inputs["attention_mask"] = torch.ones_like(ids)
+    if getattr(config, "is_encoder_decoder", False) and "decoder_input_ids" in parameters:
+        inputs["decoder_input_ids"] = ids[:, :_TARGET].clone()
+    return inputs
+
+
+def _image(model: Any, config: Any, device: torch.device) -> torch.Tensor | None:
+    size, channels = getattr(config, "image_size", None), getattr(config, "num_channels", 3)
+    if size is None:
+        return None
+    height, width = (size, size) if isinstance(size, int) else tuple(size)
+    return torch.zeros(_BATCH, channels, height, width, dtype=model.dtype, device=device)
