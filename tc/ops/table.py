@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from tc.errors import InternalError, UnsupportedError
 from tc.ir.tensor import Tensor
 
 Result = Tensor | tuple[Tensor, ...]
 Build = Callable[..., Result]
+Builder = TypeVar("Builder", bound=Build)
 
 
 class Kind(Enum):
@@ -35,7 +36,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One call for the tests: arrays are given as (shape, dtype name), the rest as it is.
+    """One call for the tests: arrays are given as `samples.Array`, the rest as it is.
 
     `args` follow the ATen schema; `dynamic` names dims that the test makes symbolic.
     """
@@ -67,10 +68,10 @@ def operator(
     kind: Kind,
     reference: Callable[..., Any],
     samples: tuple[Sample, ...],
-) -> Callable[[Build], Build]:
+) -> Callable[[Builder], Builder]:
     """Enter the decorated `build` function into the table."""
 
-    def enter(build: Build) -> Build:
+    def enter(build: Builder) -> Builder:
         register(Operator(name, aten, kind, build, reference, samples))
         return build
 

@@ -1,0 +1,142 @@
+"""Arithmetic that pointwise operators are made of: what PyTorch means by it for each type."""
+
+from __future__ import annotations
+
+from tc import te
+from tc.ir.expr import Bitcast, Const, Expr, binary, cast, equal, select, unary
+from tc.ir.types import BOOL, F32, F64, I32, I64, DType
+from tc.ops.elementwise import Fn
+
+
+def add(a: Expr, b: Expr) -> Expr:
+    """a + b; of bools, a or b."""
+    return a | b if a.dtype is BOOL else a + b
+
+
+def multiply(a: Expr, b: Expr) -> Expr:
+    """a * b; of bools, a and b."""
+    return a & b if a.dtype is BOOL else a * b
+
+
+def less(a: Expr, b: Expr) -> Expr:
+    """a < b, with False < True."""
+    return ~a & b if a.dtype is BOOL else a < b
+
+
+def less_equal(a: Expr, b: Expr) -> Expr:
+    """a <= b, with False < True."""
+    return ~a | b if a.dtype is BOOL else a <= b
+
+
+def greatest(a: Expr, b: Expr) -> Expr:
+    """max(a, b), NaN where either is."""
+    return a | b if a.dtype is BOOL else te.maximum(a, b)
+
+
+def least(a: Expr, b: Expr) -> Expr:
+    """min(a, b), NaN where either is."""
+    return a & b if a.dtype is BOOL else te.minimum(a, b)
+
+
+def floor_divide(a: Expr, b: Expr) -> Expr:
+    """floor(a / b). The quotient is taken in f64, so that rounding does not reach an integer."""
+    if not a.dtype.is_float:
+        return a // b
+    return cast(unary("floor", cast(a, F64) / cast(b, F64)), a.dtype)
+
+
+def trunc_divide(a: Expr, b: Expr) -> Expr:
+    """a / b rounded towards zero."""
+    if a.dtype.is_float:
+        return cast(unary("trunc", cast(a, F64) / cast(b, F64)), a.dtype)
+    down = a // b
+    inexact = binary("ne", down * b, a)
+    return down + cast(inexact & binary("xor", a < 0, b < 0), a.dtype)
+
+
+def fmod(a: Expr, b: Expr) -> Expr:
+    """The remainder with the sign of a: exact in f64 for quotients below 2**53."""
+    if not a.dtype.is_float:
+        return a - trunc_divide(a, b) * b
+    x, y = cast(a, F64), cast(b, F64)
+    rest: Expr = te.Fma(-unary("trunc", x / y), y, x)
+    size = unary("abs", y)
+    # The quotient may have been rounded up to the next integer.
+    rest = select(binary("lt", rest * x, Const(0, F64)), rest + with_sign(size, x), rest)
+    rest = select(unary("isinf", y) & ~unary("isinf", x), x, rest)
+    return cast(select(equal(rest, 0.0), with_sign(Const(0, F64), x), rest), a.dtype)
+
+
+def remainder(a: Expr, b: Expr) -> Expr:
+    """The remainder with the sign of b."""
+    if not a.dtype.is_float:
+        return a % b
+    rest = fmod(a, b)
+    other_side = binary("xor", rest < 0, b < 0) & binary("ne", rest, 0.0)
+    return select(other_side, rest + b, rest)
+
+
+def with_sign(size: Expr, sign: Expr) -> Expr:
+    """|size| with the sign bit of `sign`."""
+    kind = I32 if size.dtype is F32 else I64
+    top = Const(-(1 << (kind.bits - 1)), kind)
+    rest = Const((1 << (kind.bits - 1)) - 1, kind)
+    bits = (Bitcast(size, kind) & rest) | (Bitcast(sign, kind) & top)
+    return Bitcast(bits, size.dtype)
+
+
+def hypot(a: Expr, b: Expr) -> Expr:
+    """sqrt(a² + b²) without overflow in between."""
+    big = te.maximum(unary("abs", a), unary("abs", b))
+    share = te.minimum(unary("abs", a), unary("abs", b)) / big
+    plain = big * te.sqrt(1.0 + share * share)
+    return select(equal(big, 0.0) | unary("isinf", big), big, plain)
+
+
+def logaddexp(a: Expr, b: Expr) -> Expr:
+    """log(exp(a) + exp(b))."""
+    high = te.maximum(a, b)
+    plain = high + unary("log1p", te.exp(-unary("abs", a - b)))
+    return select(unary("isinf", a) & equal(a, b), a, plain)
+
+
+def xlogy(a: Expr, b: Expr) -> Expr:
+    """a log(b), 0 where a is 0."""
+    return select(equal(a, 0.0) & ~unary("isnan", b), Const(0, a.dtype), a * te.log(b))
+
+
+def or_other(pick: Fn) -> Fn:
+    """`pick`, but NaN only where both operands are."""
+
+    def fn(a: Expr, b: Expr) -> Expr:
+        if not a.dtype.is_float:
+            return pick(a, b)
+        return select(unary("isnan", a), b, select(unary("isnan", b), a, pick(a, b)))
+
+    return fn
+
+
+def power(x: Expr, exponent: float, dtype: DType) -> Expr:
+    """x ** exponent for a number: products and roots where they are what is meant."""
+    if exponent == int(exponent) and 0 <= exponent <= 64:
+        return _product(x, int(exponent))
+    match exponent:
+        case 0.5:
+            return te.sqrt(x)
+        case -0.5:
+            return te.rsqrt(x)
+        case -1 | -2:
+            return 1 / _product(x, -int(exponent))
+    return binary("pow", x, Const(exponent, dtype))
+
+
+def _product(x: Expr, n: int) -> Expr:
+    """x multiplied n times, by squaring; beyond x**4 in floats, pow is nearer to the truth."""
+    if n == 0:
+        return Const(1, x.dtype)
+    if x.dtype.is_float and n > 4:
+        return binary("pow", x, Const(n, x.dtype))
+    half = _product(x, n // 2) if n > 1 else None
+    if half is None:
+        return x
+    return half * half * x if n % 2 else half * half

@@ -1,0 +1,94 @@
+"""What all pointwise operators share: broadcasting, promotion and the shape of a row.
+
+A family module gives a name, a function of expressions and its NumPy reference; the tensor
+expression and the table's row are made here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import Enum
+from typing import Any, TypeAlias
+
+from tc import te
+from tc.errors import UnsupportedError
+from tc.ir.expr import Expr, cast
+from tc.ir.tensor import Tensor
+from tc.ir.types import BOOL, DType
+from tc.ops.dims import broadcast, stretched
+from tc.ops.promotion import Operand, compute_type, floating, number_as, result_type
+from tc.ops.table import Kind, Operator, Sample, register
+
+Fn: TypeAlias = Callable[..., Expr]
+Reference: TypeAlias = Callable[..., Any]  # on NumPy arrays
+
+
+class Rule(Enum):
+    """What an operator makes of the promoted type of its operands."""
+
+    SAME = "same"  # computes and gives it
+    FLOAT = "float"  # integers become f32
+    TEST = "test"  # computes in it, gives a bool
+    FLOAT_TEST = "float_test"  # computes in a float type, gives a bool
+    LOGICAL = "logical"  # reads bools (anything but zero is true), gives a bool
+    BITS = "bits"  # integers and bools only
+
+
+def types_of(name: str, rule: Rule, operands: Sequence[Operand]) -> tuple[DType, DType]:
+    """The type that `rule` computes in, and the type of the result."""
+    promoted = result_type(operands)
+    match rule:
+        case Rule.SAME:
+            return compute_type(promoted), promoted
+        case Rule.FLOAT:
+            return compute_type(floating(promoted)), floating(promoted)
+        case Rule.TEST:
+            return compute_type(promoted), BOOL
+        case Rule.FLOAT_TEST:
+            return compute_type(floating(promoted)), BOOL
+        case Rule.LOGICAL:
+            return BOOL, BOOL
+        case Rule.BITS:
+            if promoted.is_float:
+                raise UnsupportedError(f"{name}: takes integers or bools, not {promoted}")
+            return promoted, promoted
+
+
+def pointwise(
+    name: str, operands: Sequence[Operand], compute: DType, result: DType, fn: Fn
+) -> Tensor:
+    """fn of the operands, each broadcast and cast to `compute`, cast to `result` at the end."""
+    shape = broadcast(name, *(x.shape for x in operands if isinstance(x, Tensor)))
+
+    def element(*index: Expr) -> Expr:
+        values = [
+            cast(stretched(x, shape, index), compute)
+            if isinstance(x, Tensor)
+            else number_as(x, compute)
+            for x in operands
+        ]
+        return cast(fn(*values), result)
+
+    return te.compute(shape, element, te.fresh(name))
+
+
+def by_rule(name: str, rule: Rule, operands: Sequence[Operand], fn: Fn) -> Tensor:
+    """`pointwise` in the types that `rule` gives."""
+    compute, result = types_of(name, rule, operands)
+    return pointwise(name, operands, compute, result, fn)
+
+
+def enter(
+    name: str,
+    aten: Sequence[str],
+    rule: Rule,
+    fn: Fn,
+    reference: Reference,
+    samples: tuple[Sample, ...],
+) -> None:
+    """Enter a row whose arguments are all operands."""
+
+    def build(*operands: Operand) -> Tensor:
+        return by_rule(name, rule, operands, fn)
+
+    register(Operator(name, tuple(aten), Kind.POINTWISE, build, reference, samples))
