@@ -1,0 +1,40 @@
+"""The passes between a scheduled kernel and flat vector IR, each a function Func -> Func.
+
+`KERNEL_PASSES` is their order, with the reason of each place. The code generators take what the
+last one gives. The passes must not know any code generator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+from tc.ir.loop import Func
+from tc.ir.passes.expand_updates import expand_updates
+from tc.ir.passes.flatten import flatten
+from tc.ir.passes.guard_loads import guard_loads
+from tc.ir.passes.place_scratch import place_scratch
+from tc.ir.passes.unroll import unroll
+from tc.ir.passes.vectorize import vectorize
+
+Pass: TypeAlias = Callable[[Func], Func]
+
+# Unrolling comes last: the passes before it work on one copy of each loop body, and it keeps
+# shared what the copies share.
+KERNEL_PASSES: Final[tuple[tuple[str, Pass], ...]] = (
+    ("expand_updates", expand_updates),
+    ("guard_loads", guard_loads),
+    ("vectorize", vectorize),
+    ("flatten", flatten),
+    ("unroll", unroll),
+)
+
+
+def run_passes(func: Func) -> Func:
+    """All of `KERNEL_PASSES` in their order."""
+    for _, apply in KERNEL_PASSES:
+        func = apply(func)
+    return func
+
+
+__all__ = ["KERNEL_PASSES", "Pass", "place_scratch", "run_passes"]
