@@ -97,6 +97,14 @@ class Builder:
             acc = Fma(acc, x, self.k(value))
         return acc
 
+    def pairs(self, c: Coefficients, x: Expr, square: Expr) -> Expr:
+        """The same polynomial by pairs in `square` = x^2: half as many steps in a row."""
+        low = [self.fma(self.k(b), x, a) for a, b in zip(c[::2], c[1::2], strict=False)]
+        acc = low.pop() if len(c) % 2 == 0 else self.k(c[-1])
+        for pair in reversed(low):
+            acc = Fma(acc, square, pair)
+        return acc
+
     def abs(self, x: Expr) -> Expr:
         """The magnitude."""
         return Unary("abs", x)
@@ -108,6 +116,10 @@ class Builder:
     def at_most(self, x: Expr, high: float) -> Expr:
         """min(x, high) that keeps NaN."""
         return Select(self.k(high) < x, self.k(high), x)
+
+    def within(self, x: Expr, limit: float) -> Expr:
+        """x clamped to [-limit, limit]; NaN stays."""
+        return self.at_most(self.at_least(x, -limit), limit)
 
     def sign_of(self, x: Expr) -> Expr:
         """The sign bit of a float alone, as an integer."""

@@ -21,9 +21,11 @@ _LARGEST: Final = 28.0  # erfc of it is 0 in every type
 def erf(b: Builder, x: Expr) -> Expr:
     """The error function 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x."""
     if b.dtype is F32:
-        clamped = b.at_most(b.at_least(x, -3.93), 3.93)
+        clamped = b.within(x, 3.93)  # where the quotient comes out as 1
         z = clamped * clamped
-        return clamped * b.horner(t.ERF_P_F32, z) / b.horner(t.ERF_Q_F32, z)
+        square = z * z
+        y = clamped * b.pairs(t.ERF_P_F32, z, square) / b.pairs(t.ERF_Q_F32, z, square)
+        return b.within(y, 1.0)
     a = b.abs(x)
     small = x * b.horner(t.ERF_F64, x * x)
     large = b.with_sign(b.k(1.0) - _erfc_right(b, a), b.sign_of(x))

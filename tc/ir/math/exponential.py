@@ -102,9 +102,10 @@ def sigmoid(b: Builder, x: Expr) -> Expr:
 def tanh(b: Builder, x: Expr) -> Expr:
     """tanh x: in F32 one odd rational function, in F64 by expm1(2 |x|)."""
     if b.dtype is F32:
-        clamped = b.at_most(b.at_least(x, -9.02), 9.02)
+        clamped = b.within(x, 9.02)  # where the quotient comes out as 1
         z = clamped * clamped
-        return clamped * b.horner(t.TANH_P_F32, z) / b.horner(t.TANH_Q_F32, z)
+        y = clamped * b.horner(t.TANH_P_F32, z) / b.horner(t.TANH_Q_F32, z)
+        return b.within(y, 1.0)
     a = b.at_most(b.abs(x), 22.0)
     e = _expm1_finite(b, a + a)
     return b.with_sign(e / (e + b.k(2.0)), b.sign_of(x))

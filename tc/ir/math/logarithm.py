@@ -118,8 +118,8 @@ def log1p(b: Builder, x: Expr) -> Expr:
 
 
 def _log1p_or_log(b: Builder, small: Expr, a: Expr) -> Expr:
-    """log1p(small) below 2^28, log(2 a) above, where the two agree; a inf or NaN stays."""
-    big = b.k(2.0**28) < a
+    """log1p(small) below 2^60, log(2 a) above, where the two agree; a inf or NaN stays."""
+    big = b.k(2.0**60) < a
     y = log1p_core(b, b.select(big, a, small)) + b.select(big, _LN2_F64, 0.0)
     return b.select(a < b.k(_INF), y, a)
 

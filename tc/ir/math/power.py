@@ -62,7 +62,7 @@ def pow(b: Builder, x: Expr, y: Expr) -> Expr:
     a = b.abs(x)
     zero, one, inf = b.k(0.0), b.k(1.0), b.k(_INF)
     # Beyond 2^64 the result is 0, 1 or inf, and y * log stays finite.
-    result = _power_of_magnitude(b, a, b.at_most(b.at_least(y, -(2.0**64)), 2.0**64))
+    result = _power_of_magnitude(b, a, b.within(y, 2.0**64))
     extreme = equal(a, zero) | equal(a, inf)
     grows = (one < a) ^ (y < zero)
     result = b.select(extreme, b.select(grows, inf, zero), result)
