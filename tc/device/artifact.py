@@ -1,0 +1,243 @@
+"""Artifact: a compiled program as plain data, everything that running it needs but the weights.
+
+A program is two lists of steps over numbered storages: `prepare` runs once for each version of the
+weights, `main` at every call. Each step is a kernel of the object code, or an operator that the
+caller's framework runs eagerly. Everything is frozen and made of numbers, text and bytes, so that
+it can be saved (see `artifact_io`) and compared. This module must not run or compile anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeAlias, Union
+
+from tc.device.dims import Dim
+from tc.ir.types import DType
+
+# The slots of an entry's argument table that the runtime itself uses; storages and symbols follow.
+THREADS, PROFILE, SCRATCH, SCRATCH_BYTES, ERROR = range(5)
+FIRST_SLOT = 5
+
+
+class Place(Enum):
+    """Whose memory a storage is."""
+
+    INPUT = "input"  # the caller's argument `number`
+    OUTPUT = "output"  # fresh memory of result `number`
+    PARAM = "param"  # weight `number`, in the model's own memory
+    PREPARED = "prepared"  # written by the prepare steps, kept until the weights change
+    TEMP = "temp"  # the arena, while it is in use
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """The memory of one value, row-major and dense. `number` counts within its place."""
+
+    place: Place
+    number: int
+    dtype: DType
+    shape: tuple[Dim, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolInfo:
+    """A symbolic dim of the program; every value from `low` to `high` is served."""
+
+    name: str
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """An input, output or parameter: its dotted name, element type and shape over the symbols."""
+
+    name: str
+    dtype: DType
+    shape: tuple[Dim, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KernelInfo:
+    """One kernel of the object code.
+
+    Attributes:
+        text: the scheduled loops; the kernel can be compiled anew from it.
+        schedule: the steps that made them.
+        symbols: the names of its symbols, in calling order; the three sizes are over these.
+        scratch: bytes of scratch memory of each thread.
+        flops: floating-point operations of one call.
+        bytes: bytes of its parameters that one call must move at least.
+        origin: places in the model that it computes.
+    """
+
+    name: str
+    text: str
+    schedule: str
+    symbols: tuple[str, ...]
+    scratch: Dim
+    flops: Dim
+    bytes: Dim
+    origin: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class KernelCall:
+    """Run a kernel: a storage for each of its buffers, a size for each of its symbols."""
+
+    kernel: int
+    buffers: tuple[int, ...]
+    symbols: tuple[Dim, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StorageArg:
+    """In a fallback's arguments: the tensor in that storage."""
+
+    storage: int
+
+
+@dataclass(frozen=True, slots=True)
+class DimArg:
+    """In a fallback's arguments: a size over the program's symbols."""
+
+    dim: Dim
+
+
+FallbackArg: TypeAlias = Union[
+    StorageArg, DimArg, DType, None, bool, int, float, str, tuple["FallbackArg", ...]
+]
+
+
+@dataclass(frozen=True, slots=True)
+class FallbackCall:
+    """Run an operator of the caller's framework eagerly.
+
+    Attributes:
+        op: the ATen overload, "aten.topk.default".
+        args: its arguments in the order of its schema, keyword-only ones too.
+        outputs: the storages that its results are copied to.
+        origin: the place in the model.
+    """
+
+    op: str
+    args: tuple[FallbackArg, ...]
+    outputs: tuple[int, ...]
+    origin: str = ""
+
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        """The storages that it reads, each once."""
+        return tuple(dict.fromkeys(_storages(self.args)))
+
+
+Step = KernelCall | FallbackCall
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A compiled program.
+
+    Attributes:
+        target: the text of the target that `code` is for.
+        mutated: numbers of the inputs that it writes to, as eager does.
+        code: object code with one function for each of `entries`.
+        messages: what a kernel reports by number (the number less one) in the error slot.
+    """
+
+    target: str
+    symbols: tuple[SymbolInfo, ...]
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    params: tuple[TensorInfo, ...]
+    storages: tuple[Storage, ...]
+    prepare: tuple[Step, ...]
+    main: tuple[Step, ...]
+    kernels: tuple[KernelInfo, ...]
+    code: bytes = b""
+    messages: tuple[str, ...] = ()
+    mutated: tuple[int, ...] = ()
+
+    @property
+    def symbol_names(self) -> tuple[str, ...]:
+        """The names that every size is over."""
+        return tuple(symbol.name for symbol in self.symbols)
+
+
+@dataclass(frozen=True, slots=True)
+class SlotCall:
+    """A kernel call by slots of the argument table, as the code generator wants it."""
+
+    kernel: int
+    buffers: tuple[int, ...]
+    symbols: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One function of the object code: the kernel calls between two fallbacks, in one go."""
+
+    name: str
+    calls: tuple[SlotCall, ...]
+
+
+def slot_dims(prepare: Iterable[Step], main: Iterable[Step]) -> tuple[Dim, ...]:
+    """The distinct sizes that kernels take, in slot order (after the storages)."""
+    calls = [s for s in (*prepare, *main) if isinstance(s, KernelCall)]
+    return tuple(dict.fromkeys(dim for call in calls for dim in call.symbols))
+
+
+def entries(storages: int, prepare: tuple[Step, ...], main: tuple[Step, ...]) -> tuple[Entry, ...]:
+    """The entry points of a program with so many storages, for the code generator.
+
+    Storage n has slot `FIRST_SLOT + n`, and each distinct size one slot after those. The names
+    are "prepare_0", …, "main_0", …, one for each run of kernel calls between fallbacks.
+    """
+    place = {d: FIRST_SLOT + storages + n for n, d in enumerate(slot_dims(prepare, main))}
+    found = []
+    for label, steps in (("prepare", prepare), ("main", main)):
+        for number, run in enumerate(r for r in segments(steps) if isinstance(r, tuple)):
+            calls = tuple(
+                SlotCall(
+                    call.kernel,
+                    tuple(FIRST_SLOT + b for b in call.buffers),
+                    tuple(place[d] for d in call.symbols),
+                )
+                for call in run
+            )
+            found.append(Entry(f"{label}_{number}", calls))
+    return tuple(found)
+
+
+def segments(steps: Iterable[Step]) -> list[tuple[KernelCall, ...] | FallbackCall]:
+    """The steps with each run of kernel calls as one item."""
+    found: list[tuple[KernelCall, ...] | FallbackCall] = []
+    run: list[KernelCall] = []
+    for step in steps:
+        if isinstance(step, KernelCall):
+            run.append(step)
+            continue
+        if run:
+            found.append(tuple(run))
+            run = []
+        found.append(step)
+    if run:
+        found.append(tuple(run))
+    return found
+
+
+def touched(step: Step) -> tuple[int, ...]:
+    """The storages that a step reads or writes."""
+    if isinstance(step, KernelCall):
+        return step.buffers
+    return (*step.inputs, *step.outputs)
+
+
+def _storages(arg: FallbackArg) -> Iterator[int]:
+    if isinstance(arg, StorageArg):
+        yield arg.storage
+    elif isinstance(arg, tuple):
+        for part in arg:
+            yield from _storages(part)
