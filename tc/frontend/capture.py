@@ -23,6 +23,7 @@ from tc.frontend import capture_shapes as shapes
 from tc.frontend import capture_tree as tree
 from tc.frontend.capture_checks import find_checks
 from tc.frontend.capture_normalise import normalise
+from tc.frontend.capture_result import rebuild, result_names, result_tree
 from tc.frontend.signature import Signature, Size, Symbol, TensorSpec
 
 
@@ -45,7 +46,7 @@ class Captured:
 
     `graph` takes the tensors of `weights` then the flat inputs in the order of
     `signature.inputs`, and returns the tuple of `signature.outputs`. `result` is the tree that
-    `capture_tree.rebuild` makes the call's result from; `arguments` the one of its arguments.
+    `capture_result.rebuild` makes the call's result from; `arguments` the one of its arguments.
     """
 
     graph: GraphModule
@@ -79,7 +80,7 @@ class _Flat(torch.nn.Module):
         args, kwargs = _arguments_of(self.arguments, tensors, caches)
         value = self.model(*args, **kwargs)
         outputs: list[torch.Tensor] = []
-        self.report(tree.result_tree(value, caches, outputs))
+        self.report(result_tree(value, caches, outputs))
         return tuple(outputs)
 
 
@@ -112,7 +113,7 @@ def _arguments_of(
 ) -> tuple[list[Any], dict[str, Any]]:
     counter = iter(range(len(tensors)))
     leaf = tree.map_leaves(node, lambda _: tree.LeafNode(next(counter)))
-    args, kwargs = tree.rebuild(leaf, tensors)
+    args, kwargs = rebuild(leaf, tensors)
     for value in (*args, *kwargs.values()):
         # The same walk as at a call: caches are numbered by where they stand in the arguments.
         tree.flatten(value, [], caches, "")
@@ -184,11 +185,12 @@ def _export(
         auto = [
             {i: Dim.AUTO for i, size in enumerate(t.shape) if dynamic and size > 1} for t in tensors
         ]
+    shapes_of_all = {"tensors": tuple(auto)} if samples else None
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.export.export(
-                flat, tuple(samples), strict=False, dynamic_shapes={"tensors": tuple(auto)}
+                flat, tuple(samples), strict=False, dynamic_shapes=shapes_of_all
             )
     except TcError:
         raise
@@ -321,7 +323,7 @@ def _finite(bound: int | None) -> int | None:
 def _output_specs(
     kept: list[torch.fx.Node], result: tree.Node
 ) -> tuple[tuple[TensorSpec, ...], tuple[tuple[str, int], ...]]:
-    names = tuple(tree.result_names(result))
+    names = tuple(result_names(result))
     first: dict[int, str] = {}
     for name, index in names:
         first.setdefault(index, name)

@@ -10,10 +10,9 @@ back into the same object, as eager does.
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -134,7 +133,7 @@ def flatten(value: Any, tensors: list[torch.Tensor], caches: list[Any], where: s
         return SequenceNode(kind, items)
     if isinstance(value, Cache):
         caches.append(value)
-        return _flatten_cache(value, tensors, where)
+        return flatten_cache(value, tensors, where)
     raise UnsupportedError(
         describe(
             f"argument {where}",
@@ -145,10 +144,11 @@ def flatten(value: Any, tensors: list[torch.Tensor], caches: list[Any], where: s
     )
 
 
-def _flatten_cache(cache: Cache, tensors: list[torch.Tensor], where: str) -> CacheNode | PairNode:
+def flatten_cache(cache: Cache, tensors: list[torch.Tensor], where: str) -> CacheNode | PairNode:
+    """As `flatten`, for a cache; UnsupportedError where its layers are of another kind."""
     if type(cache) is EncoderDecoderCache:
-        decoder = _flatten_cache(cache.self_attention_cache, tensors, f"{where}.self_attention")
-        encoder = _flatten_cache(cache.cross_attention_cache, tensors, f"{where}.cross_attention")
+        decoder = flatten_cache(cache.self_attention_cache, tensors, f"{where}.self_attention")
+        encoder = flatten_cache(cache.cross_attention_cache, tensors, f"{where}.cross_attention")
         assert isinstance(decoder, CacheNode) and isinstance(encoder, CacheNode)
         return PairNode(type(cache), decoder, encoder, tuple(cache.is_updated.items()))
     if type(cache) is not DynamicCache or cache.offloading:
@@ -244,155 +244,8 @@ def map_leaves(node: Node, change: Callable[[Node], Node]) -> Node:
             return node
 
 
-def rebuild(
-    node: Node,
-    outputs: Sequence[torch.Tensor],
-    inputs: Sequence[torch.Tensor] = (),
-    caches: Sequence[Any] = (),
-) -> Any:
-    """The object that a tree was taken from, over `outputs`; caches of the call written back."""
-    match node:
-        case LeafNode(index):
-            return outputs[index]
-        case InputNode(index):
-            return inputs[index]
-        case ValueNode(_, value):
-            return value
-        case SequenceNode(kind, items):
-            parts = [rebuild(item, outputs, inputs, caches) for item in items]
-            return kind(*parts) if hasattr(kind, "_fields") else kind(parts)
-        case MappingNode(kind, names, items):
-            parts = [rebuild(item, outputs, inputs, caches) for item in items]
-            return kind(**dict(zip(names, parts, strict=True)))
-        case GivenNode(index, contents):
-            return _fill(contents, caches[index], outputs, inputs)
-        case CacheNode(kind, _, _) | PairNode(kind, _, _, _):
-            return _fill(node, _blank(kind), outputs, inputs)
-    raise AssertionError(f"no object for {node}")
-
-
-def _blank(kind: type) -> Any:
-    """An object of a class, before its __init__: its attributes are set one by one."""
-    return object.__new__(kind)
-
-
-def _fill(
-    node: CacheNode | PairNode,
-    cache: Any,
-    outputs: Sequence[torch.Tensor],
-    inputs: Sequence[torch.Tensor],
-) -> Any:
-    if isinstance(node, PairNode):
-        for name, part in (
-            ("self_attention_cache", node.decoder),
-            ("cross_attention_cache", node.encoder),
-        ):
-            old = getattr(cache, name, None)
-            new = old if old is not None else _blank(part.type)
-            setattr(cache, name, _fill(part, new, outputs, inputs))
-        cache.is_updated = dict(node.updated)
-        return cache
-    for name, value in node.attributes:
-        setattr(cache, name, value)
-    # The given layers are filled in place: eager keeps the layer objects too.
-    layers = getattr(cache, "layers", None)
-    if layers is None:
-        layers = cache.layers = []
-    for number, layer in enumerate(node.layers):
-        if number == len(layers):
-            layers.append(layer.type())
-        if layer.filled:
-            _fill_layer(layers[number], layer, outputs, inputs)
-    return cache
-
-
-def _fill_layer(
-    layer: DynamicLayer,
-    node: LayerNode,
-    outputs: Sequence[torch.Tensor],
-    inputs: Sequence[torch.Tensor],
-) -> None:
-    assert node.keys is not None and node.values is not None
-    keys = rebuild(node.keys, outputs, inputs)
-    layer.keys, layer.values = keys, rebuild(node.values, outputs, inputs)
-    layer.dtype, layer.device, layer.is_initialized = keys.dtype, keys.device, True
-
-
-def class_path(kind: type) -> str:
-    """`module:qualified.name`, as JSON holds a class."""
-    return f"{kind.__module__}:{kind.__qualname__}"
-
-
-def class_of(path: str) -> type:
-    """The class that `class_path` named; only classes of torch, transformers and builtins.
-
-    Raises:
-        UnsupportedError: for any other module, so that a file cannot have code imported.
-    """
-    module, _, name = path.partition(":")
-    if module.split(".")[0] not in {"builtins", "collections", "torch", "transformers"}:
-        raise UnsupportedError(f"class {path}: not of torch or transformers; rebuild the program")
-    found = getattr(importlib.import_module(module), name, None)
-    if not isinstance(found, type):
-        raise UnsupportedError(f"class {path}: not found; install the version it was saved with")
-    return found
-
-
-def result_tree(value: Any, caches: Sequence[Any], outputs: list[torch.Tensor]) -> Node:
-    """The tree of a call's result and of the caches it was given, tensors put into `outputs`.
-
-    A given cache that stands in the result is a GivenNode there; one that does not is written
-    back all the same, since eager updates it. The tree is a pair (result, given caches).
-    """
-    contents = [_given(cache, number, outputs) for number, cache in enumerate(caches)]
-    unseen = dict(enumerate(contents))
-
-    def walk(part: Any) -> Node:
-        for number, cache in enumerate(caches):
-            if part is cache:
-                unseen.pop(number, None)
-                return contents[number]
-        kind = type(part)
-        if isinstance(part, ModelOutput) or kind in (dict, OrderedDict):
-            return MappingNode(kind, tuple(part), tuple(walk(item) for item in part.values()))
-        if isinstance(part, (tuple, list)):
-            return SequenceNode(kind, tuple(walk(item) for item in part))
-        return _numbered(flatten_result(part, outputs), len(outputs))
-
-    result = walk(value)
-    return SequenceNode(tuple, (result, SequenceNode(tuple, tuple(unseen.values()))))
-
-
-def flatten_result(value: Any, outputs: list[torch.Tensor]) -> Node:
-    """As `flatten`, for a part of a result."""
-    return flatten(value, outputs, [], "result")
-
-
-def _given(cache: Any, number: int, outputs: list[torch.Tensor]) -> GivenNode:
-    node = _numbered(_flatten_cache(cache, outputs, "cache"), len(outputs))
-    assert isinstance(node, (CacheNode, PairNode))
-    return GivenNode(number, node)
-
-
-def _numbered(node: Node, end: int) -> Node:
-    """TensorNodes to LeafNodes, the last one being number `end - 1`."""
-    count = sum(1 for _ in leaves(node, ""))
-    numbers = iter(range(end - count, end))
-    return map_leaves(node, lambda _: LeafNode(next(numbers)))
-
-
 def parameter_names(model: torch.nn.Module) -> list[str]:
     """The names of forward's positional parameters, in order."""
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     parameters = inspect.signature(model.forward).parameters.values()
     return [parameter.name for parameter in parameters if parameter.kind in kinds]
-
-
-def result_names(node: Node) -> Iterator[tuple[str, int]]:
-    """Each name of a result with its output number, or -1 - i for input number i handed back."""
-    assert isinstance(node, SequenceNode)
-    result, unseen = node.items
-    head = "output" if isinstance(result, LeafNode | InputNode) else ""
-    for name, leaf in (*leaves(result, head), *leaves(unseen, "given")):
-        assert isinstance(leaf, LeafNode | InputNode)
-        yield name, leaf.number if isinstance(leaf, LeafNode) else -1 - leaf.number

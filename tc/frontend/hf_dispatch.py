@@ -18,6 +18,7 @@ import torch
 from tc.errors import CompileError, DeviceError, TcError, UnsupportedError, describe
 from tc.frontend import capture_tree as tree
 from tc.frontend.capture import Captured, Weight, argument_names, capture
+from tc.frontend.capture_result import rebuild
 from tc.frontend.hf_weights import WeightWatch
 from tc.frontend.signature import IdCheck
 from tc.frontend.signature_bind import ShapeMismatchError, bind, check_ids
@@ -84,8 +85,8 @@ class Program:
             self.runner.refresh(self.watch.weights)
         outputs = self.runner(tensors)
         for node in self.unseen:
-            tree.rebuild(node, outputs, tensors, caches)
-        return tree.rebuild(self.result, outputs, tensors, caches)
+            rebuild(node, outputs, tensors, caches)
+        return rebuild(self.result, outputs, tensors, caches)
 
 
 class _Route:

@@ -6,6 +6,7 @@ assigning a new Parameter puts another tensor in its place. This module must not
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -34,10 +35,8 @@ class WeightWatch:
 
     def changed(self) -> bool:
         """Whether any weight is another tensor or was written to; if so, take note of the new."""
-        same = all(
-            holder[name] is tensor
-            for (holder, name), tensor in zip(self._slots, self._tensors, strict=False)
-        )
+        found = [holder[name] for holder, name in self._slots]
+        same = all(map(operator.is_, found, self._tensors))
         if same and [tensor._version for tensor in self._counted] == self._versions:
             return False
         self.weights = tuple(

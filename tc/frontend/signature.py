@@ -101,7 +101,7 @@ class Signature:
                 tuple(_spec_from_json(spec) for spec in data["outputs"]),
                 tuple((str(name), int(index)) for name, index in data["names"]),
                 tuple(Symbol(**symbol) for symbol in data["symbols"]),
-                sizes + ids,
+                ids + sizes,
                 tuple(int(index) for index in data["mutated"]),
             )
         except (KeyError, TypeError, ValueError) as error:

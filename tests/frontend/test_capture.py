@@ -15,6 +15,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from tc.errors import CompileError, UnsupportedError
 from tc.frontend import capture_tree as tree
 from tc.frontend.capture import Captured, capture
+from tc.frontend.capture_result import rebuild
 from tc.frontend.signature import IdCheck, Signature, SizeCheck
 from tc.frontend.signature_bind import bind
 from tests.models import MAX_POSITIONS, SHAPES, VOCABULARY, Entry, entry, zoo
@@ -30,8 +31,8 @@ def run(captured: Captured, **kwargs: Any) -> Any:
         outputs = captured.graph(*[weight.tensor for weight in captured.weights], *tensors)
     assert isinstance(captured.result, tree.SequenceNode)
     for node in captured.result.items[1].items:  # type: ignore[union-attr]  # a SequenceNode
-        tree.rebuild(node, outputs, tensors, caches)
-    return tree.rebuild(captured.result.items[0], outputs, tensors, caches)
+        rebuild(node, outputs, tensors, caches)
+    return rebuild(captured.result.items[0], outputs, tensors, caches)
 
 
 def assert_same(result: Any, expected: Any) -> None:
@@ -120,7 +121,8 @@ def test_embeddings_instead_of_ids(name: str) -> None:
 
     def call(batch: int, length: int) -> dict[str, torch.Tensor]:
         inputs = each.inputs(batch, length)
-        return {**inputs, "inputs_embeds": model.get_input_embeddings()(inputs.pop("input_ids"))}
+        embeddings = model.get_input_embeddings()(inputs.pop("input_ids")).detach()
+        return {**inputs, "inputs_embeds": embeddings}
 
     captured = capture(model, (), call(1, 7))
     assert_serves(captured, model, [call(*shape) for shape in SHAPES])
@@ -280,9 +282,7 @@ def test_checks_name_the_vocabulary_and_the_positions(name: str) -> None:
     captured = capture(entry(name).build(), (), entry(name).inputs(2, 7))
     checks = captured.signature.checks
     assert IdCheck("input_ids", VOCABULARY) in checks
-    assert any(
-        isinstance(check, SizeCheck) and check.maximum == MAX_POSITIONS for check in checks
-    )
+    assert any(isinstance(check, SizeCheck) and check.maximum == MAX_POSITIONS for check in checks)
 
 
 def test_the_signature_survives_json() -> None:
@@ -359,7 +359,7 @@ def test_writes_to_inner_values_become_new_values() -> None:
     captured = capture(model, (x,), {})
     schemas = [getattr(node.target, "_schema", None) for node in captured.graph.graph.nodes]
     assert not any(schema.is_mutable for schema in schemas if schema is not None)
-    (output,) = captured.graph(x)
+    (output,) = captured.graph(*[weight.tensor for weight in captured.weights], x)
     torch.testing.assert_close(output, model(x))
 
 
@@ -374,5 +374,5 @@ class SharesAView(nn.Module):
 def test_a_write_seen_through_another_view_keeps_its_value() -> None:
     model, x = SharesAView(), torch.arange(12.0).reshape(3, 4)
     captured = capture(model, (x,), {})
-    (output,) = captured.graph(x)
+    (output,) = captured.graph(*[weight.tensor for weight in captured.weights], x)
     torch.testing.assert_close(output, model(x))

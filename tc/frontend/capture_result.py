@@ -1,0 +1,154 @@
+"""Results of calls: their trees over numbered outputs, and the objects rebuilt from them.
+
+A result is rebuilt as the class that eager returns, and a cache that the call was given is written
+back into the same object. This module must not look at the values of tensors nor run a model.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from transformers.cache_utils import DynamicLayer
+from transformers.utils.generic import ModelOutput
+
+from tc.frontend.capture_tree import (
+    CacheNode,
+    GivenNode,
+    InputNode,
+    LayerNode,
+    LeafNode,
+    MappingNode,
+    Node,
+    PairNode,
+    SequenceNode,
+    ValueNode,
+    flatten,
+    flatten_cache,
+    leaves,
+    map_leaves,
+)
+
+
+def rebuild(
+    node: Node,
+    outputs: Sequence[torch.Tensor],
+    inputs: Sequence[torch.Tensor] = (),
+    caches: Sequence[Any] = (),
+) -> Any:
+    """The object that a tree was taken from, over `outputs`; caches of the call written back."""
+    match node:
+        case LeafNode(index):
+            return outputs[index]
+        case InputNode(index):
+            return inputs[index]
+        case ValueNode(_, value):
+            return value
+        case SequenceNode(kind, items):
+            parts = [rebuild(item, outputs, inputs, caches) for item in items]
+            return kind(*parts) if hasattr(kind, "_fields") else kind(parts)
+        case MappingNode(kind, names, items):
+            parts = [rebuild(item, outputs, inputs, caches) for item in items]
+            return kind(**dict(zip(names, parts, strict=True)))
+        case GivenNode(index, contents):
+            return _fill(contents, caches[index], outputs, inputs)
+        case CacheNode(kind, _, _) | PairNode(kind, _, _, _):
+            return _fill(node, _blank(kind), outputs, inputs)
+    raise AssertionError(f"no object for {node}")
+
+
+def _blank(kind: type) -> Any:
+    """An object of a class, before its __init__: its attributes are set one by one."""
+    return object.__new__(kind)
+
+
+def _fill(
+    node: CacheNode | PairNode,
+    cache: Any,
+    outputs: Sequence[torch.Tensor],
+    inputs: Sequence[torch.Tensor],
+) -> Any:
+    if isinstance(node, PairNode):
+        for name, part in (
+            ("self_attention_cache", node.decoder),
+            ("cross_attention_cache", node.encoder),
+        ):
+            old = getattr(cache, name, None)
+            new = old if old is not None else _blank(part.type)
+            setattr(cache, name, _fill(part, new, outputs, inputs))
+        cache.is_updated = dict(node.updated)
+        return cache
+    for name, value in node.attributes:
+        setattr(cache, name, value)
+    # The given layers are filled in place: eager keeps the layer objects too.
+    layers = getattr(cache, "layers", None)
+    if layers is None:
+        layers = cache.layers = []
+    for number, layer in enumerate(node.layers):
+        if number == len(layers):
+            layers.append(layer.type())
+        if layer.filled:
+            _fill_layer(layers[number], layer, outputs, inputs)
+    return cache
+
+
+def _fill_layer(
+    layer: DynamicLayer,
+    node: LayerNode,
+    outputs: Sequence[torch.Tensor],
+    inputs: Sequence[torch.Tensor],
+) -> None:
+    assert node.keys is not None and node.values is not None
+    keys = rebuild(node.keys, outputs, inputs)
+    layer.keys, layer.values = keys, rebuild(node.values, outputs, inputs)
+    layer.dtype, layer.device, layer.is_initialized = keys.dtype, keys.device, True
+
+
+def result_tree(value: Any, caches: Sequence[Any], outputs: list[torch.Tensor]) -> Node:
+    """The tree of a call's result and of the caches it was given, tensors put into `outputs`.
+
+    A given cache that stands in the result is a GivenNode there; one that does not is written
+    back all the same, since eager updates it. The tree is a pair (result, given caches).
+    """
+    contents = [_given(cache, number, outputs) for number, cache in enumerate(caches)]
+    unseen = dict(enumerate(contents))
+
+    def walk(part: Any) -> Node:
+        for number, cache in enumerate(caches):
+            if part is cache:
+                unseen.pop(number, None)
+                return contents[number]
+        kind = type(part)
+        if isinstance(part, ModelOutput) or kind in (dict, OrderedDict):
+            return MappingNode(kind, tuple(part), tuple(walk(item) for item in part.values()))
+        if isinstance(part, (tuple, list)):
+            return SequenceNode(kind, tuple(walk(item) for item in part))
+        return _numbered(flatten(part, outputs, [], "result"), len(outputs))
+
+    result = walk(value)
+    return SequenceNode(tuple, (result, SequenceNode(tuple, tuple(unseen.values()))))
+
+
+def _given(cache: Any, number: int, outputs: list[torch.Tensor]) -> GivenNode:
+    node = _numbered(flatten_cache(cache, outputs, "cache"), len(outputs))
+    assert isinstance(node, (CacheNode, PairNode))
+    return GivenNode(number, node)
+
+
+def _numbered(node: Node, end: int) -> Node:
+    """TensorNodes to LeafNodes, the last one being number `end - 1`."""
+    count = sum(1 for _ in leaves(node, ""))
+    numbers = iter(range(end - count, end))
+    return map_leaves(node, lambda _: LeafNode(next(numbers)))
+
+
+def result_names(node: Node) -> Iterator[tuple[str, int]]:
+    """Each name of a result with its output number, or -1 - i for input number i handed back."""
+    assert isinstance(node, SequenceNode)
+    result, unseen = node.items
+    head = "output" if isinstance(result, LeafNode | InputNode) else ""
+    for name, leaf in (*leaves(result, head), *leaves(unseen, "given")):
+        assert isinstance(leaf, LeafNode | InputNode)
+        yield name, leaf.number if isinstance(leaf, LeafNode) else -1 - leaf.number
