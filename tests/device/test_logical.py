@@ -176,15 +176,23 @@ begun, go, s = threading.Event(), threading.Event(), TimelineSemaphore()
 running = device.queue.submit(lambda: (begun.set(), go.wait(20), "parent")[-1])
 waiting = device.queue.submit(lambda: 1, wait=[(s, 1)])
 begun.wait(20)
+device.create_queue().submit(lambda: 1).result(20)  # leaves an idle lane, absent in the child
+stuck = device.queue.submit(lambda: 1, wait=[(s, 9)])
+stuck.claim()  # as if a thread were about to complete it
+locks = device._scheduler.lock, s._condition, waiting._condition
+for lock in locks:  # as if other threads held them
+    lock.acquire()
 child = os.fork()
 if child == 0:
     lost = [isinstance(f.error(0), DeviceLost) and "fork" in str(f.error(0))
-            for f in (running, waiting)]
+            for f in (running, waiting, stuck)]
     fresh = device.queue.submit(lambda: "child", wait=[(s, 2)])
     s.signal(2)
-    ok = lost == [True, True] and fresh.result(20) == "child" and device.queue.pending() == 0
+    ok = lost == [True] * 3 and fresh.result(20) == "child" and device.queue.pending() == 0
     device.close(timeout=20)
     os._exit(0 if ok else 1)
+for lock in locks:
+    lock.release()
 _, status = os.waitpid(child, 0)
 go.set(); s.signal(1)
 assert running.result(20) == "parent" and waiting.result(20) == 1

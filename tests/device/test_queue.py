@@ -293,6 +293,22 @@ def test_close_waits_for_inline_calls(device, gates):
     caller.join(SOON)
 
 
+def test_an_inline_call_that_ends_wakes_who_closes(device, gates):
+    caller = threading.Thread(target=lambda: device.queue.run(gates[0]))
+    caller.start()
+    gates[0].await_begin()
+    closer = threading.Thread(target=device.queue.close)
+    closer.start()
+    while repr(device.queue).endswith("open>"):  # until close has begun
+        time.sleep(0.001)
+    closer.join(0.02)
+    assert closer.is_alive()
+    gates[0].go.set()
+    closer.join(SOON)
+    assert not closer.is_alive()
+    caller.join(SOON)
+
+
 def test_closing_wakes_who_waits_for_room(host, gates):
     device = host.open(options={"depth": 1})
     device.queue.submit(gates[0])
