@@ -60,7 +60,7 @@ LIBRARIES: Mapping[str, set[str]] = {
     "filelock": {"tc.codegen.llvm", "tc.device", "tc.pipeline", "tc.autotune", "tc.api"},
     "llvmlite": {"tc.codegen.llvm"},
     "matplotlib": {"tc.autotune"},
-    "numpy": ABOVE_IR | {"tc.ir.interpreter"},
+    "numpy": ABOVE_IR | {"tc.ir.interpret"},
     "platformdirs": {"tc.config"},
     "rich": {"tc.cli"},
     "safetensors": {"tc.device", "tc.pipeline", "tc.frontend", "tc.api"},
@@ -197,7 +197,7 @@ GOOD = {
     "tc.errors": "import os",
     "tc.ir": "from tc.ir.expr import Add",
     "tc.ir.expr": "from tc.errors import TcError\nfrom tc import __version__",
-    "tc.ir.interpreter": "import numpy as np\nfrom tc.ir.expr import Add",
+    "tc.ir.interpret": "import numpy as np\nfrom tc.ir.expr import Add",
     "tc.codegen.llvm.emit": "import llvmlite.ir\nfrom tc.ir import Add",
     "tc.frontend.dynamo": "def f():\n    import torch\n    from tc.ir import expr",
 }
@@ -237,7 +237,7 @@ def test_good_modules_pass() -> None:
         ("tc.misc", "x = 1", "tc.misc belongs to no layer"),
         ("tc.api", "import tc.misc", "imports tc.misc, which belongs to no layer"),
         ("tc.ir.long", "x = 1\n" * 401, "tc.ir.long has 401 lines"),
-        ("tc.ir.expr", "def f():\n  import tc.ir.interpreter", "modules import one another"),
+        ("tc.ir.expr", "def f():\n  import tc.ir.interpret", "modules import one another"),
         ("tc.ir.expr", "from tc.ir import Add", "modules import one another"),
     ],
 )
