@@ -41,6 +41,18 @@ from tc.ir.tensor_walk import bodies, topological
 from tc.ir.visit import children, map_expr, sub_exprs, substitute, with_children
 
 
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """Naive loops, and how tensors and axes of the expression are called in them.
+
+    `loops` maps (tensor, axis) to a loop, `buffers` tensors to buffers.
+    """
+
+    func: Func
+    loops: Mapping[tuple[str, str], str]
+    buffers: Mapping[str, str]
+
+
 def lower(
     outputs: Sequence[Tensor], inputs: Sequence[Placeholder] | None = None, name: str = "kernel"
 ) -> Func:
@@ -49,10 +61,20 @@ def lower(
     Parameters are the inputs (in the given order, else that of first use), then the outputs.
     Tensors between them are scratch buffers of full size.
     """
+    return lower_named(outputs, inputs, name).func
+
+
+def lower_named(
+    outputs: Sequence[Tensor], inputs: Sequence[Placeholder] | None = None, name: str = "kernel"
+) -> Lowered:
+    """As `lower`, with the names that were given."""
     order = topological(outputs)
     found = [t for t in order if isinstance(t, Placeholder)]
     given = found if inputs is None else list(inputs)
-    return _Lowering(order, tuple(outputs), given).func(name)
+    lowering = _Lowering(order, tuple(outputs), given)
+    func = lowering.func(name)
+    buffers = {t: b.name for t, b in lowering.buffers.items()}
+    return Lowered(func, lowering.loops, buffers)
 
 
 @dataclass
@@ -62,6 +84,7 @@ class _Lowering:
     inputs: list[Placeholder]
     buffers: dict[str, Buffer] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
+    loops: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def func(self, name: str) -> Func:
         for n, p in enumerate(self.inputs):
@@ -111,6 +134,9 @@ class _Lowering:
                     for v in x.axes:
                         if v not in env:
                             env[v] = Var(self._unique(v.name))
+        for old, new in env.items():
+            assert isinstance(new, Var)
+            self.loops[t.name, old.name] = new.name
         return env
 
     def _unique(self, name: str) -> str:

@@ -8,10 +8,10 @@ different iterations touch different elements.
 
 from __future__ import annotations
 
-from tc.ir.expr import Const, Expr, Load, Var
+from tc.ir.expr import Binary, Const, Expr, Load, Var
 from tc.ir.interval import Interval, bounds
 from tc.ir.loop import Alloc, For, Stmt, Store, Update
-from tc.ir.simplify import simplify
+from tc.ir.simplify import prove, simplify
 from tc.ir.visit import own_exprs, sub_exprs, sub_stmts, substitute, uses
 from tc.schedule.rewrite import env_of, header, loops, refuse
 
@@ -69,12 +69,13 @@ def separated(accesses: list[Access], shape: tuple[Expr, ...], x: For) -> bool:
         return True
     inner = env_of(list(loops(x.body)))
     inner[x.var] = Interval(0, None if extent.hi is None else extent.hi - 1)
+    known = _extent_facts([x, *loops(x.body)])
     rank = len(shape)
     for width in range(1, rank + 1):
         for first in range(rank - width + 1):
             dims = slice(first, first + width)
             joined = [_linear(a[dims], shape[dims]) for a in accesses]
-            if _separates(joined, x.var, inner):
+            if _separates(joined, x, inner, known):
                 return True
     return False
 
@@ -86,42 +87,59 @@ def _linear(indices: Access, shape: tuple[Expr, ...]) -> Expr:
     return out if len(indices) == 1 else simplify(out)
 
 
-def _separates(indices: list[Expr], var: Var, env: dict[Var, Interval]) -> bool:
-    """Whether this one dim tells the iterations apart: factor * var + rest, rest in [c, c+factor)."""
-    parts = [coefficient(i, var) for i in indices]
+def _separates(indices: list[Expr], x: For, env: dict[Var, Interval], known: list[Expr]) -> bool:
+    """Whether this one dim tells the iterations apart: step * var + rest, 0 <= rest - c < step."""
+    parts = [affine_step(i, x.var) for i in indices]
     if any(p is None for p in parts):
         return False
-    known = [p for p in parts if p is not None]
-    factors = {f for f, _ in known}
-    if len(factors) != 1:
+    steps = {s for s, _ in parts if s is not None} if parts else set()
+    rests = [r for _, r in (p for p in parts if p is not None)]
+    if len(steps) != 1:
         return False
-    factor = abs(factors.pop())
-    if factor == 0:
+    step = steps.pop()
+    if not prove(Const(0) < step, env):
         return False
     # Parts that do not vary inside the loop shift all iterations alike.
-    fixed = _outer_part(known[0][1], env)
-    lo: list[int] = []
-    hi: list[int] = []
-    for _, rest in known:
-        span = bounds(simplify(rest - fixed), env)
-        if span.lo is None or span.hi is None:
-            return False
-        lo.append(span.lo)
-        hi.append(span.hi)
-    return max(hi) - min(lo) < factor
+    fixed = substitute(rests[0], {v: Const(0) for v in env})
+    offsets = [simplify(r - fixed, env) for r in rests]
+    if isinstance(step, Const):
+        spans = [bounds(o, env) for o in offsets]
+        if all(s.lo is not None and s.hi is not None for s in spans):
+            lo, hi = min(s.lo or 0 for s in spans), max(s.hi or 0 for s in spans)
+            return hi - lo < int(step.value)
+    return all(
+        prove(Const(0) <= o, env, known) and prove(o < step, env, known) for o in offsets
+    )
 
 
-def _outer_part(rest: Expr, env: dict[Var, Interval]) -> Expr:
-    return substitute(rest, {v: Const(0) for v in env})
+def _extent_facts(nest: list[For]) -> list[Expr]:
+    """What the extents say of the loop variables, each side of a minimum by itself."""
+    out: list[Expr] = []
+    for x in nest:
+        todo = [x.extent]
+        while todo:
+            e = todo.pop()
+            if isinstance(e, Binary) and e.op == "min":
+                todo += [e.a, e.b]
+            else:
+                out.append(x.var < e)
+    return out
+
+
+def affine_step(index: Expr, var: Var) -> tuple[Expr, Expr] | None:
+    """(step, rest) with index = step * var + rest, both free of var, or None if there is none."""
+    if not uses(index, var):
+        return Const(0), index
+    rest = simplify(substitute(index, {var: Const(0)}))
+    step = simplify(substitute(index, {var: Const(1)}) - rest)
+    if uses(step, var) or simplify(index - (rest + var * step)) != Const(0):
+        return None
+    return step, rest
 
 
 def coefficient(index: Expr, var: Var) -> tuple[int, Expr] | None:
-    """(c, rest) with index = c * var + rest and rest free of var, or None if there is none."""
-    if not uses(index, var):
-        return 0, index
-    rest = simplify(substitute(index, {var: Const(0)}))
-    step = simplify(substitute(index, {var: Const(1)}) - rest)
-    if not isinstance(step, Const):
+    """As `affine_step`, where the step is a constant."""
+    found = affine_step(index, var)
+    if found is None or not isinstance(found[0], Const):
         return None
-    again = simplify(index - (rest + var * step))
-    return (int(step.value), rest) if again == Const(0) else None
+    return int(found[0].value), found[1]

@@ -85,7 +85,9 @@ def parallel(func: Func, loop: str) -> Func:
     rewrite: for i in range(n): body(i)
     into:    for i in parallel(n): body(i)
 
-    Raises ScheduleError: no such loop, not outermost, or iterations that depend on each other.
+    Parallel loops that are perfectly nested are divided as the one loop that they form.
+    Raises ScheduleError: no such loop, neither outermost nor directly inside a parallel loop, or
+    iterations that depend on each other.
     """
 
     def fn(x: For) -> Stmt:
@@ -94,11 +96,12 @@ def parallel(func: Func, loop: str) -> Func:
 
     out = rewrite_loops(func, "parallel", loop, fn)
     for x in loops(out.body):
-        inner = [y for y in loops(x.body) if y.kind is LoopKind.PARALLEL]
-        if inner:
-            raise refuse(
-                "parallel", header(inner[0]), f"it is inside {header(x)}",
-                "only an outermost loop can be divided between threads; reorder or fuse first",
-            )  # fmt: skip
+        for y in loops(x.body):
+            if y.kind is LoopKind.PARALLEL and not (
+                x.kind is LoopKind.PARALLEL and (x.body is y or isinstance(x.body, For))
+            ):
+                raise refuse(
+                    "parallel", header(y), f"it is inside {header(x)}",
+                    "only an outermost loop can be divided between threads; reorder first",
+                )  # fmt: skip
     return out
-

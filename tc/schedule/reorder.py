@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tc.ir.expr import Expr
-from tc.ir.loop import Alloc, Buffer, For, Func, Seq, Stmt, Store, Update, seq
+from tc.ir.loop import Alloc, Buffer, For, Func, If, Seq, Stmt, Store, Update, seq
 from tc.ir.visit import loads_of, map_accesses, sub_stmts, uses
 from tc.schedule.dependence import require_independent
 from tc.schedule.rewrite import (
@@ -124,6 +124,7 @@ def _only_reduces(x: For) -> bool:
 def _hoist_reduction(chain: list[For], body: Stmt, order: Sequence[str]) -> Stmt:
     """Distribute the loops of `chain` over what is around the loop order[0] inside `body`."""
     first = order[0]
+    body = _guards_inside(body, first)
     allocs: list[Buffer] = []
     while isinstance(body, Alloc):
         allocs.append(body.buffer)
@@ -144,6 +145,29 @@ def _hoist_reduction(chain: list[For], body: Stmt, order: Sequence[str]) -> Stmt
     for b in reversed(allocs):
         out = Alloc(*_expand(b, chain, out))
     return out
+
+
+def _guards_inside(s: Stmt, first: str) -> Stmt:
+    """`if c: (a; for k: b)` as `(if c: a); for k: (if c: b)`, down to the loop `first`."""
+    match s:
+        case If(cond, then, None):
+            return _guard(cond, _guards_inside(then, first), first)
+        case Alloc(b, body):
+            return Alloc(b, _guards_inside(body, first))
+    return s
+
+
+def _guard(cond: Expr, s: Stmt, first: str) -> Stmt:
+    match s:
+        case Alloc(b, body):
+            return Alloc(b, _guard(cond, body, first))
+        case Seq(body):
+            return seq(*[_guard(cond, b, first) for b in body])
+        case For(var, extent, kind, body) if var.name == first or any(
+            y.var.name == first for y in loops(body)
+        ):
+            return For(var, extent, kind, _guard(cond, body, first))
+    return If(cond, s)
 
 
 def _place_in(s: Stmt, chain: list[For], order: Sequence[str]) -> Stmt:

@@ -17,6 +17,8 @@ MAX_VERSIONS = 32
 def specialize(func: Func, loop: str) -> Func:
     """Write one version of the surrounding body for each length that `loop` can have.
 
+    Other loops of the very same length get it too.
+
     rewrite: for i0: for i1 in range(min(4, n - i0 * 4)): body
     into:    for i0:
                  if min(4, n - i0 * 4) == 4: for i1 in range(4): body
@@ -45,7 +47,7 @@ def _specialize_extent(func: Func, loop: str, extent: Expr) -> Func:
     def versions(body: Stmt) -> Stmt:
         out: Stmt | None = None
         for length in range(1, hi + 1):
-            out = If(equal(extent, length), _with_length(body, loop, extent, length), out)
+            out = If(equal(extent, length), _with_length(body, extent, length), out)
         return body if out is None else out
 
     def place(s: Stmt) -> Stmt:
@@ -71,11 +73,11 @@ def _has(s: Stmt, loop: str, extent: Expr) -> bool:
     return any(x.var.name == loop and x.extent == extent for x in loops(s))
 
 
-def _with_length(s: Stmt, loop: str, extent: Expr, length: int) -> Stmt:
-    """Loops of that name and extent get the constant length, and buffers sized by it shrink."""
+def _with_length(s: Stmt, extent: Expr, length: int) -> Stmt:
+    """Every loop of that extent gets the constant length."""
 
     def fn(x: Stmt) -> Stmt | None:
-        if isinstance(x, For) and x.var.name == loop and x.extent == extent:
+        if isinstance(x, For) and x.extent == extent:
             return For(x.var, Const(length), x.kind, x.body)
         return None
 

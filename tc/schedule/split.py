@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 from tc.errors import ScheduleError
-from tc.ir.expr import Const, Expr, Var, minimum, select
-from tc.ir.loop import For, Func, If, LoopKind, Stmt, seq
+from tc.ir.expr import Const, Expr, Var, minimum
+from tc.ir.loop import For, Func, If, LoopKind, Seq, Stmt, seq
 from tc.ir.simplify import simplify
-from tc.ir.visit import substitute_stmt
+from tc.ir.visit import map_stmt, substitute_stmt, uses, with_body
+from tc.schedule.dependence import require_independent
 from tc.schedule.rewrite import (
     check_factor,
     constant,
@@ -29,7 +32,7 @@ def split(func: Func, loop: str, factor: int, tail: str = "cut") -> Func:
                  for i1 in range(factor): body(i0 * factor + i1)
              for it in range(n % factor): body(n // factor * factor + it)
     ragged:  the last inner loop is shorter: for i1 in range(min(factor, n - i0 * factor))
-    balanced: ceil(n / factor) inner loops whose lengths differ by at most one
+    balanced: as ragged, with the least factor that gives as few inner loops
     guard:   if i0 * factor + i1 < n: body, in whole inner loops
     perfect: nothing is left over; refused unless that is certain
 
@@ -75,13 +78,12 @@ def split_loop(x: For, factor: int, tail: str) -> Stmt:
 
 def _balanced(x: For, n: Expr, f: Const, outer: Var, inner: Var) -> Stmt:
     tiles = _ceil(n, f)
-    least, longer = simplify(n // tiles), simplify(n % tiles)
-    start = outer * least + minimum(outer, longer)
-    # The min tells the analysis what the arithmetic implies: no tile is longer than the factor.
-    extent = minimum(f, least + select(outer < longer, Const(1), Const(0)))
+    even = simplify((n + (tiles - 1)) // tiles)
+    # Even is at most the factor; saying so gives the analysis a constant bound.
+    extent = minimum(f, minimum(even, n - outer * even))
     return For(
         outer, tiles, x.kind,
-        For(inner, simplify(extent), LoopKind.SERIAL, _at(x, simplify(start) + inner)),
+        For(inner, extent, LoopKind.SERIAL, _at(x, outer * even + inner)),
     )  # fmt: skip
 
 
@@ -128,8 +130,6 @@ def fuse(func: Func, outer: str, inner: str, name: str) -> Func:
                 "fuse", header(x), f"its body is not just the loop {inner!r}",
                 "reorder the loops so that one is directly inside the other",
             )  # fmt: skip
-        from tc.ir.visit import uses
-
         if uses(y.extent, x.var):
             raise refuse(
                 "fuse", header(y), f"its extent depends on {outer!r}", "fuse before splitting"
@@ -139,6 +139,47 @@ def fuse(func: Func, outer: str, inner: str, name: str) -> Func:
             at = {x.var: both, y.var: Const(0)}
         else:
             at = {x.var: both // y.extent, y.var: both % y.extent}
-        return For(both, simplify(x.extent * y.extent), x.kind, substitute_stmt(y.body, at))
+        return For(both, simplify(x.extent * y.extent), LoopKind.SERIAL, substitute_stmt(y.body, at))
 
     return rewrite_loops(func, "fuse", outer, join)
+
+
+@primitive
+def merge(func: Func, first: str, second: str) -> Func:
+    """Run two neighbouring loops of the same length as one.
+
+    rewrite: for i: a(i)          into:    for i: a(i); b(i)
+             for j: b(j)
+
+    Raises ScheduleError: no such loops, not neighbours, other lengths, or b(j) uses what another
+    iteration of the first loop writes.
+    """
+    find_loops(func, "merge", first)
+    find_loops(func, "merge", second)
+
+    def join(s: Stmt) -> Stmt | None:
+        if not isinstance(s, Seq):
+            return None
+        for n, (x, y) in enumerate(itertools.pairwise(s.body)):
+            if isinstance(x, For) and isinstance(y, For):
+                if (x.var.name, y.var.name) == (first, second):
+                    return seq(*s.body[:n], _merged(x, y), *s.body[n + 2 :])
+        return None
+
+    body = map_stmt(func.body, None, join)
+    if body is func.body:
+        raise refuse(
+            "merge", f"{first}, {second}", "the second does not directly follow the first",
+            "merge loops that stand next to each other",
+        )  # fmt: skip
+    return with_body(func, body)
+
+
+def _merged(x: For, y: For) -> Stmt:
+    if simplify(x.extent - y.extent) != Const(0):
+        raise refuse(
+            "merge", header(y), f"it is not as long as {header(x)}", "merge loops of one length"
+        )
+    both = For(x.var, x.extent, x.kind, seq(x.body, substitute_stmt(y.body, {y.var: x.var})))
+    require_independent("merge", both)
+    return both

@@ -1,0 +1,59 @@
+"""Analytical default schedules: already near the machine's limit, with no measurement.
+
+Each family has its own module; `default_schedule` only recognises the family. Numbers come from
+the target: vector width, registers, cache sizes.
+"""
+
+from __future__ import annotations
+
+from tc.ir.lower import Lowered, lower_named
+from tc.ir.tensor import Placeholder, Tensor
+from tc.schedule.defaults.attention import attention_of, schedule_attention
+from tc.schedule.defaults.contraction import schedule_contraction
+from tc.schedule.defaults.plan import Plan
+from tc.schedule.defaults.pointwise import schedule_pointwise
+from tc.schedule.defaults.rowwise import schedule_columns, schedule_rows
+from tc.schedule.defaults.shape import (
+    computed,
+    is_column_reduction,
+    is_irregular,
+    is_pointwise,
+    product_of,
+)
+from tc.schedule.step import Schedule
+from tc.target import Target
+
+
+def default_schedule(
+    outputs: tuple[Tensor, ...],
+    inputs: tuple[Placeholder, ...] | None,
+    constants: frozenset[str],
+    target: Target,
+    lowered: Lowered | None = None,
+) -> Schedule:
+    """The schedule for one kernel that computes `outputs`.
+
+    `constants` names the inputs whose data can be laid out once; `lowered` is
+    `lower_named(outputs, inputs)` where the caller has it already.
+    """
+    plan = Plan(lower_named(outputs, inputs) if lowered is None else lowered, target)
+    tensors = computed(outputs)
+    if not tensors or is_irregular(tensors):
+        return Schedule()
+    last = tensors[-1]
+    parts = attention_of(tensors)
+    product = product_of(last) if len(tensors) == 1 else None
+    if parts is not None:
+        schedule_attention(plan, parts)
+    elif product is not None:
+        schedule_contraction(plan, last, product, constants)
+    elif is_pointwise(tensors):
+        schedule_pointwise(plan, tensors, outputs)
+    elif len(tensors) == 1 and is_column_reduction(last):
+        schedule_columns(plan, last)
+    else:
+        schedule_rows(plan, tensors, outputs)
+    return plan.schedule
+
+
+__all__ = ["default_schedule"]

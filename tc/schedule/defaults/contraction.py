@@ -1,0 +1,95 @@
+"""The default schedule of contractions: a register-tiled product with its epilogue in registers.
+
+B is packed in column blocks where it is constant, so that the inner loop streams it; A is read
+where it lies. The tile loops run column block by column block: a block of B stays in the L2
+cache while all rows of A pass.
+"""
+
+from __future__ import annotations
+
+from tc.ir.expr import Const
+from tc.ir.tensor import Placeholder, Tensor
+from tc.schedule.defaults.plan import Plan, fixed, longest
+from tc.schedule.defaults.shape import Product
+from tc.schedule.defaults.tiles import Tile, register_tile
+
+UNROLL_K = 4
+
+
+def schedule_contraction(plan: Plan, t: Tensor, p: Product, constants: frozenset[str]) -> None:
+    """Add the steps for `t`, which sums the product `p`."""
+    (column,) = plan.loops_of(t, p.columns)
+    batch, rows = plan.loops_of(t, p.batch), plan.loops_of(t, p.rows)
+    plan.do("reorder", *batch, *rows, column)
+    row = plan.fuse_all(rows, "m") if rows else None
+    tile = tile_for(plan, p, row, column)
+    if row is not None:
+        plan.do("split", row, tile.mr, tail="balanced")
+    inner = tile_product(plan, t, p, tile, row, column, batch)
+    _place_b(plan, p, batch, constants, tile.nr)
+    plan.do("relax")
+    finish_product(plan, t, p, tile, row, column)
+    _divide(plan, batch, inner)
+    if row is not None and not isinstance(plan.extent(row + "1"), Const):
+        plan.do("specialize", row + "1")
+
+
+def tile_for(plan: Plan, p: Product, row: str | None, column: str) -> Tile:
+    rows = 1 if row is None else longest(plan.extent(row))
+    return register_tile(plan.target, p.reduce.dtype.bits, rows, fixed(plan.extent(column)))
+
+
+def tile_product(
+    plan: Plan,
+    t: Tensor,
+    p: Product,
+    tile: Tile,
+    row: str | None,
+    column: str,
+    batch: list[str],
+) -> list[str]:
+    """Split the columns and take the reduction out of the tile; the loops over tiles."""
+    outer = [column + "0"] + ([] if row is None else [row + "0"])
+    inside = ([] if row is None else [row + "1"]) + [column + "1"]
+    plan.do("split", column, tile.nr, tail="guard")
+    if not plan.has(column + "0"):
+        outer = outer[1:]
+    plan.do("reorder", *batch, *outer, *plan.loops_of(t, p.reduce.axes), *inside)
+    return outer
+
+
+def finish_product(
+    plan: Plan, t: Tensor, p: Product, tile: Tile, row: str | None, column: str
+) -> None:
+    """Lanes, and everything inside a tile unrolled."""
+    k = plan.loop_of(t, p.reduce.axes[-1])
+    long = (fixed(plan.extent(k)) or UNROLL_K) >= UNROLL_K
+    if long:
+        plan.do("split", k, UNROLL_K, tail="cut")
+    plan.do("vectorize", column + "1", tile.lanes)
+    for name in (column + "1", *([] if row is None else [row + "1"]), *([k + "1"] if long else [])):
+        loop = plan.loop(name)
+        if loop is not None and loop.kind.value == "serial":
+            plan.do("unroll", name)
+
+
+def _place_b(
+    plan: Plan, p: Product, batch: list[str], constants: frozenset[str], nr: int
+) -> None:
+    """Pack a constant B; transpose a B whose columns are not contiguous into local memory."""
+    b = p.b.tensor
+    if not isinstance(b, Placeholder):
+        return
+    dims = [d for d, i in enumerate(p.b.indices) if i == p.columns[0]]
+    if not dims:
+        return
+    if b.name in constants and not batch:
+        plan.do("pack", plan.buffer_of(b), dims[0], nr)
+    elif dims[0] == b.rank - 2 and batch:
+        plan.do("cache", plan.buffer_of(b), batch[-1], swap=1, pad=nr)
+
+
+def _divide(plan: Plan, batch: list[str], tiles: list[str]) -> None:
+    """Contiguous shares of the work for the threads."""
+    for name in batch or tiles:
+        plan.do("parallel", name)

@@ -1,0 +1,95 @@
+"""A schedule that is being made: each step is applied at once, so that it can be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tc.ir.expr import Const, Expr, Var
+from tc.ir.interval import bounds
+from tc.ir.loop import For, LoopKind
+from tc.ir.lower import Lowered
+from tc.ir.simplify import simplify
+from tc.ir.tensor import Tensor
+from tc.schedule.apply import apply_step
+from tc.schedule.rewrite import loops
+from tc.schedule.step import Arg, Schedule
+from tc.target import Target
+
+
+class Plan:
+    """A kernel, and the steps that made it what it is."""
+
+    def __init__(self, lowered: Lowered, target: Target) -> None:
+        self.func = lowered.func
+        self.target = target
+        self.schedule = Schedule()
+        self._lowered = lowered
+
+    def do(self, name: str, *args: Arg, **options: Arg) -> None:
+        """Apply one step."""
+        schedule = self.schedule.then(name, *args, **options)
+        self.func = apply_step(self.func, schedule.steps[-1])
+        self.schedule = schedule
+
+    def loop_of(self, t: Tensor, axis: Var) -> str:
+        """The loop over an axis of a tensor, as lowering called it."""
+        return self._lowered.loops[t.name, axis.name]
+
+    def loops_of(self, t: Tensor, axes: Sequence[Var]) -> list[str]:
+        return [self.loop_of(t, v) for v in axes]
+
+    def buffer_of(self, t: Tensor) -> str:
+        """The buffer that holds a tensor."""
+        return self._lowered.buffers[t.name]
+
+    def loop(self, name: str) -> For | None:
+        """The first loop of that name, if there still is one."""
+        return next((x for x in loops(self.func.body) if x.var.name == name), None)
+
+    def has(self, name: str) -> bool:
+        return self.loop(name) is not None
+
+    def extent(self, name: str) -> Expr:
+        x = self.loop(name)
+        return Const(1) if x is None else simplify(x.extent)
+
+    def fuse_all(self, names: list[str], name: str) -> str | None:
+        """One loop made of perfectly nested ones; None if there is none."""
+        if not names:
+            return None
+        first = names[0]
+        for n, inner in enumerate(names[1:]):
+            fused = name if n == len(names) - 2 else f"{name}{n}_"
+            self.do("fuse", first, inner, fused)
+            first = fused
+        return first
+
+    def lanes(self, bits: int = 32) -> int:
+        return max(1, self.target.vector_lanes(bits))
+
+    def vectorize(self, name: str, bits: int = 32) -> None:
+        """Put a map's loop in lanes where it is long enough to be worth it."""
+        hi = longest(self.extent(name))
+        if self.has(name) and (hi is None or hi > 1):
+            self.do("vectorize", name, narrowed(self.lanes(bits), hi))
+
+    def is_parallel(self) -> bool:
+        return any(x.kind is LoopKind.PARALLEL for x in loops(self.func.body))
+
+
+def narrowed(lanes: int, hi: int | None) -> int:
+    """Lanes for a loop of at most `hi` iterations: no more than the power of two above it."""
+    if hi is None or hi >= lanes:
+        return lanes
+    return 1 << (hi - 1).bit_length()
+
+
+def longest(x: Expr) -> int | None:
+    """The greatest value of an extent, if it is bounded."""
+    return bounds(x).hi
+
+
+def fixed(x: Expr) -> int | None:
+    """The value of a constant extent."""
+    x = simplify(x)
+    return int(x.value) if isinstance(x, Const) else None

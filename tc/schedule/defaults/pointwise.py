@@ -1,0 +1,58 @@
+"""The default schedule of maps: the innermost axis in lanes, the outer ones between threads."""
+
+from __future__ import annotations
+
+from tc.ir.tensor import Compute, Tensor
+from tc.ir.tensor_walk import reads
+from tc.schedule.defaults.plan import Plan, fixed
+
+CHUNK = 1024  # elements of a flat map that one iteration of the parallel loop does
+
+
+def schedule_pointwise(plan: Plan, tensors: list[Tensor], outputs: tuple[Tensor, ...]) -> None:
+    """Add the steps for tensors without any reduction."""
+    out_names = {t.name for t in outputs}
+    for t in tensors:
+        if t.name not in out_names:
+            plan.do("inline", plan.buffer_of(t))
+    nests = [plan.loops_of(t, t.axes) for t in tensors if t.name in out_names and _is_map(t)]
+    if any(t.shape != outputs[0].shape for t in outputs):
+        for nest in nests:
+            if nest:
+                plan.vectorize(nest[-1])
+        return
+    axes = nests[0]
+    for other in nests[1:]:
+        for first, second in zip(axes, other, strict=True):
+            plan.do("merge", first, second)
+    if axes:
+        _one_nest(plan, axes, all(_is_flat(t) for t in tensors), outputs[-1].dtype.bits)
+
+
+def _is_map(t: Tensor) -> bool:
+    return isinstance(t, Compute)
+
+
+def _is_flat(t: Tensor) -> bool:
+    """Whether every operand is read at the very point that is computed."""
+    return isinstance(t, Compute) and all(
+        r.indices == t.axes and r.tensor.shape == t.shape for r in reads(t)
+    )
+
+
+def _one_nest(plan: Plan, axes: list[str], flat: bool, bits: int) -> None:
+    axes = [a for a in axes if plan.has(a)]
+    lanes = plan.lanes(max(bits, 32))
+    if flat and len(axes) > 1:
+        whole = plan.fuse_all(axes, "e")
+        axes = [] if whole is None else [whole]
+    while len(axes) > 1 and (fixed(plan.extent(axes[-1])) or lanes) < lanes:
+        # A short last axis leaves lanes empty; together with its neighbour it fills them.
+        plan.do("fuse", axes[-2], axes[-1], axes[-1] + "f")
+        axes = [*axes[:-2], axes[-1] + "f"]
+    if len(axes) == 1:
+        plan.do("split", axes[0], CHUNK, tail="ragged")
+        axes = [axes[0] + "0", axes[0] + "1"]
+    for name in axes[:-1]:
+        plan.do("parallel", name)
+    plan.vectorize(axes[-1], max(bits, 32))

@@ -1,0 +1,92 @@
+"""The default schedule of row-wise groups: everything of one row while it lies in L1.
+
+Each intermediate is computed inside the loop over rows; reductions along the row run in lanes
+with several partial results to hide the latency of the additions.
+"""
+
+from __future__ import annotations
+
+from tc.ir.tensor import Compute, Tensor
+from tc.schedule.defaults.plan import Plan, longest, narrowed
+from tc.schedule.defaults.shape import reductions
+
+ROWS = 4  # partial results of a long reduction
+COLUMN_VECTORS = 4
+
+
+def schedule_rows(plan: Plan, tensors: list[Tensor], outputs: tuple[Tensor, ...]) -> None:
+    """Add the steps for reductions along trailing axes with maps around them."""
+    out_names = {t.name for t in outputs}
+    main = tensors[-1]
+    assert isinstance(main, Compute)
+    outer = plan.loops_of(main, main.axes[: outer_rank(tensors)])
+    if outer:
+        _gather_at(plan, tensors, out_names, outer)
+    for t in tensors:
+        _inside_row(plan, t, outer_rank(tensors))
+    for name in outer:
+        plan.do("parallel", name)
+
+
+def _gather_at(
+    plan: Plan, tensors: list[Tensor], out_names: set[str], outer: list[str]
+) -> None:
+    """Bring every tensor into the loop over rows of the last one."""
+    for t in reversed(tensors):
+        if t.name not in out_names:
+            plan.do("compute_at", plan.buffer_of(t), outer[-1])
+    for t in reversed(tensors[:-1]):
+        if t.name in out_names and isinstance(t, Compute):
+            for first, second in zip(plan.loops_of(t, t.axes), outer, strict=False):
+                plan.do("merge", first, second)
+            outer[:] = plan.loops_of(t, t.axes)[: len(outer)]
+
+
+def outer_rank(tensors: list[Tensor]) -> int:
+    """How many leading axes of the last tensor say which row it is."""
+    main = tensors[-1]
+    own = reductions(main)
+    if own:
+        return main.rank
+    inner = max((len(r.axes) for t in tensors for r in reductions(t)), default=0)
+    return max(0, main.rank - inner)
+
+
+def _inside_row(plan: Plan, t: Tensor, rank: int) -> None:
+    assert isinstance(t, Compute)
+    found = reductions(t)
+    for r in dict.fromkeys(found):
+        names = [n for n in plan.loops_of(t, r.axes) if plan.has(n)]
+        k = plan.fuse_all(names, names[-1] + "f") if names else None
+        if k is not None:
+            reduce_in_lanes(plan, k, max(s.bits for s in r.monoid.dtypes), len(r.monoid.left))
+    inner = [n for n in plan.loops_of(t, t.axes[rank:]) if plan.has(n)]
+    if inner and not found:
+        plan.vectorize(inner[-1], max(32, t.dtype.bits))
+
+
+def reduce_in_lanes(plan: Plan, k: str, bits: int, states: int) -> None:
+    """Partial results in lanes, several vectors of them where the loop is long."""
+    hi = longest(plan.extent(k))
+    if hi is not None and hi < 4:
+        return
+    lanes = narrowed(plan.lanes(max(bits, 32)), hi)
+    rows = ROWS if states == 1 and (hi is None or hi >= 2 * ROWS * lanes) else 1
+    plan.do("rfactor", k, lanes, rows=rows)
+
+
+def schedule_columns(plan: Plan, t: Tensor) -> None:
+    """Add the steps for a reduction of columns: the last axis in lanes, the reduction outside."""
+    assert isinstance(t, Compute)
+    (r,) = reductions(t)
+    axes, reduce_loops = plan.loops_of(t, t.axes), plan.loops_of(t, r.axes)
+    column = axes[-1]
+    lanes = narrowed(plan.lanes(max(32, t.dtype.bits)), longest(plan.extent(column)))
+    plan.do("split", column, lanes * COLUMN_VECTORS, tail="guard")
+    outer = [*axes[:-1], column + "0"] if plan.has(column + "0") else axes[:-1]
+    plan.do("reorder", *outer, *reduce_loops, column + "1")
+    plan.do("vectorize", column + "1", lanes)
+    if plan.has(column + "1"):
+        plan.do("unroll", column + "1")
+    for name in outer:
+        plan.do("parallel", name)

@@ -1,0 +1,105 @@
+"""What kind of workload a group of tensors is, read from the expressions alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tc.ir.expr import Binary, Cast, Expr, Read, Reduce, Var
+from tc.ir.tensor import Compute, Placeholder, Scan, Scatter, Tensor
+from tc.ir.tensor_walk import bodies, topological
+from tc.ir.visit import sub_exprs, uses
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A sum of products: out[axes] = Σ over `reduce` of a * b, with whatever is done to it.
+
+    `rows`, `columns` and `batch` are the axes that occur in a alone, in b alone, in both.
+    """
+
+    reduce: Reduce
+    a: Read
+    b: Read
+    batch: tuple[Var, ...]
+    rows: tuple[Var, ...]
+    columns: tuple[Var, ...]
+
+
+def computed(outputs: tuple[Tensor, ...]) -> list[Tensor]:
+    """Everything but the inputs, operands first."""
+    return [t for t in topological(outputs) if not isinstance(t, Placeholder)]
+
+
+def reductions(t: Tensor) -> list[Reduce]:
+    return [x for b in bodies(t) for x in sub_exprs(b) if isinstance(x, Reduce)]
+
+
+def is_pointwise(tensors: list[Tensor]) -> bool:
+    """No reduction, scan or scatter anywhere."""
+    return all(isinstance(t, Compute) and not reductions(t) for t in tensors)
+
+
+def is_irregular(tensors: list[Tensor]) -> bool:
+    return any(isinstance(t, Scan | Scatter) for t in tensors)
+
+
+def product_of(t: Tensor) -> Product | None:
+    """The product that `t` sums, if it is a contraction with one column axis, the last."""
+    if not isinstance(t, Compute) or not t.axes:
+        return None
+    found = reductions(t)
+    if len(found) != 1 or found[0].monoid.name != "sum":
+        return None
+    sides = _factors(found[0].values[0])
+    if sides is None:
+        return None
+    last = t.axes[-1]
+    for a, b in (sides, sides[::-1]):
+        if _has(b, last) and not _has(a, last):
+            return _classify(t, found[0], a, b)
+    return None
+
+
+def _classify(t: Compute, r: Reduce, a: Read, b: Read) -> Product | None:
+    batch = tuple(v for v in t.axes if _has(a, v) and _has(b, v))
+    rows = tuple(v for v in t.axes if _has(a, v) and not _has(b, v))
+    columns = tuple(v for v in t.axes if _has(b, v) and not _has(a, v))
+    if len(batch) + len(rows) + len(columns) != len(t.axes) or columns != (t.axes[-1],):
+        return None
+    if not any(_has(a, k) and _has(b, k) for k in r.axes):
+        return None
+    return Product(r, a, b, batch, rows, columns)
+
+
+def _factors(x: Expr) -> tuple[Read, Read] | None:
+    if isinstance(x, Binary) and x.op == "mul":
+        a, b = _plain(x.a), _plain(x.b)
+        if isinstance(a, Read) and isinstance(b, Read):
+            return a, b
+    return None
+
+
+def _plain(x: Expr) -> Expr:
+    while isinstance(x, Cast):
+        x = x.x
+    return x
+
+
+def _has(r: Read, v: Var) -> bool:
+    return any(uses(i, v) for i in r.indices)
+
+
+def reads_in(x: Expr) -> Iterator[Read]:
+    return (n for n in sub_exprs(x) if isinstance(n, Read))
+
+
+def is_column_reduction(t: Tensor) -> bool:
+    """Whether `t` reduces while its last axis runs through memory: sums of columns."""
+    if not isinstance(t, Compute) or not t.axes:
+        return False
+    found = reductions(t)
+    last = t.axes[-1]
+    return len(found) == 1 and any(
+        r.indices and r.indices[-1] == last for v in found[0].values for r in reads_in(v)
+    )

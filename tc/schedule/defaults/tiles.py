@@ -1,0 +1,58 @@
+"""Register tiles from the number and width of the registers.
+
+A tile of mr rows and nv vectors keeps mr * nv accumulators; nv vectors of B and one broadcast of
+A must fit beside them. Low et al., "Analytical modeling is enough for high-performance BLIS"
+(ACM TOMS 43, 2016), section 4: enough accumulators to hide the latency of two FMA units. More
+than 8 rows of an A that is not packed collide in the L1 cache at power-of-two strides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tc.target import Target
+
+MAX_ROWS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """Rows, and columns as vectors times lanes."""
+
+    mr: int
+    vectors: int
+    lanes: int
+
+    @property
+    def nr(self) -> int:
+        return self.vectors * self.lanes
+
+
+def register_tile(target: Target, bits: int, rows: int | None, columns: int | None) -> Tile:
+    """The tile for a product of up to `rows` rows and `columns` columns (None: not known)."""
+    lanes = max(1, target.vector_lanes(bits))
+    best: tuple[float, Tile] | None = None
+    for vectors in (4, 3, 2, 1):
+        mr = min(MAX_ROWS, (target.vector_registers - vectors - 1) // vectors)
+        if rows is not None:
+            mr = min(mr, rows)
+        if mr < 1:
+            continue
+        tile = Tile(mr, vectors, lanes)
+        score = _efficiency(tile, columns)
+        if best is None or score > best[0]:
+            best = (score, tile)
+    assert best is not None
+    return best[1]
+
+
+def _efficiency(tile: Tile, columns: int | None) -> float:
+    """Share of the FMA rate: useful columns x loads per FMA x latency hidden."""
+    used = 1.0
+    if columns is not None:
+        used = columns / (-(-columns // tile.nr) * tile.nr)
+    accumulators = tile.mr * tile.vectors
+    hidden = min(1.0, accumulators / 10)
+    loads = (tile.mr + tile.vectors) / accumulators
+    fed = min(1.0, 0.75 / loads)
+    return used * hidden * fed + 0.001 * accumulators
