@@ -27,6 +27,10 @@ from tc.frontend.capture_result import rebuild, result_names, result_tree
 from tc.frontend.signature import Signature, Size, Symbol, TensorSpec
 
 
+class TraceError(CompileError):
+    """A model could not be traced on the arguments that it was given."""
+
+
 @dataclass(frozen=True, slots=True)
 class Weight:
     """A parameter, buffer or constant that the graph reads.
@@ -136,7 +140,7 @@ def capture(
 
     Raises:
         UnsupportedError: an argument or result of a type that no program can hold.
-        CompileError: torch.export cannot trace the model (data-dependent control flow).
+        TraceError: torch.export cannot trace the model (data-dependent control flow).
     """
     tensors: list[torch.Tensor] = []
     node = tree.flatten((list(args), dict(kwargs)), tensors, [], "")
@@ -197,7 +201,7 @@ def _export(
     except Exception as error:
         # torch.export raises whatever the model raises; the reason is the first line.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CompileError(
+        raise TraceError(
             describe(
                 f"model {type(flat.model).__name__}",
                 where="torch.export",

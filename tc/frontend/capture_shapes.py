@@ -16,12 +16,17 @@ LENGTH = "length"
 TARGET = "target"
 PAST = "past"
 ENCODER = "encoder"
+CHOICES = "choices"
 # Lengths that are sums: the mask covers what the cache holds and the new positions.
 TOTAL = "past+length"
 TARGET_TOTAL = "past+target"
 
 _DIMS: Mapping[tuple[str, int], tuple[str | None, ...]] = {
     ("input_ids", 2): (BATCH, LENGTH),
+    # Multiple choice: every question has the same number of answers.
+    ("input_ids", 3): (BATCH, CHOICES, LENGTH),
+    ("token_type_ids", 3): (BATCH, CHOICES, LENGTH),
+    ("attention_mask", 3): (BATCH, CHOICES, LENGTH),
     ("inputs_embeds", 3): (BATCH, LENGTH, None),
     ("token_type_ids", 2): (BATCH, LENGTH),
     ("position_ids", 2): (BATCH, LENGTH),
@@ -50,7 +55,7 @@ _ENCODER_DECODER_DIMS: Mapping[tuple[str, int], tuple[str | None, ...]] = {
 }
 
 # Sizes to trace at: none is 0 or 1, which a trace bakes in, no two are equal, no sum equals a size.
-TRACE_SIZES: Mapping[str, int] = {BATCH: 3, LENGTH: 5, TARGET: 4, PAST: 7, ENCODER: 6}
+TRACE_SIZES: Mapping[str, int] = {BATCH: 3, LENGTH: 5, TARGET: 4, PAST: 7, ENCODER: 6, CHOICES: 2}
 
 
 @dataclass(frozen=True, slots=True)

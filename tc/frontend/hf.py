@@ -6,6 +6,7 @@ what was captured. This module must not compile, and must not change the model t
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 import torch
 
 from tc.errors import UnsupportedError, describe
+from tc.frontend.capture import TraceError
 from tc.frontend.hf_dispatch import Dispatcher, RunnerFactory
 from tc.frontend.hf_natural import natural_inputs
 
@@ -70,7 +72,9 @@ def wrap(
     elif example_inputs is not None:
         dispatcher.prepare(example_inputs, {})
     elif natural and dynamic and (inputs := natural_inputs(model)) is not None:
-        dispatcher.prepare((), dict(inputs))
+        # The natural set is a guess: a model that takes other inputs compiles at its first call.
+        with contextlib.suppress(TraceError):
+            dispatcher.prepare((), dict(inputs))
     return made
 
 

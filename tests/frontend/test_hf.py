@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from transformers import AutoModel, AutoTokenizer, DynamicCache, pipeline
+from transformers import AutoModel, AutoTokenizer, BertForMultipleChoice, DynamicCache, pipeline
 
 from tc.errors import CompileError, TcError, UnsupportedError
 from tc.frontend.capture import Captured, Weight
@@ -67,6 +67,18 @@ def test_the_natural_set_is_compiled_once_for_every_shape(each: Entry) -> None:
     made = wrap(model, EagerRunner)
     assert compilations(made) == 1
     for inputs in each.variants():
+        with torch.no_grad():
+            assert_same(made(**inputs), model(**inputs))
+    assert compilations(made) == 1
+
+
+def test_multiple_choice_takes_any_batch_choices_and_length() -> None:
+    model = BertForMultipleChoice(entry("bert").build().config).eval()
+    made = wrap(model, EagerRunner)
+    assert compilations(made) == 0
+    for shape in ((2, 4, 7), (3, 2, 5), (1, 4, 9)):
+        ids = torch.randint(3, VOCABULARY, shape, generator=torch.Generator().manual_seed(0))
+        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         with torch.no_grad():
             assert_same(made(**inputs), model(**inputs))
     assert compilations(made) == 1
