@@ -15,6 +15,8 @@ import torch
 
 from tc.frontend.capture import Weight
 
+_version = operator.attrgetter("_version")
+
 
 class WeightWatch:
     """The identity and version of each weight of one program, compared at every call.
@@ -23,7 +25,9 @@ class WeightWatch:
     """
 
     def __init__(self, model: torch.nn.Module, weights: Sequence[Weight]) -> None:
-        self._slots = [_slot(model, weight) for weight in weights]
+        slots = [_slot(model, weight) for weight in weights]
+        self._holders = [holder for holder, _ in slots]
+        self._names = [name for _, name in slots]
         self.weights = tuple(weights)
         self._remember()
 
@@ -31,17 +35,18 @@ class WeightWatch:
         self._tensors = [weight.tensor for weight in self.weights]
         # Inference tensors have no version counter, and nothing outside inference_mode writes them.
         self._counted = [tensor for tensor in self._tensors if not tensor.is_inference()]
-        self._versions = [tensor._version for tensor in self._counted]
+        self._versions = list(map(_version, self._counted))
 
     def changed(self) -> bool:
         """Whether any weight is another tensor or was written to; if so, take note of the new."""
-        found = [holder[name] for holder, name in self._slots]
+        # Maps over C functions: this runs at every call.
+        found = map(operator.getitem, self._holders, self._names)
         same = all(map(operator.is_, found, self._tensors))
-        if same and [tensor._version for tensor in self._counted] == self._versions:
+        if same and list(map(_version, self._counted)) == self._versions:
             return False
         self.weights = tuple(
             replace(weight, tensor=holder[name])
-            for (holder, name), weight in zip(self._slots, self.weights, strict=True)
+            for holder, name, weight in zip(self._holders, self._names, self.weights, strict=True)
         )
         self._remember()
         return True
