@@ -2,10 +2,55 @@
 
 from __future__ import annotations
 
-from tc.ops import activations, binary, casts, choice, unary
+from tc.ops import (
+    activations,
+    attention,
+    binary,
+    casts,
+    channel_norms,
+    choice,
+    contraction,
+    create,
+    einsum,
+    gather,
+    joins,
+    norms,
+    reductions,
+    reshape,
+    scans,
+    slices,
+    softmax,
+    statistics,
+    unary,
+    views,
+)
 from tc.ops.table import Kind, Operator, Sample, by_aten, by_name, operators
 
 __all__ = [
-    "Kind", "Operator", "Sample", "by_aten", "by_name", "operators",
-    "activations", "binary", "casts", "choice", "unary",
+    "Kind",
+    "Operator",
+    "Sample",
+    "activations",
+    "attention",
+    "binary",
+    "by_aten",
+    "by_name",
+    "casts",
+    "channel_norms",
+    "choice",
+    "contraction",
+    "create",
+    "einsum",
+    "gather",
+    "joins",
+    "norms",
+    "operators",
+    "reductions",
+    "reshape",
+    "scans",
+    "slices",
+    "softmax",
+    "statistics",
+    "unary",
+    "views",
 ]  # fmt: skip

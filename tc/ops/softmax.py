@@ -1,0 +1,103 @@
+"""Softmax and log-softmax: the maximum taken out, each exponential evaluated once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tc import te
+from tc.ir.expr import Expr, cast
+from tc.ir.tensor import Tensor
+from tc.ir.types import F32, F64, DType
+from tc.ops import references as ref
+from tc.ops.dims import axes_of
+from tc.ops.promotion import compute_type, floating
+from tc.ops.reductions import along, folded, rowwise
+from tc.ops.samples import array, ints, sample
+
+
+def _statistics(x: Tensor, axes: tuple[int, ...], inner: DType) -> tuple[Tensor, Tensor, Tensor]:
+    """The maximum, exp(x - maximum) and its sum, along `axes`."""
+
+    def fold_max(value: Expr, ks: tuple[te.ReduceAxis, ...]) -> Expr:
+        value = cast(value, inner)
+        return te.max(value, ks) if ks else value
+
+    top = folded("softmax_max", x, axes, True, fold_max)
+
+    def exponential(*index: Expr) -> Expr:
+        return te.exp(cast(x[index], inner) - along(top, index, axes))
+
+    terms = te.compute(x.shape, exponential, te.fresh("softmax_exp"))
+    total = folded("softmax_sum", terms, axes, True, lambda v, k: te.sum(v, k) if k else v)
+    return top, terms, total
+
+
+def softmax(x: Tensor, dim: int, dtype: DType | None = None) -> Tensor:
+    """exp(x - max) / Σ exp(x - max) along a dim."""
+    kind = dtype or floating(x.dtype)
+    axes = axes_of(dim, x.rank, "softmax")
+    _, terms, total = _statistics(x, axes, compute_type(kind))
+
+    def element(*index: Expr) -> Expr:
+        return cast(terms[index] / along(total, index, axes), kind)
+
+    return te.compute(x.shape, element, te.fresh("softmax"))
+
+
+def log_softmax(x: Tensor, dim: int, dtype: DType | None = None) -> Tensor:
+    """x - max - log Σ exp(x - max) along a dim."""
+    kind = dtype or floating(x.dtype)
+    inner = compute_type(kind)
+    axes = axes_of(dim, x.rank, "log_softmax")
+    top, _, total = _statistics(x, axes, inner)
+    shift = te.compute(top.shape, lambda *i: te.log(total[i]), te.fresh("softmax_log"))
+
+    def element(*index: Expr) -> Expr:
+        value = cast(x[index], inner) - along(top, index, axes)
+        return cast(value - along(shift, index, axes), kind)
+
+    return te.compute(x.shape, element, te.fresh("log_softmax"))
+
+
+_SAMPLES = (
+    sample(array(3, 5), -1, None),
+    sample(array(2, 17, 3), 1, None),
+    sample(array(4, 33, low=-90, high=90), -1, None),
+    sample(array(0, 3), 1, None),
+    sample(array(3, 5), 0, F64),
+    sample(array(7, dtype="bf16"), 0, F32),
+    sample(array(), 0, None),
+)
+
+
+def _drop(fn: Any) -> Any:
+    return lambda x, dim, *_: fn(x, dim)
+
+
+@rowwise("softmax", _drop(ref.softmax), *_SAMPLES, sample(ints(3, 5), 1, F32),
+         aten=("aten.softmax.int",))  # fmt: skip
+def build_softmax(x: Tensor, dim: int, dtype: DType | None = None) -> Tensor:
+    """Softmax along a dim, of x cast to `dtype` where given."""
+    return softmax(x, dim, dtype)
+
+
+@rowwise("log_softmax", _drop(ref.log_softmax), *_SAMPLES, aten=("aten.log_softmax.int",))
+def build_log_softmax(x: Tensor, dim: int, dtype: DType | None = None) -> Tensor:
+    """Log-softmax along a dim, of x cast to `dtype` where given."""
+    return log_softmax(x, dim, dtype)
+
+
+_CORE = (sample(array(3, 5), -1, False), sample(array(2, 17, 3), 1, False))
+
+
+@rowwise("softmax_core", _drop(ref.softmax), *_CORE,
+         aten=("aten._softmax.default",))  # fmt: skip
+def build_softmax_core(x: Tensor, dim: int, _half_to_float: bool = False) -> Tensor:
+    """Softmax along a dim."""
+    return softmax(x, dim)
+
+
+@rowwise("log_softmax_core", _drop(ref.log_softmax), *_CORE, aten=("aten._log_softmax.default",))
+def build_log_softmax_core(x: Tensor, dim: int, _half_to_float: bool = False) -> Tensor:
+    """Log-softmax along a dim."""
+    return log_softmax(x, dim)
