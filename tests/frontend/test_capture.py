@@ -1,4 +1,4 @@
-"""One captured graph serves every batch, length and padding: checked against eager, to 2e-6.
+"""One captured graph serves every batch, length and padding: checked against eager, to 2e-6."""
 
 from __future__ import annotations
 
