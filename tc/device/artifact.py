@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
-from typing import TypeAlias, Union
+from typing import TypeAlias
 
 from tc.device.dims import Dim
 from tc.ir.types import DType
@@ -106,9 +106,9 @@ class DimArg:
     dim: Dim
 
 
-FallbackArg: TypeAlias = Union[
-    StorageArg, DimArg, DType, None, bool, int, float, str, tuple["FallbackArg", ...]
-]
+FallbackArg: TypeAlias = (
+    StorageArg | DimArg | DType | bool | int | float | str | tuple["FallbackArg", ...] | None
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,304 @@
+"""Running an artifact: weights in, then arrays in and fresh arrays out, from any number of threads.
+
+The path of a call is: make the inputs dense, look up the plan for their shapes, take an arena from
+the pool, fill in pointers, one foreign call for each run of kernels. This module must not know any
+framework (see `arrays`), nor compile.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from time import perf_counter_ns
+from typing import Any
+
+from tc.device.arena import Block, align
+from tc.device.arrays import Arrays
+from tc.device.artifact import (
+    FIRST_SLOT,
+    PROFILE,
+    Artifact,
+    FallbackCall,
+    KernelCall,
+    Place,
+    segments,
+)
+from tc.device.faults import QueueClosedError
+from tc.device.physical import shared_device
+from tc.device.run_bind import Binder
+from tc.device.run_call import Arena, Frame, Weights
+from tc.device.run_plan import Plan, Planner
+from tc.device.run_profile import CallTime, Profile
+from tc.device.run_stats import LAST, Stats
+from tc.errors import InternalError, TcError, describe
+
+Function = Callable[[int], object]
+_MOST_PLANS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class _Kernels:
+    """A run of kernel calls: one foreign call."""
+
+    function: Function
+    calls: tuple[KernelCall, ...]
+
+
+_Item = _Kernels | FallbackCall
+
+
+class Program:
+    """A compiled program on this host.
+
+    Safe to call from several threads at once. A call's results are fresh memory and never change
+    afterwards; its inputs are not written to, but for those that the artifact names.
+
+    Attributes:
+        artifact: what it runs.
+        stats: what it has done.
+        threads: of a call.
+    """
+
+    def __init__(
+        self,
+        artifact: Artifact,
+        functions: Mapping[str, Function],
+        arrays: Arrays,
+        weights: Sequence[Any],
+        *,
+        threads: int = 1,
+        stats: Stats | None = None,
+    ) -> None:
+        """Make it ready to run, which runs the prepare steps.
+
+        Args:
+            functions: of each of the artifact's entries by name, called with a table's address.
+            arrays: whose arrays it takes and gives.
+            weights: an array for each of the artifact's params, in order.
+
+        Raises:
+            TcError: a weight of another dtype or shape than the artifact says.
+        """
+        self.artifact = artifact
+        self.threads = threads
+        self.stats = stats or Stats(kernels=len(artifact.kernels))
+        weakref.finalize(self, self.stats.retire)
+        self._functions = functions
+        self._arrays = arrays
+        self._binder = Binder(artifact)
+        self._planner = Planner(artifact, threads)
+        self._table_size = self._planner.table_size
+        self._main = self._items("main")
+        only = self._main[0] if len(self._main) == 1 else None
+        self._only = only.function if isinstance(only, _Kernels) else None
+        self._inputs = tuple(
+            (FIRST_SLOT + s, storage.number)
+            for s, storage in enumerate(artifact.storages)
+            if storage.place is Place.INPUT
+        )
+        self._plans: dict[tuple[tuple[int, ...], ...], Plan] = {}
+        self._pool: deque[Arena] = deque()
+        self._queue = shared_device().queue
+        self.set_weights(weights)
+
+    def __call__(self, args: Sequence[Any]) -> list[Any]:
+        """Run on the queue that all programs of this process share; see `run`."""
+        try:
+            return self._queue.run(self, args)  # type: ignore[return-value]  # what `run` returns
+        except QueueClosedError:
+            self._queue = shared_device().queue
+            return self._queue.run(self, args)  # type: ignore[return-value]
+
+    def run(self, args: Any, /) -> list[Any]:
+        """The results for these inputs, in the order of the artifact's.
+
+        Raises:
+            TcError: inputs of other number, dtype or shape than the program takes, or with values
+                (ids) that it cannot index with.
+        """
+        return self._run(args, None)
+
+    def profile(self, args: Sequence[Any]) -> list[CallTime]:
+        """Run once and tell the time of each kernel and fallback call, in order."""
+        profile = Profile()
+        self._run(args, profile)
+        return profile.times
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Take these weights from the next call on; calls in progress go on with the old ones."""
+        infos = self.artifact.params
+        if len(weights) != len(infos):
+            raise InternalError(f"{len(weights)} weights for {len(infos)} params")
+        ready = [self._arrays.ready(w, info) for w, info in zip(weights, infos, strict=True)]
+        for array, info in zip(ready, infos, strict=True):
+            if tuple(array.shape) != info.shape:
+                raise TcError(
+                    describe(
+                        f"weight {info.name}",
+                        why=f"has shape {tuple(array.shape)}, was compiled with {info.shape}",
+                        way_out="compile the model anew",
+                    )
+                )
+        address = self._arrays.address
+        slots = [
+            (FIRST_SLOT + s, address(ready[storage.number]))
+            for s, storage in enumerate(self.artifact.storages)
+            if storage.place is Place.PARAM
+        ]
+        self._weights = self._prepare(ready, slots)
+
+    def prepared(self) -> dict[int, tuple[int, int]]:
+        """Of everything prepared, by number: (address, bytes), valid until the next weights."""
+        weights, plan = self._weights, self._planner.prepare()
+        at = dict(weights.slots)
+        sizes = self._planner.sizes(plan.shapes, Place.PREPARED)
+        return {
+            storage.number: (at[FIRST_SLOT + s], sizes[storage.number])
+            for s, storage in enumerate(self.artifact.storages)
+            if storage.place is Place.PREPARED
+        }
+
+    def kernel_sizes(self, call: KernelCall, values: Sequence[int]) -> tuple[int, int]:
+        """(flops, bytes) of one kernel call at these values of the symbols."""
+        return self._planner.kernel_sizes(call, values)
+
+    def _items(self, label: str) -> tuple[_Item, ...]:
+        steps = self.artifact.main if label == "main" else self.artifact.prepare
+        found: list[_Item] = []
+        number = 0
+        for item in segments(steps):
+            if isinstance(item, FallbackCall):
+                found.append(item)
+                continue
+            found.append(_Kernels(self._functions[f"{label}_{number}"], item))
+            number += 1
+        return tuple(found)
+
+    def _prepare(self, ready: Sequence[Any], slots: list[tuple[int, int]]) -> Weights:
+        plan = self._planner.prepare()
+        sizes = self._planner.sizes(plan.shapes, Place.PREPARED)
+        offsets: dict[int, int] = {}
+        total = 0
+        for number, size in sizes.items():
+            offsets[number] = total
+            total += align(size)
+        if not sizes:
+            return Weights(ready, None, slots)
+        block = Block(total)
+        slots += [
+            (FIRST_SLOT + s, block.address + offsets[storage.number])
+            for s, storage in enumerate(self.artifact.storages)
+            if storage.place is Place.PREPARED
+        ]
+        weights = Weights(ready, block, slots)
+        items = self._items("prepare")
+        if items:
+            arena = Arena()
+            frame = arena.frame(plan, weights, self.threads, self._table_size)
+            self._execute(items, frame, plan, None)
+            self._check(arena)
+        return weights
+
+    def _run(self, args: Sequence[Any], profile: Profile | None) -> list[Any]:
+        arrays = self._arrays
+        ready, address, empty = arrays.ready, arrays.address, arrays.empty
+        infos = self.artifact.inputs
+        inputs = [ready(a, info) for a, info in zip(args, infos, strict=False)]
+        plan = self._plans.get(tuple([a.shape for a in inputs]))
+        if plan is None or len(args) != len(infos):
+            plan = self._new_plan(tuple([tuple(a.shape) for a in args]))
+        weights = self._weights  # kept alive until the end of this call, whatever comes meanwhile
+        try:
+            arena = self._pool.pop()
+        except IndexError:
+            arena = self._new_arena()
+        try:
+            frame = arena.frame(plan, weights, self.threads, self._table_size)
+            table = frame.table
+            for slot, number in self._inputs:
+                table[slot] = address(inputs[number])
+            outputs = []
+            for slots, shape, dtype in plan.outputs:
+                output = empty(shape, dtype)
+                outputs.append(output)
+                for slot in slots:
+                    table[slot] = address(output)
+            stats = self.stats
+            arena.calls[0] += 1
+            if self._only is not None and profile is None:
+                begin = perf_counter_ns()
+                self._only(frame.address)
+                stats.last_nanoseconds = LAST.nanoseconds = perf_counter_ns() - begin
+            else:
+                spent = self._execute(self._main, frame, plan, profile)
+                stats.last_nanoseconds = LAST.nanoseconds = spent
+            if arena.error.value:
+                self._check(arena)
+        finally:
+            self._pool.append(arena)
+        for number in self.artifact.mutated:
+            if inputs[number] is not args[number]:
+                arrays.give_back(inputs[number], args[number])
+        return outputs
+
+    def _new_plan(self, shapes: tuple[tuple[int, ...], ...]) -> Plan:
+        plan = self._planner.main(self._binder.bind(shapes))
+        if len(self._plans) >= _MOST_PLANS:
+            self._plans = {}
+        self._plans[shapes] = plan
+        return plan
+
+    def _new_arena(self) -> Arena:
+        arena = Arena()
+        self.stats.calls.append(arena.calls)
+        return arena
+
+    def _execute(
+        self, items: Sequence[_Item], frame: Frame, plan: Plan, profile: Profile | None
+    ) -> int:
+        """Run the items in order; the nanoseconds inside compiled code."""
+        spent = 0
+        for item in items:
+            begin = perf_counter_ns()
+            if isinstance(item, FallbackCall):
+                self._fall_back(item, frame, plan)
+                if profile is not None:
+                    profile.fallback(item, perf_counter_ns() - begin)
+                continue
+            if profile is not None:
+                frame.table[PROFILE] = profile.begin(len(item.calls))
+            try:
+                item.function(frame.address)
+            finally:
+                frame.table[PROFILE] = 0
+            spent += perf_counter_ns() - begin
+            if profile is not None:
+                profile.kernels(item.calls, plan.values)
+        return spent
+
+    def _fall_back(self, call: FallbackCall, frame: Frame, plan: Plan) -> None:
+        self.stats.count_fallback(call.op)
+        storages = self.artifact.storages
+        views = {
+            s: (frame.table[FIRST_SLOT + s], plan.shapes[s], storages[s].dtype)
+            for s in (*call.inputs, *call.outputs)
+        }
+        self._arrays.fallback(call, views, self._planner.fallback_dims(call, plan.values))
+
+    def _check(self, arena: Arena) -> None:
+        """Raise what a kernel has reported in the error slot, and clear it."""
+        number, arena.error.value = arena.error.value, 0
+        if not number:
+            return
+        messages = self.artifact.messages
+        known = 0 < number <= len(messages)
+        raise TcError(
+            describe(
+                "input value",
+                where="compiled program",
+                why=messages[number - 1] if known else f"error {number}",
+                way_out="check the ids and indices that are passed",
+            )
+        )

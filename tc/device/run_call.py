@@ -1,0 +1,114 @@
+"""The memory of one call in flight: its arena, its argument tables, and a version of the weights.
+
+An arena belongs to one call at a time and goes from call to call, so that calls from many threads
+share nothing. This module must not know what the code does.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+from tc.device.arena import Block
+from tc.device.artifact import ERROR, PROFILE, SCRATCH, SCRATCH_BYTES, THREADS
+from tc.device.run_plan import Plan
+from tc.errors import DeviceError, describe
+
+_MOST_FRAMES = 64
+_VERSIONS = itertools.count()
+
+
+class Weights:
+    """One version of a program's weights.
+
+    Attributes:
+        arrays: the model's own memory, kept alive.
+        block: what the prepare steps made of it; None if there are none.
+        slots: (slot, address) of every parameter and everything prepared.
+        version: unlike that of any other weights of this process.
+    """
+
+    __slots__ = ("arrays", "block", "slots", "version")
+
+    def __init__(
+        self, arrays: Sequence[Any], block: Block | None, slots: Sequence[tuple[int, int]]
+    ) -> None:
+        self.arrays = tuple(arrays)
+        self.block = block
+        self.slots = tuple(slots)
+        self.version = next(_VERSIONS)
+
+
+class Frame:
+    """An argument table that is filled in but for inputs and outputs; `address` is where it is.
+
+    `version` is that of the weights in it: the frame does not keep them alive.
+    """
+
+    __slots__ = ("address", "table", "version")
+
+    def __init__(self, table: ctypes.Array[ctypes.c_int64], version: int) -> None:
+        self.table = table
+        self.version = version
+        self.address = ctypes.addressof(table)
+
+
+class Arena:
+    """The memory of one call: the error slot, temporaries, scratch; grows, and is reused.
+
+    Attributes:
+        calls: a list of one number, how many calls it has served.
+        error: the error slot, 0 for none.
+    """
+
+    __slots__ = ("_block", "_frames", "calls", "error")
+
+    def __init__(self) -> None:
+        self.calls = [0]
+        self._frames: dict[Plan, Frame] = {}
+        self._hold(Block(1))
+
+    def _hold(self, block: Block) -> None:
+        self._block = block
+        self._frames.clear()
+        self.error = ctypes.c_int32.from_address(block.address)
+
+    def frame(self, plan: Plan, weights: Weights, threads: int, table_size: int) -> Frame:
+        """The table of a plan on this arena; made at the first call with it."""
+        frame = self._frames.get(plan)
+        if frame is not None and frame.version == weights.version:
+            return frame
+        if plan.arena_bytes > self._block.size:
+            self._hold(_block(plan.arena_bytes))
+        if len(self._frames) >= _MOST_FRAMES:
+            self._frames.clear()
+        frame = Frame((ctypes.c_int64 * table_size)(), weights.version)
+        table, base = frame.table, self._block.address
+        table[THREADS] = threads
+        table[PROFILE] = 0
+        table[SCRATCH] = base + plan.scratch
+        table[SCRATCH_BYTES] = plan.scratch_bytes
+        table[ERROR] = base
+        for slot, value in plan.slots:
+            table[slot] = value
+        for slot, offset in plan.temps:
+            table[slot] = base + offset
+        for slot, address in weights.slots:
+            table[slot] = address
+        self._frames[plan] = frame
+        return frame
+
+
+def _block(size: int) -> Block:
+    try:
+        return Block(size)
+    except (OSError, MemoryError, OverflowError) as error:
+        raise DeviceError(
+            describe(
+                f"{size >> 20} MiB for the temporaries of a call",
+                why=f"the system gives no such memory ({error})",
+                way_out="pass smaller inputs",
+            )
+        ) from error

@@ -1,0 +1,193 @@
+"""What a program needs for one set of shapes: sizes, offsets and the constant part of its table.
+
+Everything that depends on the shapes alone is worked out here once for each set and kept, so that
+a call only fills in pointers. This module must not touch memory or run anything.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tc.device.arena import ALIGN, Lifetime, align, place
+from tc.device.artifact import (
+    FIRST_SLOT,
+    Artifact,
+    DimArg,
+    FallbackArg,
+    FallbackCall,
+    KernelCall,
+    Place,
+    Step,
+    slot_dims,
+    touched,
+)
+from tc.device.dims import Dim, Evaluate, compile_dim
+from tc.ir.types import DType
+
+Shape = tuple[int, ...]
+Key = tuple[Place, int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """One list of steps at one set of shapes. Offsets count from the start of a call's arena.
+
+    Attributes:
+        values: of the symbols.
+        slots: of the argument table: (slot, value) of every size.
+        temps: (slot, offset) of every temporary that the steps use.
+        outputs: (slots, shape, dtype) of every result, in order.
+        shapes: of every storage.
+        scratch: offset of the threads' scratch memory, which is last.
+        scratch_bytes: of one thread.
+        arena_bytes: of all together.
+    """
+
+    values: tuple[int, ...]
+    slots: tuple[tuple[int, int], ...]
+    temps: tuple[tuple[int, int], ...]
+    outputs: tuple[tuple[tuple[int, ...], Shape, DType], ...]
+    shapes: tuple[Shape, ...]
+    scratch: int
+    scratch_bytes: int
+    arena_bytes: int
+
+
+class Planner:
+    """Makes plans of one artifact."""
+
+    def __init__(self, artifact: Artifact, threads: int) -> None:
+        self._artifact = artifact
+        self._threads = threads
+        self._compiled: dict[tuple[Dim, tuple[str, ...]], Evaluate] = {}
+        names = artifact.symbol_names
+        self._slots = [
+            (FIRST_SLOT + len(artifact.storages) + n, self._compile(dim, names))
+            for n, dim in enumerate(slot_dims(artifact.prepare, artifact.main))
+        ]
+        self._shapes = [
+            tuple(self._compile(dim, names) for dim in storage.shape)
+            for storage in artifact.storages
+        ]
+        self._outputs = [
+            (
+                tuple(
+                    FIRST_SLOT + s
+                    for s, storage in enumerate(artifact.storages)
+                    if storage.place is Place.OUTPUT and storage.number == number
+                ),
+                tuple(self._compile(dim, names) for dim in info.shape),
+                info.dtype,
+            )
+            for number, info in enumerate(artifact.outputs)
+        ]
+        self._scratch = {
+            id(steps): [self._scratch_of(s) for s in steps if isinstance(s, KernelCall)]
+            for steps in (artifact.prepare, artifact.main)
+        }
+
+    @property
+    def table_size(self) -> int:
+        """How many slots the argument table has."""
+        return FIRST_SLOT + len(self._artifact.storages) + len(self._slots)
+
+    def main(self, values: tuple[int, ...]) -> Plan:
+        """The plan of a call with these values of the symbols."""
+        return self._plan(self._artifact.main, values)
+
+    def prepare(self) -> Plan:
+        """The plan of the prepare steps, which depend on no symbol."""
+        return self._plan(self._artifact.prepare, tuple(s.low for s in self._artifact.symbols))
+
+    def kernel_sizes(self, call: KernelCall, values: Sequence[int]) -> tuple[int, int]:
+        """(flops, bytes) of one kernel call."""
+        kernel = self._artifact.kernels[call.kernel]
+        own = [self._compile(d, self._artifact.symbol_names)(values) for d in call.symbols]
+        return (
+            self._compile(kernel.flops, kernel.symbols)(own),
+            self._compile(kernel.bytes, kernel.symbols)(own),
+        )
+
+    def fallback_dims(self, call: FallbackCall, values: Sequence[int]) -> list[int]:
+        """The values of the `DimArg`s of a fallback, in order."""
+        names = self._artifact.symbol_names
+        return [self._compile(dim, names)(values) for dim in _dims(call.args)]
+
+    def sizes(self, shapes: Sequence[Shape], wanted: Place) -> dict[int, int]:
+        """Bytes of the memory of each number in that place; storages may share a number."""
+        found: dict[int, int] = {}
+        for storage, shape in zip(self._artifact.storages, shapes, strict=True):
+            if storage.place is wanted:
+                size = math.prod(shape) * storage.dtype.bytes
+                found[storage.number] = max(size, found.get(storage.number, 0))
+        return found
+
+    def _compile(self, dim: Dim, names: tuple[str, ...]) -> Evaluate:
+        found = self._compiled.get((dim, names))
+        if found is None:
+            found = self._compiled[dim, names] = compile_dim(dim, names)
+        return found
+
+    def _scratch_of(self, call: KernelCall) -> tuple[Evaluate, tuple[Evaluate, ...]]:
+        kernel = self._artifact.kernels[call.kernel]
+        names = self._artifact.symbol_names
+        return (
+            self._compile(kernel.scratch, kernel.symbols),
+            tuple(self._compile(dim, names) for dim in call.symbols),
+        )
+
+    def _plan(self, steps: tuple[Step, ...], values: tuple[int, ...]) -> Plan:
+        shapes = tuple(tuple([size(values) for size in sizes]) for sizes in self._shapes)
+        offsets, used = self._place(steps, self.sizes(shapes, Place.TEMP))
+        scratch_bytes = align(
+            max((need([d(values) for d in dims]) for need, dims in self._scratch[id(steps)]),
+                default=0)
+        )  # fmt: skip
+        # The first line of an arena is the error slot.
+        scratch = ALIGN + used
+        return Plan(
+            values,
+            tuple((slot, dim(values)) for slot, dim in self._slots),
+            tuple(
+                (FIRST_SLOT + s, ALIGN + offsets[storage.number])
+                for s, storage in enumerate(self._artifact.storages)
+                if storage.place is Place.TEMP and storage.number in offsets
+            ),
+            tuple(
+                (slots, tuple([size(values) for size in sizes]), dtype)
+                for slots, sizes, dtype in self._outputs
+            ),
+            shapes,
+            scratch,
+            scratch_bytes,
+            scratch + scratch_bytes * self._threads,
+        )
+
+    def _place(
+        self, steps: tuple[Step, ...], sizes: Mapping[int, int]
+    ) -> tuple[dict[int, int], int]:
+        """Offset of each temporary that the steps use, and the bytes of all together."""
+        storages = self._artifact.storages
+        first: dict[int, int] = {}
+        last: dict[int, int] = {}
+        for at, step in enumerate(steps):
+            for s in touched(step):
+                if storages[s].place is Place.TEMP:
+                    number = storages[s].number
+                    first.setdefault(number, at)
+                    last[number] = at
+        numbers = list(first)
+        offsets, total = place([Lifetime(sizes[n], first[n], last[n]) for n in numbers])
+        return dict(zip(numbers, offsets, strict=True)), total
+
+
+def _dims(args: tuple[FallbackArg, ...]) -> list[Dim]:
+    found: list[Dim] = []
+    for arg in args:
+        if isinstance(arg, DimArg):
+            found.append(arg.dim)
+        elif isinstance(arg, tuple):
+            found += _dims(arg)
+    return found

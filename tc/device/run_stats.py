@@ -1,0 +1,113 @@
+"""Counting what compiled programs do: each program by itself, and all of this process together.
+
+A call in flight owns its arena alone, so it counts there without a lock; reading sums up. This
+module must not know how programs are compiled or run.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterable
+
+
+class Stats:
+    """The counters of one program.
+
+    Attributes:
+        compilations: programs compiled, 1 unless it was loaded.
+        kernels: kernels in its object code.
+        cache_hits: how many times its object code came from the cache.
+        fallbacks: calls of eager operators, by name.
+        last_nanoseconds: time inside compiled code in the last call.
+        calls: one counter for each arena, as lists of one number.
+    """
+
+    def __init__(self, compilations: int = 1, kernels: int = 0, cache_hits: int = 0) -> None:
+        self.compilations = compilations
+        self.kernels = kernels
+        self.cache_hits = cache_hits
+        self.fallbacks: Counter[str] = Counter()
+        self.last_nanoseconds = 0
+        self.calls: list[list[int]] = []
+        with _LOCK:
+            _ALL.append(self)
+
+    def count_fallback(self, op: str) -> bool:
+        """One more call of an eager operator; True if it is the first one of this name."""
+        with _LOCK:
+            self.fallbacks[op] += 1
+            return self.fallbacks[op] == 1
+
+    def retire(self) -> None:
+        """The program is gone: keep its sums, not the object."""
+        with _LOCK:
+            if self in _ALL:
+                _ALL.remove(self)
+                _GONE.add(self)
+
+
+class _Gone:
+    """The sums over programs that exist no more."""
+
+    def __init__(self) -> None:
+        self.sums: Counter[str] = Counter()
+        self.fallbacks: Counter[str] = Counter()
+
+    def add(self, stats: Stats) -> None:
+        self.sums.update(_sums((stats,)))
+        self.fallbacks.update(stats.fallbacks)
+
+
+class _Last:
+    """The time inside compiled code of the last call of any program, in nanoseconds."""
+
+    nanoseconds = 0
+
+
+_LOCK = threading.RLock()  # a program may be collected while this lock is held
+_ALL: list[Stats] = []
+_GONE = _Gone()
+LAST = _Last()
+
+
+def _sums(stats: Iterable[Stats]) -> dict[str, int]:
+    found = {"compilations": 0, "kernels": 0, "calls": 0, "cache_hits": 0}
+    for each in stats:
+        found["compilations"] += each.compilations
+        found["kernels"] += each.kernels
+        found["calls"] += sum(count[0] for count in tuple(each.calls))
+        found["cache_hits"] += each.cache_hits
+    return found
+
+
+def summary(stats: Iterable[Stats], last_nanoseconds: int) -> dict[str, object]:
+    """The counters of these programs together, as the user reads them."""
+    listed = list(stats)
+    fallbacks: Counter[str] = Counter()
+    for each in listed:
+        fallbacks.update(each.fallbacks)
+    sums = _sums(listed)
+    return {
+        "compilations": sums["compilations"],
+        "kernels": sums["kernels"],
+        "calls": sums["calls"],
+        "fallbacks": dict(fallbacks),
+        "cache_hits": sums["cache_hits"],
+        "last_kernel_seconds": last_nanoseconds * 1e-9,
+    }
+
+
+def process_stats() -> dict[str, object]:
+    """The counters over all programs of this process, those that are gone too."""
+    with _LOCK:
+        found = summary(_ALL, LAST.nanoseconds)
+        for key, value in _GONE.sums.items():
+            present = found[key]
+            assert isinstance(present, int)
+            found[key] = present + value
+        fallbacks = Counter(_GONE.fallbacks)
+        for each in _ALL:
+            fallbacks.update(each.fallbacks)
+        found["fallbacks"] = dict(fallbacks)
+    return found

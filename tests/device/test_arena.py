@@ -1,0 +1,39 @@
+"""Where temporaries lie: those in use together never overlap, the others share."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tc.device.arena import ALIGN, Block, Lifetime, place
+
+lifetimes = st.builds(
+    lambda size, first, length: Lifetime(size, first, first + length),
+    st.integers(0, 5000),
+    st.integers(0, 20),
+    st.integers(0, 10),
+)
+
+
+@given(st.lists(lifetimes, max_size=30))
+def test_what_is_in_use_together_does_not_overlap(items: list[Lifetime]) -> None:
+    offsets, total = place(items)
+    for n, (a, at) in enumerate(zip(items, offsets, strict=True)):
+        assert at % ALIGN == 0
+        assert at + a.bytes <= total
+        for b, other in list(zip(items, offsets, strict=True))[n + 1 :]:
+            if a.first <= b.last and b.first <= a.last:
+                assert at + a.bytes <= other or other + b.bytes <= at
+
+
+def test_a_chain_takes_two_places() -> None:
+    chain = [Lifetime(1024, n, n + 1) for n in range(50)]
+    assert place(chain)[1] == 2048
+
+
+@pytest.mark.parametrize("size", [1, 4096, 3 << 20])
+def test_a_block_is_aligned_and_zero(size: int) -> None:
+    block = Block(size)
+    assert block.address % ALIGN == 0
+    assert bytes(block.view(0, size)) == bytes(size)

@@ -1,0 +1,253 @@
+"""Running artifacts: results, plans, weights, errors, threads; on code made of Python functions."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tc.device.arrays import NumpyArrays
+from tc.device.artifact import Artifact, FallbackCall, KernelCall, Place, StorageArg
+from tc.device.run import Program
+from tc.device.run_stats import process_stats
+from tc.errors import TcError, UnsupportedError
+from tests.device.fake_code import N, floats, functions, kernel, storage, tensor
+
+# out = (x + packed) * x with packed = 2 * w, over a temporary: a prepare step and two main steps.
+ARTIFACT = Artifact(
+    target="generic",
+    symbols=(N,),
+    inputs=(tensor("x", "n", 4),),
+    outputs=(tensor("y", "n", 4),),
+    params=(tensor("w", 4),),
+    storages=(
+        storage(Place.INPUT, 0, "n", 4),
+        storage(Place.PARAM, 0, 4),
+        storage(Place.PREPARED, 0, 4),
+        storage(Place.TEMP, 0, "n * 4"),
+        storage(Place.OUTPUT, 0, "n", 4),
+    ),
+    prepare=(KernelCall(0, (1, 2), ()),),
+    main=(KernelCall(1, (0, 2, 3), ("n",)), KernelCall(2, (3, 0, 4), ("n", "n * 4"))),
+    kernels=(kernel("double"), kernel("add", "rows"), kernel("multiply", "rows", "size")),
+    messages=("index out of range",),
+)
+
+
+def double(b: list[int], _: list[int]) -> None:
+    floats(b[1], 4)[:] = 2 * floats(b[0], 4)
+
+
+def add(b: list[int], s: list[int]) -> int | None:
+    x, w, t = floats(b[0], s[0], 4), floats(b[1], 4), floats(b[2], s[0], 4)
+    t[:] = x + w
+    return 1 if (x == -1).any() else None
+
+
+def multiply(b: list[int], s: list[int]) -> None:
+    assert s[1] == 4 * s[0]
+    t, x, y = (floats(a, s[0], 4) for a in b)
+    y[:] = t * x
+
+
+KERNELS = (double, add, multiply)
+
+
+def program(artifact: Artifact = ARTIFACT, w: np.ndarray | None = None) -> Program:
+    weights = [np.arange(4, dtype=np.float32) if w is None else w]
+    return Program(artifact, functions(artifact, KERNELS), NumpyArrays(), weights)
+
+
+def expected(x: np.ndarray, w: np.ndarray | None = None) -> np.ndarray:
+    return (x + 2 * (np.arange(4, dtype=np.float32) if w is None else w)) * x
+
+
+def rows(n: int) -> np.ndarray:
+    return np.arange(4 * n, dtype=np.float32).reshape(n, 4) / 7
+
+
+@pytest.mark.parametrize("n", [0, 1, 3, 64, 1000])
+def test_every_size_runs_on_one_program(n: int) -> None:
+    p = program()
+    for _ in range(2):
+        (y,) = p([rows(n)])
+        np.testing.assert_array_equal(y, expected(rows(n)))
+
+
+def test_sizes_in_turn_share_an_arena() -> None:
+    p = program()
+    for n in (2, 900, 2, 900, 1):
+        np.testing.assert_array_equal(p([rows(n)])[0], expected(rows(n)))
+    assert len(p.stats.calls) == 1
+    assert p.stats.calls[0][0] == 5
+
+
+def test_results_stay_as_they_are() -> None:
+    p = program()
+    first = p([rows(3)])[0]
+    kept = first.copy()
+    p([rows(3) + 5])
+    np.testing.assert_array_equal(first, kept)
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.asfortranarray(rows(5)),
+        rows(10)[::2],
+        np.broadcast_to(rows(1), (6, 4)),
+        np.frombuffer(b"\0" + rows(3).tobytes(), np.uint8)[1:].view(np.float32).reshape(3, 4),
+    ],
+    ids=["transposed", "strided", "expanded", "unaligned"],
+)
+def test_any_layout(x: np.ndarray) -> None:
+    np.testing.assert_array_equal(program()([x])[0], expected(np.ascontiguousarray(x)))
+
+
+def test_new_weights_are_prepared_anew() -> None:
+    p = program()
+    p([rows(3)])
+    w = np.full(4, 3, np.float32)
+    p.set_weights([w])
+    np.testing.assert_array_equal(p([rows(3)])[0], expected(rows(3), w))
+
+
+def test_old_weights_are_let_go() -> None:
+    p = program()
+    p([rows(3)])
+    block = p._weights.block
+    assert block is not None
+    p.set_weights([np.zeros(4, np.float32)])
+    p([rows(3)])
+    assert not [r for r in gc.get_referrers(block) if type(r).__name__ == "Weights"]
+
+
+def test_many_threads_on_one_program() -> None:
+    p = program()
+    wrong: list[int] = []
+
+    def work(seed: int) -> None:
+        for n in range(1, 40):
+            x = rows(n) + seed
+            if not np.array_equal(p([x])[0], expected(x)):
+                wrong.append(n)
+
+    threads = [threading.Thread(target=work, args=(50 + n,)) for n in range(8)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert wrong == []
+    assert sum(c[0] for c in p.stats.calls) == 8 * 39
+
+
+def test_an_input_that_is_written_to_comes_back() -> None:
+    # The program squares its input in place: the output storage of `multiply` is the input.
+    artifact = replace(
+        ARTIFACT,
+        main=(KernelCall(2, (0, 0, 0), ("n", "n * 4")), KernelCall(2, (0, 0, 4), ("n", "n * 4"))),
+        mutated=(0,),
+    )
+    wide = rows(8)
+    x = wide[::2]
+    before = x.copy()
+    (y,) = program(artifact)([x])
+    np.testing.assert_array_equal(x, before**2)
+    np.testing.assert_array_equal(wide[1::2], rows(8)[1::2])
+    np.testing.assert_array_equal(y, (before**2) ** 2)
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ([], "0 inputs: the program takes 1; pass x"),
+        ([rows(2), rows(2)], "2 inputs: the program takes 1"),
+        ([rows(2)[0]], "input x: has rank 1"),
+        ([np.zeros((2, 5), np.float32)], "input x: has 5 in dim 1, expected 4"),
+        ([np.zeros((2, 4))], "input x: is of dtype float64, the program takes f32"),
+        ([[[1.0] * 4]], "input x: is of type list, not a NumPy array"),
+        ([np.zeros((1001, 4), np.float32)], "dim 0 of x: is 1001, the program takes 0 to 1000"),
+    ],
+)
+def test_inputs_that_do_not_fit(args: list[object], said: str) -> None:
+    p = program()
+    with pytest.raises(TcError, match=said):
+        p(args)
+    np.testing.assert_array_equal(p([rows(2)])[0], expected(rows(2)))
+
+
+def test_what_a_kernel_reports_is_raised_once() -> None:
+    p = program()
+    with pytest.raises(TcError, match="index out of range"):
+        p([np.full((2, 4), -1, np.float32)])
+    np.testing.assert_array_equal(p([rows(2)])[0], expected(rows(2)))
+
+
+def test_a_weight_of_another_shape() -> None:
+    with pytest.raises(TcError, match=r"weight w: has shape \(5,\), was compiled with \(4,\)"):
+        program(w=np.zeros(5, np.float32))
+
+
+class WithRoll(NumpyArrays):
+    """Falls back to `numpy.roll` by one."""
+
+    def fallback(self, call, views, dims) -> None:
+        (address, shape, _), (to, _, _) = (views[s] for s in (*call.inputs, *call.outputs))
+        floats(to, *shape)[:] = np.roll(floats(address, *shape), call.args[1], axis=0)
+
+
+FALLBACK = replace(
+    ARTIFACT,
+    storages=(*ARTIFACT.storages, storage(Place.TEMP, 1, "n", 4)),
+    main=(
+        KernelCall(1, (0, 2, 3), ("n",)),
+        FallbackCall("aten.roll.default", (StorageArg(3), 1), (5,)),
+        KernelCall(2, (5, 0, 4), ("n", "n * 4")),
+    ),
+)
+
+
+def test_a_fallback_between_kernels() -> None:
+    artifact = replace(
+        FALLBACK, storages=(*FALLBACK.storages[:3], storage(Place.TEMP, 0, "n", 4),
+                            *FALLBACK.storages[4:])
+    )  # fmt: skip
+    w = np.arange(4, dtype=np.float32)
+    p = Program(artifact, functions(artifact, KERNELS), WithRoll(), [w])
+    x = rows(5)
+    for _ in range(2):
+        np.testing.assert_array_equal(p([x])[0], np.roll(x + 2 * w, 1, axis=0) * x)
+    assert p.stats.fallbacks == {"aten.roll.default": 2}
+
+
+def test_a_fallback_needs_a_framework() -> None:
+    with pytest.raises(UnsupportedError, match="aten.roll.default: it runs eagerly in PyTorch"):
+        program(FALLBACK)([rows(2)])
+
+
+def test_profile_tells_each_step() -> None:
+    p = program()
+    p([rows(3)])
+    times = p.profile([rows(3)])
+    assert [t.step for t in times] == list(ARTIFACT.main)
+    assert [t.nanoseconds for t in times] == [100, 200]
+    assert times[0].values == (3,)
+
+
+def test_counters_of_the_process_outlive_a_program() -> None:
+    def calls() -> int:
+        found = process_stats()["calls"]
+        assert isinstance(found, int)
+        return found
+
+    before = calls()
+    p = program()
+    for _ in range(3):
+        p([rows(1)])
+    assert calls() == before + 3
+    del p
+    gc.collect()
+    assert calls() == before + 3
