@@ -193,7 +193,7 @@ class Bounds:
                 return -self(x)
             case Unary("abs", x):
                 inner = self(x)
-                return larger(larger(inner, -inner), Interval(0, None))
+                return larger(inner, -inner) & Interval(0, None)
             case Unary("sign", _):
                 return Interval(-1, 1)
             case Select(_, then, other):
