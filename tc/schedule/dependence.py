@@ -69,7 +69,7 @@ def separated(accesses: list[Access], shape: tuple[Expr, ...], x: For) -> bool:
         return True
     inner = env_of(list(loops(x.body)))
     inner[x.var] = Interval(0, None if extent.hi is None else extent.hi - 1)
-    known = _extent_facts([x, *loops(x.body)])
+    known = extent_facts([x, *loops(x.body)])
     rank = len(shape)
     for width in range(1, rank + 1):
         for first in range(rank - width + 1):
@@ -112,7 +112,7 @@ def _separates(indices: list[Expr], x: For, env: dict[Var, Interval], known: lis
     )
 
 
-def _extent_facts(nest: list[For]) -> list[Expr]:
+def extent_facts(nest: list[For]) -> list[Expr]:
     """What the extents say of the loop variables, each side of a minimum by itself."""
     out: list[Expr] = []
     for x in nest:

@@ -21,6 +21,7 @@ def unroll(func: Func, loop: str) -> Func:
     rewrite: for i in range(4): body(i)
     into:    for i in unroll(4): body(i)
 
+    Where the length varies, the code around the loop gets a version for each length.
     Raises ScheduleError: no such loop, or an extent that has no constant bound of at most 256.
     """
 

@@ -11,6 +11,7 @@ from tc.ir.loop import Alloc, Buffer, For, Func, If, LoopKind, Scope, Seq, Stmt,
 from tc.ir.simplify import prove, simplify
 from tc.ir.visit import map_accesses, own_exprs, sub_exprs, sub_stmts, with_body
 from tc.schedule.compute_at import compute_at
+from tc.schedule.dependence import extent_facts
 from tc.schedule.rewrite import (
     check_factor,
     env_of,
@@ -178,20 +179,25 @@ def _unguarded(s: Stmt) -> set[str]:
 def _in_bounds(s: Stmt, nest: list[For]) -> bool:
     inner = [x for x in sub_stmts(s) if isinstance(x, For)]
     env = env_of([*nest, *inner])
+    known = extent_facts([*nest, *inner])
     for x in sub_stmts(s):
         if isinstance(x, Store | Update):
             buffers = (x.buffer,) if isinstance(x, Store) else x.buffers
-            if not all(_inside(b, x.indices, env) for b in buffers):
+            if not all(_inside(b, x.indices, env, known) for b in buffers):
                 return False
         for e in own_exprs(x):
             for n in sub_exprs(e):
-                if isinstance(n, Load) and n.mask is None and not _inside(n.buffer, n.indices, env):
+                if not isinstance(n, Load) or n.mask is not None:
+                    continue
+                if not _inside(n.buffer, n.indices, env, known):
                     return False
     return True
 
 
-def _inside(b: Buffer, indices: tuple[Expr, ...], env: dict[Var, Interval]) -> bool:
+def _inside(
+    b: Buffer, indices: tuple[Expr, ...], env: dict[Var, Interval], known: list[Expr]
+) -> bool:
     return all(
-        prove(Const(0) <= simplify(i, env), env) and prove(simplify(i, env) < n, env)
-        for i, n in zip(indices, b.shape, strict=True)
+        prove(Const(0) <= i, env, known) and prove(i < n, env, known)
+        for i, n in zip((simplify(i, env) for i in indices), b.shape, strict=True)
     )

@@ -80,7 +80,7 @@ def _balanced(x: For, n: Expr, f: Const, outer: Var, inner: Var) -> Stmt:
     tiles = _ceil(n, f)
     even = simplify((n + (tiles - 1)) // tiles)
     # Even is at most the factor; saying so gives the analysis a constant bound.
-    extent = minimum(f, minimum(even, n - outer * even))
+    extent = simplify(minimum(f, minimum(even, n - outer * even)))
     return For(
         outer, tiles, x.kind,
         For(inner, extent, LoopKind.SERIAL, _at(x, outer * even + inner)),

@@ -16,16 +16,18 @@ from tc.ir.passes.guard_loads import guard_loads
 from tc.ir.passes.place_scratch import place_scratch
 from tc.ir.passes.unroll import unroll
 from tc.ir.passes.vectorize import vectorize
+from tc.ir.passes.versions import versions
 
 Pass: TypeAlias = Callable[[Func], Func]
 
-# Unrolling comes last: the passes before it work on one copy of each loop body, and it keeps
-# shared what the copies share.
+# Versions and unrolling come last: the passes before them work on one copy of each loop body, and
+# unrolling keeps shared what the copies share.
 KERNEL_PASSES: Final[tuple[tuple[str, Pass], ...]] = (
     ("expand_updates", expand_updates),
     ("guard_loads", guard_loads),
     ("vectorize", vectorize),
     ("flatten", flatten),
+    ("versions", versions),
     ("unroll", unroll),
 )
 

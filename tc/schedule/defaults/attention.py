@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tc.ir.expr import Const
 from tc.ir.tensor import Compute, Placeholder, Tensor
 from tc.schedule.defaults.contraction import finish_product, tile_for
 from tc.schedule.defaults.plan import Plan
@@ -61,8 +60,6 @@ def schedule_attention(plan: Plan, a: Attention) -> None:
     _scores(plan, a, batch)
     for name in batch:
         plan.do("parallel", name)
-    if not isinstance(plan.extent(row + "1"), Const):
-        plan.do("specialize", row + "1")
 
 
 def _values(plan: Plan, a: Attention, row: str, column: str) -> None:

@@ -7,7 +7,6 @@ cache while all rows of A pass.
 
 from __future__ import annotations
 
-from tc.ir.expr import Const
 from tc.ir.tensor import Placeholder, Tensor
 from tc.schedule.defaults.plan import Plan, fixed, longest
 from tc.schedule.defaults.shape import Product
@@ -30,8 +29,6 @@ def schedule_contraction(plan: Plan, t: Tensor, p: Product, constants: frozenset
     plan.do("relax")
     finish_product(plan, t, p, tile, row, column)
     _divide(plan, batch, inner)
-    if row is not None and not isinstance(plan.extent(row + "1"), Const):
-        plan.do("specialize", row + "1")
 
 
 def tile_for(plan: Plan, p: Product, row: str | None, column: str) -> Tile:
