@@ -8,9 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from tc.ir.buffer import Buffer, Scope
 from tc.ir.expr import Expr, Sym, Var
 from tc.ir.monoid import Monoid
-from tc.ir.types import DType
+from tc.ir.text import Printed
+
+__all__ = [
+    "Alloc", "Assert", "Buffer", "For", "Func", "If", "LoopKind", "Scope", "Seq", "Stmt",
+    "Store", "Update", "seq",
+]  # fmt: skip
 
 
 class LoopKind(Enum):
@@ -22,40 +28,10 @@ class LoopKind(Enum):
     VECTOR = "vector"  # the iterations are lanes side by side
 
 
-class Scope(Enum):
-    """Where a buffer lives."""
-
-    PARAM = "param"  # given by the caller
-    REGISTER = "register"  # constant shape and, after unrolling, constant indices
-    SCRATCH = "scratch"  # memory of one thread, from its share of the arena
-
-
-@dataclass(frozen=True, slots=True)
-class Buffer:
-    """Memory of `shape` elements, row-major and dense, aligned to 64 bytes unless a parameter.
-
-    `align` is the alignment in bytes that a parameter is known to have.
-    """
-
-    name: str
-    shape: tuple[Expr, ...]
-    dtype: DType
-    scope: Scope = Scope.PARAM
-    align: int = 1
-
-    def __hash__(self) -> int:
-        return hash(self.name)
-
-
-class Stmt:
+class Stmt(Printed):
     """Base of statements."""
 
     __slots__ = ()
-
-    def __str__(self) -> str:
-        from tc.ir.printer import print_stmt
-
-        return print_stmt(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +100,7 @@ class Assert(Stmt):
 
 
 @dataclass(frozen=True, slots=True)
-class Func:
+class Func(Printed):
     """A kernel. Parameters in calling order: buffers (pointers), then symbols (i64).
 
     `outputs` names the parameters that are written; no two parameters overlap, unless an output
@@ -136,11 +112,6 @@ class Func:
     symbols: tuple[Sym, ...]
     outputs: tuple[str, ...]
     body: Stmt
-
-    def __str__(self) -> str:
-        from tc.ir.printer import print_func
-
-        return print_func(self)
 
 
 def seq(*stmts: Stmt) -> Stmt:

@@ -115,9 +115,8 @@ class _Lowering:
             extents = t.extents if isinstance(t, Scatter) else ()
             for x in (*t.shape, *extents, *bodies(t)):
                 for n in sub_exprs(x):
-                    if isinstance(n, Sym):
-                        if found.setdefault(n.name, n) != n:
-                            raise InternalError(f"lower: symbol {n.name} has two sets of bounds")
+                    if isinstance(n, Sym) and found.setdefault(n.name, n) != n:
+                        raise InternalError(f"lower: symbol {n.name} has two sets of bounds")
         return tuple(found[n] for n in sorted(found))
 
     def _take_symbols(self) -> None:
@@ -240,9 +239,7 @@ class _Lowering:
             )
             seen[key] = accs
             before.append((accs, self._fold(x, accs, before, seen, prefix)))
-        loads: dict[Var, Expr] = {
-            v: Load(b, ()) for v, b in zip(x.monoid.left, accs, strict=True)
-        }
+        loads: dict[Var, Expr] = {v: Load(b, ()) for v, b in zip(x.monoid.left, accs, strict=True)}
         return substitute(self._reductions(x.result, before, seen, prefix), loads)
 
     def _fold(
@@ -258,16 +255,12 @@ class _Lowering:
         values = []
         for v in x.values:
             # An inner reduction that does not vary with this one's axes is done once, before it.
-            fixed = not any(
-                isinstance(n, Reduce) and _mentions(n, x.axes) for n in sub_exprs(v)
-            )
+            fixed = not any(isinstance(n, Reduce) and _mentions(n, x.axes) for n in sub_exprs(v))
             values.append(
                 self._reductions(v, before if fixed else inside, seen if fixed else {}, prefix)
             )
         asserts: list[Stmt] = []
-        update: Stmt = Update(
-            x.monoid, accs, (), tuple(self._loads(v, asserts) for v in values)
-        )
+        update: Stmt = Update(x.monoid, accs, (), tuple(self._loads(v, asserts) for v in values))
         update = seq(*asserts, update)
         for inner_accs, loops in reversed(inside):
             update = seq(loops, update)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from tc.ir.expr import Binary, Const, Expr, Fma, Var, binary, equal, select, unary
+from tc.ir.arith import Binary, Const, Expr, Var, binary, unary
+from tc.ir.nodes import Fma, equal, select
 from tc.ir.types import BOOL, F32, I64, DType
 
 

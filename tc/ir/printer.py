@@ -42,6 +42,8 @@ from tc.ir.loop import (
     Update,
 )
 from tc.ir.tensor import Compute, Placeholder, Scan, Scatter, Tensor
+from tc.ir.tensor_walk import topological
+from tc.ir.text import text as node_text
 from tc.ir.types import BOOL, I64, DType
 from tc.ir.visit import own_exprs, sub_exprs, sub_stmts
 
@@ -196,6 +198,7 @@ def _indented(s: Stmt) -> Iterator[str]:
     return ("    " + line for line in stmt_lines(s))
 
 
+@node_text.register(Func)
 def print_func(f: Func) -> str:
     """The whole kernel, parameters with their types and symbols with their bounds."""
     params = [f"{p.name}: {buffer_text(p, p.name in f.outputs)}" for p in f.params]
@@ -237,12 +240,14 @@ def _declarations(xs: Iterator[Expr], known: set[str], extra: list[Buffer]) -> s
     return ", ".join(found[n] for n in sorted(found))
 
 
+@node_text.register(Expr)
 def print_expr(x: Expr) -> str:
     """`x`, and ` where …` with the type of each buffer and the bounds of each symbol."""
     decls = _declarations(sub_exprs(x), set(), [])
     return expr_text(x) + (f" where {decls}" if decls else "")
 
 
+@node_text.register(Stmt)
 def print_stmt(s: Stmt) -> str:
     """`s`, and a last line `where …` as for expressions."""
     own = {b.buffer.name for b in sub_stmts(s) if isinstance(b, Alloc)}
@@ -258,10 +263,9 @@ def print_stmt(s: Stmt) -> str:
     return "\n".join(stmt_lines(s)) + (f"\nwhere {decls}" if decls else "")
 
 
+@node_text.register(Tensor)
 def print_tensor(t: Tensor) -> str:
     """A tensor and everything that it is computed from, one line each, inputs first."""
-    from tc.ir.tensor_walk import topological
-
     return "\n".join(_tensor_line(x) for x in topological((t,)))
 
 

@@ -8,42 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tc.errors import InternalError
-from tc.ir.expr import Expr, ExprLike, Read, Var, wrap
+from tc.ir.element import Shape, Tensor
+from tc.ir.expr import Expr, Var
 from tc.ir.monoid import Monoid
 from tc.ir.types import DType
 
-Shape = tuple[Expr, ...]
-
-
-class Tensor:
-    """Base of tensors. `t[i, j]` is one element, `t.shape` a tuple of index expressions."""
-
-    __slots__ = ()
-    name: str
-    shape: Shape
-
-    @property
-    def dtype(self) -> DType:
-        raise InternalError(f"{type(self).__name__} has no dtype")
-
-    @property
-    def rank(self) -> int:
-        return len(self.shape)
-
-    def __getitem__(self, indices: ExprLike | tuple[ExprLike, ...]) -> Expr:
-        if not isinstance(indices, tuple):
-            indices = (indices,)
-        if len(indices) != len(self.shape):
-            raise InternalError(
-                f"{self.name} has {len(self.shape)} dims and was given {len(indices)} indices"
-            )
-        return Read(self, tuple(wrap(i) for i in indices))
-
-    def __str__(self) -> str:
-        from tc.ir.printer import print_tensor
-
-        return print_tensor(self)
+__all__ = ["Compute", "Placeholder", "Scan", "Scatter", "Shape", "Tensor"]
 
 
 @dataclass(frozen=True, slots=True, unsafe_hash=False)

@@ -262,9 +262,7 @@ def map_accesses(
         match x:
             case Store(buffer, indices, value, mask) if buffer.name == name:
                 return Store(*fn(indices), value, mask)
-            case Update(monoid, buffers, indices, values) if any(
-                b.name == name for b in buffers
-            ):
+            case Update(monoid, buffers, indices, values) if any(b.name == name for b in buffers):
                 moved = [fn(indices) if b.name == name else (b, None) for b in buffers]
                 at = next(i for _, i in moved if i is not None)
                 return Update(monoid, tuple(b for b, _ in moved), at, values)

@@ -1,0 +1,300 @@
+"""The arithmetic core of expressions: variables, literals and operators, and how they are made.
+
+Import from `tc.ir.expr`, which has these nodes beside all others.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, TypeAlias, Union
+
+from tc.errors import InternalError
+from tc.ir.text import Printed
+from tc.ir.types import BOOL, F32, I64, DType
+
+UNARY_OPS: Final = frozenset(
+    (
+        "neg", "not", "abs", "sign", "sqrt", "rsqrt", "exp", "expm1", "log", "log1p", "log2",
+        "exp2", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh",
+        "acosh", "atanh", "erf", "erfc", "sigmoid", "floor", "ceil", "round", "trunc", "isnan",
+        "isinf",
+    )
+)  # fmt: skip
+COMPARISONS: Final = frozenset(("eq", "ne", "lt", "le"))
+BINARY_OPS: Final = COMPARISONS | frozenset(
+    (
+        "add", "sub", "mul", "div", "floordiv", "mod", "min", "max", "and", "or", "xor", "shl",
+        "shr", "pow", "atan2",
+    )
+)  # fmt: skip
+_PREDICATES: Final = frozenset(("isnan", "isinf"))
+
+ExprLike: TypeAlias = Union["Expr", int, float, bool]
+
+
+class Expr(Printed):
+    """Base of every scalar expression; gives the operators of Python to them."""
+
+    __slots__ = ()
+
+    @property
+    def dtype(self) -> DType:
+        raise InternalError(f"{type(self).__name__} has no dtype")
+
+    @property
+    def lanes(self) -> int:
+        """1 for a scalar, the number of lanes for a vector."""
+        return 1
+
+    def __add__(self, other: ExprLike) -> Expr:
+        return binary("add", self, other)
+
+    def __radd__(self, other: ExprLike) -> Expr:
+        return binary("add", other, self)
+
+    def __sub__(self, other: ExprLike) -> Expr:
+        return binary("sub", self, other)
+
+    def __rsub__(self, other: ExprLike) -> Expr:
+        return binary("sub", other, self)
+
+    def __mul__(self, other: ExprLike) -> Expr:
+        return binary("mul", self, other)
+
+    def __rmul__(self, other: ExprLike) -> Expr:
+        return binary("mul", other, self)
+
+    def __truediv__(self, other: ExprLike) -> Expr:
+        return binary("div", self, other)
+
+    def __rtruediv__(self, other: ExprLike) -> Expr:
+        return binary("div", other, self)
+
+    def __floordiv__(self, other: ExprLike) -> Expr:
+        return binary("floordiv", self, other)
+
+    def __rfloordiv__(self, other: ExprLike) -> Expr:
+        return binary("floordiv", other, self)
+
+    def __mod__(self, other: ExprLike) -> Expr:
+        return binary("mod", self, other)
+
+    def __rmod__(self, other: ExprLike) -> Expr:
+        return binary("mod", other, self)
+
+    def __neg__(self) -> Expr:
+        return unary("neg", self)
+
+    def __and__(self, other: ExprLike) -> Expr:
+        return binary("and", self, other)
+
+    def __or__(self, other: ExprLike) -> Expr:
+        return binary("or", self, other)
+
+    def __xor__(self, other: ExprLike) -> Expr:
+        return binary("xor", self, other)
+
+    def __invert__(self) -> Expr:
+        return unary("not", self)
+
+    def __lt__(self, other: ExprLike) -> Expr:
+        return binary("lt", self, other)
+
+    def __le__(self, other: ExprLike) -> Expr:
+        return binary("le", self, other)
+
+    def __gt__(self, other: ExprLike) -> Expr:
+        return binary("lt", other, self)
+
+    def __ge__(self, other: ExprLike) -> Expr:
+        return binary("le", other, self)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Const(Expr):
+    """A literal. Equality is that of the bits: 0.0 is not -0.0, and NaN equals itself."""
+
+    value: int | float | bool
+    type: DType = I64
+
+    def __post_init__(self) -> None:
+        if self.type.is_float:
+            object.__setattr__(self, "value", float(self.value))
+        elif self.type is BOOL:
+            object.__setattr__(self, "value", bool(self.value))
+        else:
+            object.__setattr__(self, "value", int(self.value))
+
+    @property
+    def dtype(self) -> DType:
+        return self.type
+
+    @property
+    def _key(self) -> object:
+        bits = struct.pack("<d", self.value) if self.type.is_float else int(self.value)
+        return (self.type, bits)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Const) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Var(Expr):
+    """A loop variable, reduction axis, or the name that a `Let` binds."""
+
+    name: str
+    type: DType = I64
+    width: int = 1
+
+    @property
+    def dtype(self) -> DType:
+        return self.type
+
+    @property
+    def lanes(self) -> int:
+        return self.width
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (
+            isinstance(other, Var)
+            and self.name == other.name
+            and self.type is other.type
+            and self.width == other.width
+        )
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Sym(Expr):
+    """A symbolic dim: an i64 that is fixed during a call, with lo <= value <= hi."""
+
+    name: str
+    lo: int
+    hi: int
+
+    @property
+    def dtype(self) -> DType:
+        return I64
+
+
+@dataclass(frozen=True, slots=True)
+class Unary(Expr):
+    """`op` applied to one operand; the operators are in `UNARY_OPS`."""
+
+    op: str
+    x: Expr
+
+    def __post_init__(self) -> None:
+        _check(self.op in UNARY_OPS, "unary", self.op)
+
+    @property
+    def dtype(self) -> DType:
+        return BOOL if self.op in _PREDICATES else self.x.dtype
+
+    @property
+    def lanes(self) -> int:
+        return self.x.lanes
+
+
+@dataclass(frozen=True, slots=True)
+class Binary(Expr):
+    """`op` applied to two operands of one dtype; the operators are in `BINARY_OPS`."""
+
+    op: str
+    a: Expr
+    b: Expr
+
+    def __post_init__(self) -> None:
+        _check(self.op in BINARY_OPS, "binary", self.op)
+
+    @property
+    def dtype(self) -> DType:
+        return BOOL if self.op in COMPARISONS else self.a.dtype
+
+    @property
+    def lanes(self) -> int:
+        return max(self.a.lanes, self.b.lanes)
+
+
+def _check(ok: bool, kind: str, op: str) -> None:
+    if not ok:
+        raise InternalError(f"{kind} operator {op!r}: no such operator in tc.ir.expr")
+
+
+def wrap(x: ExprLike, like: Expr | None = None) -> Expr:
+    """`x` as an expression; a Python number takes the dtype of `like`."""
+    if isinstance(x, Expr):
+        return x
+    if isinstance(x, bool):
+        return Const(x, BOOL if like is None else like.dtype)
+    if like is not None and (like.dtype.is_float or isinstance(x, int)):
+        return Const(x, like.dtype)
+    return Const(x, I64 if isinstance(x, int) else F32)
+
+
+_FOLD: Final[dict[str, Callable[[int, int], int | bool]]] = {
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "mul": lambda a, b: a * b,
+    "floordiv": lambda a, b: a // b,
+    "mod": lambda a, b: a % b,
+    "min": min,
+    "max": max,
+    "eq": lambda a, b: a == b,
+    "ne": lambda a, b: a != b,
+    "lt": lambda a, b: a < b,
+    "le": lambda a, b: a <= b,
+}
+
+
+def binary(op: str, a: ExprLike, b: ExprLike) -> Expr:
+    """A binary expression; Python numbers take the other side's dtype, i64 constants fold."""
+    a = wrap(a, b if isinstance(b, Expr) else None)
+    b = wrap(b, a)
+    if isinstance(a, Const) and isinstance(b, Const) and a.type is I64 and b.type is I64:
+        fold = _FOLD.get(op)
+        if fold is not None and not (op in ("floordiv", "mod") and b.value == 0):
+            value = fold(int(a.value), int(b.value))
+            return Const(value, BOOL if op in COMPARISONS else I64)
+    if a.dtype is I64 and b.dtype is I64:
+        identity = _index_identity(op, a, b)
+        if identity is not None:
+            return identity
+    if a.dtype is not b.dtype:
+        raise InternalError(f"{op} of {a.dtype} and {b.dtype}: cast one operand")
+    return Binary(op, a, b)
+
+
+def _index_identity(op: str, a: Expr, b: Expr) -> Expr | None:
+    """x + 0, x * 1, x * 0, x // 1, x % 1 on integers: they would clutter every address."""
+    zero, one = Const(0), Const(1)
+    match op:
+        case "add" if b == zero:
+            return a
+        case "add" if a == zero:
+            return b
+        case "sub" if b == zero:
+            return a
+        case "mul" if zero in (a, b):
+            return zero
+        case "mul" | "floordiv" if b == one:
+            return a
+        case "mul" if a == one:
+            return b
+        case "mod" if b == one:
+            return zero
+    return None
+
+
+def unary(op: str, x: Expr) -> Expr:
+    """A unary expression."""
+    if op == "neg" and isinstance(x, Const) and x.type is not BOOL:
+        return Const(-x.value, x.type)
+    return Unary(op, x)

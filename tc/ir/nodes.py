@@ -1,0 +1,192 @@
+"""Choice, conversion, names and vectors; loads from buffers.
+
+Import from `tc.ir.expr`, which has these nodes beside all others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tc.ir.arith import Const, Expr, ExprLike, Var, binary, wrap
+from tc.ir.buffer import Buffer
+from tc.ir.types import BOOL, DType
+
+
+@dataclass(frozen=True, slots=True)
+class Fma(Expr):
+    """a * b + c, rounded once."""
+
+    a: Expr
+    b: Expr
+    c: Expr
+
+    @property
+    def dtype(self) -> DType:
+        return self.c.dtype
+
+    @property
+    def lanes(self) -> int:
+        return max(self.a.lanes, self.b.lanes, self.c.lanes)
+
+
+@dataclass(frozen=True, slots=True)
+class Select(Expr):
+    """`then` where `cond`, else `other`; loads of the side not taken touch no memory."""
+
+    cond: Expr
+    then: Expr
+    other: Expr
+
+    @property
+    def dtype(self) -> DType:
+        return self.then.dtype
+
+    @property
+    def lanes(self) -> int:
+        return max(self.cond.lanes, self.then.lanes, self.other.lanes)
+
+
+@dataclass(frozen=True, slots=True)
+class Cast(Expr):
+    """Value conversion: floats to integers truncate, to bool compare with zero."""
+
+    x: Expr
+    type: DType
+
+    @property
+    def dtype(self) -> DType:
+        return self.type
+
+    @property
+    def lanes(self) -> int:
+        return self.x.lanes
+
+
+@dataclass(frozen=True, slots=True)
+class Bitcast(Expr):
+    """The same bits as another type of the same size."""
+
+    x: Expr
+    type: DType
+
+    @property
+    def dtype(self) -> DType:
+        return self.type
+
+    @property
+    def lanes(self) -> int:
+        return self.x.lanes
+
+
+@dataclass(frozen=True, slots=True)
+class Let(Expr):
+    """`body` with `var` standing for `value`, which is evaluated once."""
+
+    var: Var
+    value: Expr
+    body: Expr
+
+    @property
+    def dtype(self) -> DType:
+        return self.body.dtype
+
+    @property
+    def lanes(self) -> int:
+        return self.body.lanes
+
+
+@dataclass(frozen=True, slots=True)
+class Ramp(Expr):
+    """The vector base, base + stride, … of `width` lanes."""
+
+    base: Expr
+    stride: Expr
+    width: int
+
+    @property
+    def dtype(self) -> DType:
+        return self.base.dtype
+
+    @property
+    def lanes(self) -> int:
+        return self.width
+
+
+@dataclass(frozen=True, slots=True)
+class Broadcast(Expr):
+    """A scalar repeated in `width` lanes."""
+
+    x: Expr
+    width: int
+
+    @property
+    def dtype(self) -> DType:
+        return self.x.dtype
+
+    @property
+    def lanes(self) -> int:
+        return self.width
+
+
+@dataclass(frozen=True, slots=True)
+class LaneReduce(Expr):
+    """All lanes of a vector folded with add, mul, min, max, and, or: a balanced tree."""
+
+    op: str
+    x: Expr
+
+    @property
+    def dtype(self) -> DType:
+        return self.x.dtype
+
+
+@dataclass(frozen=True, slots=True)
+class Load(Expr):
+    """An element of a buffer of the loop IR; where `mask` is false nothing is read, giving 0.
+
+    A vector comes from indices with lanes. Indices are in elements, one for each dim.
+    """
+
+    buffer: Buffer
+    indices: tuple[Expr, ...]
+    mask: Expr | None = None
+
+    @property
+    def dtype(self) -> DType:
+        return self.buffer.dtype
+
+    @property
+    def lanes(self) -> int:
+        return max((i.lanes for i in self.indices), default=1)
+
+
+def cast(x: ExprLike, dtype: DType) -> Expr:
+    """`x` converted to `dtype`; nothing is added where it has that type already."""
+    x = wrap(x)
+    if x.dtype is dtype:
+        return x
+    if isinstance(x, Const) and x.type is not BOOL and x.type.is_int and dtype.is_float:
+        return Const(float(x.value), dtype)
+    return Cast(x, dtype)
+
+
+def minimum(a: ExprLike, b: ExprLike) -> Expr:
+    return binary("min", a, b)
+
+
+def maximum(a: ExprLike, b: ExprLike) -> Expr:
+    return binary("max", a, b)
+
+
+def equal(a: ExprLike, b: ExprLike) -> Expr:
+    """a == b as an expression (`==` itself is structural equality of nodes)."""
+    return binary("eq", a, b)
+
+
+def select(cond: Expr, then: ExprLike, other: ExprLike) -> Expr:
+    """`then if cond else other`; a constant condition folds."""
+    then = wrap(then, other if isinstance(other, Expr) else None)
+    other = wrap(other, then)
+    if isinstance(cond, Const):
+        return then if cond.value else other
+    return Select(cond, then, other)
