@@ -65,8 +65,11 @@ def _reorder_nest(top: For, names: Sequence[str]) -> Stmt:
     return _place(top, wanted)
 
 
-def _place(s: Stmt, order: Sequence[str]) -> Stmt:
-    """`s` with its loops in that order; `s` starts with a loop of the order."""
+def _place(s: Stmt, order: Sequence[str], own: frozenset[str] = frozenset()) -> Stmt:
+    """`s` with its loops in that order; `s` starts with a loop of the order.
+
+    `own` names accumulators that get an element for each iteration of what moves inside.
+    """
     if not order:
         return s
     first = order[0]
@@ -76,11 +79,13 @@ def _place(s: Stmt, order: Sequence[str]) -> Stmt:
         chain.append(at)
         at = at.body
     if isinstance(at, For):
-        return _hoist_perfect(chain, at, order)
-    return _hoist_reduction(chain, at, order)
+        return _hoist_perfect(chain, at, order, own)
+    return _hoist_reduction(chain, at, order, own)
 
 
-def _hoist_perfect(chain: list[For], x: For, order: Sequence[str]) -> Stmt:
+def _hoist_perfect(
+    chain: list[For], x: For, order: Sequence[str], own: frozenset[str]
+) -> Stmt:
     for c in chain:
         if uses(x.extent, c.var):
             raise refuse(
@@ -98,7 +103,7 @@ def _hoist_perfect(chain: list[For], x: For, order: Sequence[str]) -> Stmt:
     for c in reversed(chain):
         body = For(c.var, c.extent, c.kind, body)
     rest = list(order[1:])
-    return For(x.var, x.extent, x.kind, _place(body, rest) if rest else body)
+    return For(x.var, x.extent, x.kind, _place(body, rest, own) if rest else body)
 
 
 def _require_movable(x: For, chain: list[For]) -> None:
@@ -121,7 +126,9 @@ def _only_reduces(x: For) -> bool:
     return not any(n.buffer.name in updated - own for n in loads_of(x.body))
 
 
-def _hoist_reduction(chain: list[For], body: Stmt, order: Sequence[str]) -> Stmt:
+def _hoist_reduction(
+    chain: list[For], body: Stmt, order: Sequence[str], own: frozenset[str]
+) -> Stmt:
     """Distribute the loops of `chain` over what is around the loop order[0] inside `body`."""
     first = order[0]
     body = _guards_inside(body, first)
@@ -137,9 +144,10 @@ def _hoist_reduction(chain: list[For], body: Stmt, order: Sequence[str]) -> Stmt
             "reorder", place, f"the loop {first!r} is not one of the statements of its body",
             "name loops of one nest",
         )  # fmt: skip
+    own |= {b.name for b in allocs}
     for c in chain:
-        _require_distributable(c, allocs)
-    middle = _place_in(parts[at[0]], chain, order)
+        _require_distributable(c, own)
+    middle = _place_in(parts[at[0]], chain, order, own)
     before, after = seq(*parts[: at[0]]), seq(*parts[at[0] + 1 :])
     out = seq(*_wrap(before, chain), middle, *_wrap(after, chain))
     for b in reversed(allocs):
@@ -170,10 +178,12 @@ def _guard(cond: Expr, s: Stmt, first: str) -> Stmt:
     return If(cond, s)
 
 
-def _place_in(s: Stmt, chain: list[For], order: Sequence[str]) -> Stmt:
+def _place_in(
+    s: Stmt, chain: list[For], order: Sequence[str], own: frozenset[str]
+) -> Stmt:
     for c in reversed(chain):
         s = For(c.var, c.extent, c.kind, s)
-    return _place(s, order)
+    return _place(s, order, own)
 
 
 def _wrap(s: Stmt, chain: list[For]) -> list[Stmt]:
@@ -184,9 +194,8 @@ def _wrap(s: Stmt, chain: list[For]) -> list[Stmt]:
     return [s]
 
 
-def _require_distributable(c: For, allocs: list[Buffer]) -> None:
+def _require_distributable(c: For, own: frozenset[str]) -> None:
     """Statements may be taken apart where different iterations share nothing that is written."""
-    own = {b.name for b in allocs}
     if stored_buffers(c.body) <= own | _inner_allocs(c.body):
         return
     require_independent("reorder", c)

@@ -19,6 +19,7 @@ from tc.schedule.defaults.shape import (
     is_irregular,
     is_pointwise,
     product_of,
+    streams,
 )
 from tc.schedule.step import Schedule
 from tc.target import Target
@@ -45,7 +46,7 @@ def default_schedule(
     product = product_of(last) if len(tensors) == 1 else None
     if parts is not None:
         schedule_attention(plan, parts)
-    elif product is not None:
+    elif product is not None and streams(product, constants):
         schedule_contraction(plan, last, product, constants)
     elif is_pointwise(tensors):
         schedule_pointwise(plan, tensors, outputs)

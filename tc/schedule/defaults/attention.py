@@ -58,8 +58,7 @@ def schedule_attention(plan: Plan, a: Attention) -> None:
         _row_part(plan, t)
     _values(plan, a, row, column)
     _scores(plan, a, batch)
-    for name in batch:
-        plan.do("parallel", name)
+    plan.divide(batch)
 
 
 def _values(plan: Plan, a: Attention, row: str, column: str) -> None:

@@ -7,7 +7,8 @@ cache while all rows of A pass.
 
 from __future__ import annotations
 
-from tc.ir.tensor import Placeholder, Tensor
+from tc.ir.expr import Var
+from tc.ir.tensor import Compute, Placeholder, Tensor
 from tc.schedule.defaults.plan import Plan, fixed, longest
 from tc.schedule.defaults.shape import Product
 from tc.schedule.defaults.tiles import Tile, register_tile
@@ -18,7 +19,9 @@ UNROLL_K = 4
 def schedule_contraction(plan: Plan, t: Tensor, p: Product, constants: frozenset[str]) -> None:
     """Add the steps for `t`, which sums the product `p`."""
     (column,) = plan.loops_of(t, p.columns)
-    batch, rows = plan.loops_of(t, p.batch), plan.loops_of(t, p.rows)
+    apart, near = _neighbours(t, p)
+    outer_rows, rows = plan.loops_of(t, apart), plan.loops_of(t, near)
+    batch = [*plan.loops_of(t, p.batch), *outer_rows]
     plan.do("reorder", *batch, *rows, column)
     row = plan.fuse_all(rows, "m") if rows else None
     tile = tile_for(plan, p, row, column)
@@ -28,7 +31,18 @@ def schedule_contraction(plan: Plan, t: Tensor, p: Product, constants: frozenset
     _place_b(plan, p, batch, constants, tile.nr)
     plan.do("relax")
     finish_product(plan, t, p, tile, row, column)
-    _divide(plan, batch, inner)
+    plan.divide([*batch, *inner])
+
+
+def _neighbours(t: Tensor, p: Product) -> tuple[tuple[Var, ...], tuple[Var, ...]]:
+    """The row axes that lie next to each other in the output, last, and those before them."""
+    assert isinstance(t, Compute)
+    at = [t.axes.index(v) for v in p.rows]
+    first = len(at) - 1
+    while first > 0 and at[first - 1] == at[first] - 1:
+        first -= 1
+    first = max(first, 0)
+    return p.rows[:first], p.rows[first:]
 
 
 def tile_for(plan: Plan, p: Product, row: str | None, column: str) -> Tile:
@@ -80,13 +94,7 @@ def _place_b(
     dims = [d for d, i in enumerate(p.b.indices) if i == p.columns[0]]
     if not dims:
         return
-    if b.name in constants and not batch:
+    if b.name in constants and not p.batch:
         plan.do("pack", plan.buffer_of(b), dims[0], nr)
-    elif dims[0] == b.rank - 2 and batch:
+    elif dims[0] == b.rank - 2 and p.batch:
         plan.do("cache", plan.buffer_of(b), batch[-1], swap=1, pad=nr)
-
-
-def _divide(plan: Plan, batch: list[str], tiles: list[str]) -> None:
-    """Contiguous shares of the work for the threads."""
-    for name in batch or tiles:
-        plan.do("parallel", name)

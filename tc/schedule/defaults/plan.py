@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tc.ir.expr import Const, Expr, Var
 from tc.ir.interval import bounds
-from tc.ir.loop import For, LoopKind
+from tc.ir.loop import For
 from tc.ir.lower import Lowered
 from tc.ir.simplify import simplify
 from tc.ir.tensor import Tensor
@@ -73,8 +73,15 @@ class Plan:
         if self.has(name) and (hi is None or hi > 1):
             self.do("vectorize", name, narrowed(self.lanes(bits), hi))
 
-    def is_parallel(self) -> bool:
-        return any(x.kind is LoopKind.PARALLEL for x in loops(self.func.body))
+    def divide(self, names: Sequence[str]) -> None:
+        """Contiguous shares of a loop nest for the threads, as deep as it is perfectly nested."""
+        before: For | None = None
+        for name in names:
+            x = self.loop(name)
+            if x is None or (before is not None and before.body is not x):
+                return
+            self.do("parallel", name)
+            before = self.loop(name)
 
 
 def narrowed(lanes: int, hi: int | None) -> int:

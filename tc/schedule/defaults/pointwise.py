@@ -53,6 +53,5 @@ def _one_nest(plan: Plan, axes: list[str], flat: bool, bits: int) -> None:
     if len(axes) == 1:
         plan.do("split", axes[0], CHUNK, tail="ragged")
         axes = [axes[0] + "0", axes[0] + "1"]
-    for name in axes[:-1]:
-        plan.do("parallel", name)
+    plan.divide(axes[:-1])
     plan.vectorize(axes[-1], max(bits, 32))

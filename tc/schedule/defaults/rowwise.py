@@ -24,8 +24,7 @@ def schedule_rows(plan: Plan, tensors: list[Tensor], outputs: tuple[Tensor, ...]
         _gather_at(plan, tensors, out_names, outer)
     for t in tensors:
         _inside_row(plan, t, outer_rank(tensors))
-    for name in outer:
-        plan.do("parallel", name)
+    plan.divide(outer)
 
 
 def _gather_at(
@@ -88,5 +87,4 @@ def schedule_columns(plan: Plan, t: Tensor) -> None:
     plan.do("vectorize", column + "1", lanes)
     if plan.has(column + "1"):
         plan.do("unroll", column + "1")
-    for name in outer:
-        plan.do("parallel", name)
+    plan.divide(outer)

@@ -45,31 +45,41 @@ def is_irregular(tensors: list[Tensor]) -> bool:
 
 
 def product_of(t: Tensor) -> Product | None:
-    """The product that `t` sums, if it is a contraction with one column axis, the last."""
+    """The product that `t` sums, if one operand alone has the last axis or just one axis."""
     if not isinstance(t, Compute) or not t.axes:
         return None
     found = reductions(t)
     if len(found) != 1 or found[0].monoid.name != "sum":
         return None
     sides = _factors(found[0].values[0])
-    if sides is None:
+    if sides is None or not any(_has(sides[0], k) and _has(sides[1], k) for k in found[0].axes):
         return None
-    last = t.axes[-1]
     for a, b in (sides, sides[::-1]):
-        if _has(b, last) and not _has(a, last):
-            return _classify(t, found[0], a, b)
+        own = tuple(v for v in t.axes if _has(b, v) and not _has(a, v))
+        if own == t.axes[-1:]:
+            return _classify(t, found[0], a, b, own)
+    for a, b in (sides, sides[::-1]):
+        own = tuple(v for v in t.axes if _has(b, v) and not _has(a, v))
+        if len(own) == 1:
+            return _classify(t, found[0], a, b, own)
     return None
 
 
-def _classify(t: Compute, r: Reduce, a: Read, b: Read) -> Product | None:
+def _classify(t: Compute, r: Reduce, a: Read, b: Read, columns: tuple[Var, ...]) -> Product | None:
     batch = tuple(v for v in t.axes if _has(a, v) and _has(b, v))
     rows = tuple(v for v in t.axes if _has(a, v) and not _has(b, v))
-    columns = tuple(v for v in t.axes if _has(b, v) and not _has(a, v))
-    if len(batch) + len(rows) + len(columns) != len(t.axes) or columns != (t.axes[-1],):
-        return None
-    if not any(_has(a, k) and _has(b, k) for k in r.axes):
+    if len(batch) + len(rows) + len(columns) != len(t.axes):
         return None
     return Product(r, a, b, batch, rows, columns)
+
+
+def streams(p: Product, constants: frozenset[str]) -> bool:
+    """Whether the columns of b can be read side by side: packed, contiguous or transposed."""
+    if p.b.tensor.name in constants and not p.batch:
+        return any(i == p.columns[0] for i in p.b.indices)
+    if p.b.indices[-1] == p.columns[0]:
+        return True
+    return bool(p.batch) and len(p.b.indices) > 1 and p.b.indices[-2] == p.columns[0]
 
 
 def _factors(x: Expr) -> tuple[Read, Read] | None:
