@@ -134,11 +134,16 @@ def _scaled(x: Expr, alpha: float) -> Expr:
     return x if x.dtype is BOOL else x * Const(alpha, x.dtype)
 
 
+def _add_ref(a: Any, b: Any, alpha: float = 1) -> Any:
+    total = a + alpha * np.asarray(b)
+    return total != 0 if np.asarray(a).dtype == np.bool_ == np.asarray(b).dtype else total
+
+
 @operator(
     "add",
     aten=("aten.add.Tensor", "aten.add.Scalar"),
     kind=Kind.POINTWISE,
-    reference=lambda a, b, alpha=1: a + alpha * np.asarray(b),
+    reference=_add_ref,
     samples=(*_SCALED, sample(ints(6, high=2, dtype="bool"), ints(6, high=2, dtype="bool"), 1)),
 )
 def build_add(a: Operand, b: Operand, alpha: float = 1) -> Tensor:

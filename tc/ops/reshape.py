@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tc import te
 from tc.errors import CompileError
 from tc.ir.expr import Const, Expr
 from tc.ir.tensor import Shape, Tensor
@@ -43,8 +44,6 @@ def _text(size: Sequence[Dim]) -> str:
 
 def reshape_index(old: Shape, new: Shape, index: Index) -> tuple[Expr, ...]:
     """Where in `old` the element stands that is at `index` in `new`, both row-major."""
-    if ZERO in old or ZERO in new:
-        return (ZERO,) * len(old)
     olds = [n for n, s in enumerate(old) if s != ONE]
     news = [n for n, s in enumerate(new) if s != ONE]
     place: list[Expr] = [ZERO] * len(old)
@@ -96,6 +95,8 @@ def _regroup(
 def reshaped(x: Tensor, size: Sequence[Dim], op: str = "reshape") -> Tensor:
     """x with its elements in row-major order under other dims; one size may be -1."""
     shape = resolve(size, x.shape, op)
+    if ZERO in shape:
+        return te.compute(shape, lambda *_: Const(0, x.dtype), te.fresh(op))
     return mapped(op, x, shape, lambda i: reshape_index(x.shape, shape, i))
 
 

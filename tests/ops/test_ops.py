@@ -1,0 +1,72 @@
+"""Every row of the operator table on every sample: against its NumPy reference in float64 and
+against PyTorch eager, through the interpreter, which defines what an expression means.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tc.errors import CompileError, UnsupportedError
+from tc.ir.printer import print_tensor
+from tc.ops import Operator, operators
+from tests.ops.harness import TORCH, build, distance, eager, expected, make, run, same_values
+
+CASES = [
+    pytest.param(row, args.args, id=f"{row.name}-{n}")
+    for row in operators()
+    for n, args in enumerate(row.samples)
+]
+# What needs the size of a dim as a number: how many results there are, or groups.
+NEEDS_SIZES = frozenset(
+    ("split", "chunk", "tensor_split", "unbind", "group_norm", "native_group_norm", "attention")
+)
+
+
+def values_of(row: Operator, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    rng = np.random.default_rng(zlib.crc32(row.name.encode()))
+    return tuple(make(a, rng) for a in args)
+
+
+@pytest.mark.parametrize("row", operators(), ids=lambda row: row.name)
+def test_row_is_complete(row: Operator) -> None:
+    assert row.samples
+    assert row.aten
+    for name in row.aten:
+        _, packet, overload = name.split(".")
+        assert overload in getattr(torch.ops.aten, packet).overloads(), name
+    assert "." not in row.name
+
+
+@pytest.mark.parametrize(("row", "args"), CASES)
+def test_value(row: Operator, args: tuple[Any, ...]) -> None:
+    values = values_of(row, args)
+    tensors, arrays, _ = build(row, values)
+    assert all(print_tensor(t) for t in tensors)
+    found = run(tensors, arrays, {})
+    wanted, references = eager(row, values), expected(row, values)
+    assert len(found) == len(wanted) == len(references)
+    for t, got, torch_value, reference in zip(tensors, found, wanted, references, strict=True):
+        assert TORCH[str(t.dtype)] == torch_value.dtype
+        wide = torch_value.float() if torch_value.dtype == torch.bfloat16 else torch_value
+        off = distance(wide.numpy(), reference, t.dtype)
+        same_values(got, reference, t.dtype, f"{row.name} and its reference", 2 * off)
+        same_values(got, wide.numpy(), t.dtype, f"{row.name} and PyTorch", 3 * off)
+
+
+@pytest.mark.parametrize(("row", "args"), CASES)
+def test_value_with_symbolic_dims(row: Operator, args: tuple[Any, ...]) -> None:
+    values = values_of(row, args)
+    try:
+        tensors, arrays, sizes = build(row, values, symbolic=True)
+    except (CompileError, UnsupportedError):
+        assert row.name in NEEDS_SIZES
+        return
+    plain, plain_arrays, _ = build(row, values)
+    found, wanted = run(tensors, arrays, sizes), run(plain, plain_arrays, {})
+    for t, got, expect in zip(tensors, found, wanted, strict=True):
+        same_values(got, expect, t.dtype, f"{row.name} with symbolic dims")
