@@ -184,8 +184,11 @@ class Entry:
 
 
 def slot_dims(prepare: Iterable[Step], main: Iterable[Step]) -> tuple[Dim, ...]:
-    """The distinct sizes that kernels take, in slot order (after the storages)."""
-    calls = [s for s in (*prepare, *main) if isinstance(s, KernelCall)]
+    """The distinct sizes that kernels take, in slot order (after the storages).
+
+    Those of `main` come first: its code runs as it is in a program without prepare steps.
+    """
+    calls = [s for s in (*main, *prepare) if isinstance(s, KernelCall)]
     return tuple(dict.fromkeys(dim for call in calls for dim in call.symbols))
 
 
