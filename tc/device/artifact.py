@@ -61,7 +61,7 @@ class TensorInfo:
 
 @dataclass(frozen=True, slots=True)
 class KernelInfo:
-    """One kernel of the object code.
+    """One kernel of the machine code.
 
     Attributes:
         text: the scheduled loops; the kernel can be compiled anew from it.
@@ -137,14 +137,28 @@ Step = KernelCall | FallbackCall
 
 
 @dataclass(frozen=True, slots=True)
+class Code:
+    """The machine code of one of a program's `entries`.
+
+    Attributes:
+        name: of the entry.
+        data: object code.
+        messages: what a kernel reports by number (the number less one) in the error slot.
+    """
+
+    name: str
+    data: bytes
+    messages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Artifact:
     """A compiled program.
 
     Attributes:
         target: the text of the target that `code` is for.
         mutated: numbers of the inputs that it writes to, as eager does.
-        code: object code with one function for each of `entries`.
-        messages: what a kernel reports by number (the number less one) in the error slot.
+        code: one for each of `entries`.
     """
 
     target: str
@@ -156,8 +170,7 @@ class Artifact:
     prepare: tuple[Step, ...]
     main: tuple[Step, ...]
     kernels: tuple[KernelInfo, ...]
-    code: bytes = b""
-    messages: tuple[str, ...] = ()
+    code: tuple[Code, ...] = ()
     mutated: tuple[int, ...] = ()
 
     @property
@@ -177,7 +190,7 @@ class SlotCall:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One function of the object code: the kernel calls between two fallbacks, in one go."""
+    """One function of machine code: the kernel calls between two fallbacks, in one go."""
 
     name: str
     calls: tuple[SlotCall, ...]

@@ -29,7 +29,7 @@ from tc.errors import CompileError, TcError, describe
 
 FORMAT = 1
 MANIFEST, WEIGHTS = "manifest.json", "weights.safetensors"
-_MEMBER = re.compile(r"program-[0-9]{1,4}\.(json|o)|weights\.safetensors")
+_MEMBER = re.compile(r"program-[0-9]{1,4}(\.json|-[0-9]{1,4}\.o)|weights\.safetensors")
 _CHUNK = 1 << 20
 _MOST_JSON = 256 << 20
 _MOST_HEADER = 100 << 20

@@ -6,11 +6,12 @@ files (see `artifact_file`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tc.device.artifact import (
     Artifact,
+    Code,
     DimArg,
     FallbackArg,
     FallbackCall,
@@ -32,7 +33,7 @@ Json = dict[str, Any]
 
 
 def to_json(artifact: Artifact) -> Json:
-    """Everything but the code."""
+    """Everything but the bytes of the code."""
     return {
         "target": artifact.target,
         "symbols": [[s.name, s.low, s.high] for s in artifact.symbols],
@@ -45,13 +46,13 @@ def to_json(artifact: Artifact) -> Json:
         "prepare": [_step_to(s) for s in artifact.prepare],
         "main": [_step_to(s) for s in artifact.main],
         "kernels": [_kernel_to(k) for k in artifact.kernels],
-        "messages": list(artifact.messages),
+        "code": [[c.name, list(c.messages)] for c in artifact.code],
         "mutated": list(artifact.mutated),
     }
 
 
-def from_json(data: Any, code: bytes) -> Artifact:
-    """The artifact that `to_json` wrote, with its code.
+def from_json(data: Any, code: Sequence[bytes]) -> Artifact:
+    """The artifact that `to_json` wrote, with the bytes of its code in the same order.
 
     Raises:
         CompileError: data that is none, or that contradicts itself.
@@ -69,8 +70,10 @@ def from_json(data: Any, code: bytes) -> Artifact:
             prepare=tuple(_step_from(s) for s in data["prepare"]),
             main=tuple(_step_from(s) for s in data["main"]),
             kernels=tuple(_kernel_from(k) for k in data["kernels"]),
-            code=code,
-            messages=tuple(_text(m) for m in data["messages"]),
+            code=tuple(
+                Code(_text(name), data, tuple(_text(m) for m in messages))
+                for (name, messages), data in zip(data["code"], code, strict=True)
+            ),
             mutated=tuple(_int(n) for n in data["mutated"]),
         )
         _verify(artifact)

@@ -40,9 +40,10 @@ _MOST_PLANS = 4096
 
 @dataclass(frozen=True, slots=True)
 class _Kernels:
-    """A run of kernel calls: one foreign call."""
+    """A run of kernel calls: one foreign call, and what an error number means there."""
 
     function: Function
+    messages: tuple[str, ...]
     calls: tuple[KernelCall, ...]
 
 
@@ -92,7 +93,7 @@ class Program:
         self._table_size = self._planner.table_size
         self._main = self._items("main")
         only = self._main[0] if len(self._main) == 1 else None
-        self._only = only.function if isinstance(only, _Kernels) else None
+        self._only = only if isinstance(only, _Kernels) else None
         self._inputs = tuple(
             (FIRST_SLOT + s, storage.number)
             for s, storage in enumerate(artifact.storages)
@@ -172,7 +173,9 @@ class Program:
             if isinstance(item, FallbackCall):
                 found.append(item)
                 continue
-            found.append(_Kernels(self._functions[f"{label}_{number}"], item))
+            name = f"{label}_{number}"
+            messages = next((c.messages for c in self.artifact.code if c.name == name), ())
+            found.append(_Kernels(self._functions[name], messages, item))
             number += 1
         return tuple(found)
 
@@ -197,8 +200,7 @@ class Program:
         if items:
             arena = Arena()
             frame = arena.frame(plan, weights, self.threads, self._table_size)
-            self._execute(items, frame, plan, None)
-            self._check(arena)
+            self._execute(items, arena, frame, plan, None)
         return weights
 
     def _run(self, args: Sequence[Any], profile: Profile | None) -> list[Any]:
@@ -227,15 +229,15 @@ class Program:
                     table[slot] = address(output)
             stats = self.stats
             arena.calls[0] += 1
-            if self._only is not None and profile is None:
+            if (only := self._only) is not None and profile is None:
                 begin = perf_counter_ns()
-                self._only(frame.address)
+                only.function(frame.address)
                 stats.last_nanoseconds = LAST.nanoseconds = perf_counter_ns() - begin
+                if arena.error.value:
+                    _raise(arena, only.messages)
             else:
-                spent = self._execute(self._main, frame, plan, profile)
+                spent = self._execute(self._main, arena, frame, plan, profile)
                 stats.last_nanoseconds = LAST.nanoseconds = spent
-            if arena.error.value:
-                self._check(arena)
         finally:
             self._pool.append(arena)
         for number in self.artifact.mutated:
@@ -256,7 +258,12 @@ class Program:
         return arena
 
     def _execute(
-        self, items: Sequence[_Item], frame: Frame, plan: Plan, profile: Profile | None
+        self,
+        items: Sequence[_Item],
+        arena: Arena,
+        frame: Frame,
+        plan: Plan,
+        profile: Profile | None,
     ) -> int:
         """Run the items in order; the nanoseconds inside compiled code."""
         spent = 0
@@ -274,6 +281,8 @@ class Program:
             finally:
                 frame.table[PROFILE] = 0
             spent += perf_counter_ns() - begin
+            if arena.error.value:
+                _raise(arena, item.messages)
             if profile is not None:
                 profile.kernels(item.calls, plan.values)
         return spent
@@ -287,18 +296,16 @@ class Program:
         }
         self._arrays.fallback(call, views, self._planner.fallback_dims(call, plan.values))
 
-    def _check(self, arena: Arena) -> None:
-        """Raise what a kernel has reported in the error slot, and clear it."""
-        number, arena.error.value = arena.error.value, 0
-        if not number:
-            return
-        messages = self.artifact.messages
-        known = 0 < number <= len(messages)
-        raise TcError(
-            describe(
-                "input value",
-                where="compiled program",
-                why=messages[number - 1] if known else f"error {number}",
-                way_out="check the ids and indices that are passed",
-            )
+
+def _raise(arena: Arena, messages: Sequence[str]) -> None:
+    """Raise what a kernel has reported in the error slot, and clear it."""
+    number, arena.error.value = arena.error.value, 0
+    known = 0 < number <= len(messages)
+    raise TcError(
+        describe(
+            "input value",
+            where="compiled program",
+            why=messages[number - 1] if known else f"error {number}",
+            way_out="check the ids and indices that are passed",
         )
+    )

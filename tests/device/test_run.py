@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tc.device.arrays import NumpyArrays
-from tc.device.artifact import Artifact, FallbackCall, KernelCall, Place, StorageArg
+from tc.device.artifact import Artifact, Code, FallbackCall, KernelCall, Place, StorageArg
 from tc.device.run import Program
 from tc.device.run_stats import process_stats
 from tc.errors import TcError, UnsupportedError
@@ -33,7 +33,7 @@ ARTIFACT = Artifact(
     prepare=(KernelCall(0, (1, 2), ()),),
     main=(KernelCall(1, (0, 2, 3), ("n",)), KernelCall(2, (3, 0, 4), ("n", "n * 4"))),
     kernels=(kernel("double"), kernel("add", "rows"), kernel("multiply", "rows", "size")),
-    messages=("index out of range",),
+    code=(Code("prepare_0", b""), Code("main_0", b"", ("index out of range",))),
 )
 
 
