@@ -32,7 +32,7 @@ def register_tile(target: Target, bits: int, rows: int | None, columns: int | No
     """The tile for a product of up to `rows` rows and `columns` columns (None: not known)."""
     lanes = max(1, target.vector_lanes(bits))
     best: tuple[float, Tile] | None = None
-    for vectors in (4, 3, 2, 1):
+    for vectors in (3, 2, 4, 1):
         mr = min(MAX_ROWS, (target.vector_registers - vectors - 1) // vectors)
         if rows is not None:
             mr = min(mr, rows)
