@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from tc.ops import (
+from tc.ops import (  # noqa: F401  # imported for the rows that they enter
     activations,
+    arrange,
     attention,
     binary,
     casts,
     channel_norms,
     choice,
     contraction,
+    conv,
+    conv_transpose,
     create,
     einsum,
     gather,
     joins,
+    loss,
     norms,
+    padding,
     reductions,
     reshape,
     scans,
@@ -26,31 +31,4 @@ from tc.ops import (
 )
 from tc.ops.table import Kind, Operator, Sample, by_aten, by_name, operators
 
-__all__ = [
-    "Kind",
-    "Operator",
-    "Sample",
-    "activations",
-    "attention",
-    "binary",
-    "by_aten",
-    "by_name",
-    "casts",
-    "channel_norms",
-    "choice",
-    "contraction",
-    "create",
-    "einsum",
-    "gather",
-    "joins",
-    "norms",
-    "operators",
-    "reductions",
-    "reshape",
-    "scans",
-    "slices",
-    "softmax",
-    "statistics",
-    "unary",
-    "views",
-]  # fmt: skip
+__all__ = ["Kind", "Operator", "Sample", "by_aten", "by_name", "operators"]

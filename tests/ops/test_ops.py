@@ -23,7 +23,21 @@ CASES = [
 ]
 # What needs the size of a dim as a number: how many results there are, or groups.
 NEEDS_SIZES = frozenset(
-    ("split", "chunk", "tensor_split", "unbind", "group_norm", "native_group_norm", "attention")
+    (
+        "split",
+        "chunk",
+        "tensor_split",
+        "unbind",
+        "group_norm",
+        "native_group_norm",
+        "attention",
+        "conv1d",
+        "conv2d",
+        "conv3d",
+        "conv_same",
+        "conv_transpose",
+        "convolution",
+    )
 )
 
 
