@@ -1,0 +1,313 @@
+"""One kernel to LLVM text: statements, loops and the division of work between threads.
+
+Takes flat vector IR (what `tc.ir.passes` gives). Every thread calls the kernel; a PARALLEL loop
+gives each a contiguous range, and a kernel without one runs on thread 0 alone. The text holds no
+triple or layout, so that it depends on nothing but the kernel, its messages and `f16c`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from tc.codegen.llvm import memory
+from tc.codegen.llvm.builder import Builder
+from tc.codegen.llvm.values import Values
+from tc.errors import InternalError
+from tc.ir.expr import Const, Expr
+from tc.ir.facts import plain_poly
+from tc.ir.interval import Bounds, Interval
+from tc.ir.loop import Alloc, Assert, Buffer, For, Func, If, LoopKind, Scope, Seq, Stmt, Store
+from tc.ir.passes.place_scratch import ALIGN, buffer_bytes
+from tc.ir.visit import sub_stmts
+
+_Action: TypeAlias = Callable[[], None]
+_Inside: TypeAlias = Callable[[Stmt], None]
+
+
+@dataclass(frozen=True, slots=True)
+class KernelText:
+    """The LLVM text of one kernel: its definition and the declarations that it needs."""
+
+    definition: str
+    declarations: frozenset[str]
+
+    def module(self) -> str:
+        """A module of this kernel alone."""
+        zero = f"{memory.ZERO} = private unnamed_addr constant [64 x i8] zeroinitializer, align 64"
+        return "\n".join([zero, *sorted(self.declarations), self.definition, ""])
+
+
+def emit_kernel(
+    func: Func, symbol: str, messages: Mapping[str, int], *, f16c: bool = False
+) -> KernelText:
+    """The text of `func` under the name `symbol`.
+
+    Args:
+        func: flat vector IR.
+        symbol: the name of the machine function.
+        messages: the number that a failing Assert reports, by its message, counted from 0.
+        f16c: whether the target converts f16 in hardware.
+    """
+    return _Kernel(func, messages, f16c).text(symbol)
+
+
+class _Kernel:
+    def __init__(self, func: Func, messages: Mapping[str, int], f16c: bool) -> None:
+        self.func = func
+        self.messages = messages
+        self.b = Builder()
+        self.values = Values(self.b, f16c)
+        self.scratch: Expr = Const(0)
+        self.parallel = False
+        self.shared = _independent(func)
+
+    def text(self, symbol: str) -> KernelText:
+        for p in self.func.params:
+            self.values.pointers[p.name], self.values.aligns[p.name] = f"%p.{p.name}", p.align
+        if any(
+            isinstance(s, For) and s.kind is LoopKind.PARALLEL for s in sub_stmts(self.func.body)
+        ):
+            self.spmd(self.func.body)
+        else:
+            self.alone(self.func.body)
+        self.b.do("ret void")
+        params = [self._param(p) for p in self.func.params]
+        params += [f"i64 %s.{s.name}" for s in self.func.symbols]
+        params += ["i64 %tc.tid", "i64 %tc.threads", "ptr noalias %tc.scratch", "ptr %tc.error"]
+        head = f"define void @{symbol}({', '.join(params)}) nounwind {{"
+        return KernelText(f"{head}\n{self.b.text()}\n}}", frozenset(self.b.declared))
+
+    def _param(self, p: Buffer) -> str:
+        attributes = "noalias readonly " if p.name in self.shared else ""
+        return f"ptr {attributes}align {p.align} %p.{p.name}"
+
+    # --- the division of work
+
+    def spmd(self, s: Stmt) -> None:
+        """Statements around the parallel loop, which every thread runs."""
+        match s:
+            case For(kind=LoopKind.PARALLEL):
+                self.parallel_loop(s)
+            case Seq(body):
+                if sum(_has_parallel(b) for b in body) > 1:
+                    raise InternalError(
+                        f"emit: {self.func.name} has several parallel loops in a row, with no "
+                        "barrier between them: make it several kernels"
+                    )
+                for b in body:
+                    self.spmd(b)
+            case Alloc(buffer, _):
+                self.alloc(s, self.spmd)
+            case If():
+                self.branch(s, self.spmd)
+            case Assert() | Seq(()):
+                self.stmt(s)
+            case _:
+                raise InternalError(
+                    f"emit: {type(s).__name__} beside the parallel loop of {self.func.name}: no "
+                    "other thread would wait for it"
+                )
+
+    def alone(self, s: Stmt) -> None:
+        """A kernel without a parallel loop: thread 0 does it."""
+        first = self.b.ins("icmp eq i64 %tc.tid, 0")
+        self.guarded(first, lambda: self.stmt(s), None)
+
+    def parallel_loop(self, s: For) -> None:
+        """This thread's range of the iterations; perfectly nested parallel loops are one loop."""
+        b = self.b
+        nest, body = [s], s.body
+        while isinstance(body, For) and body.kind is LoopKind.PARALLEL:
+            nest.append(body)
+            body = body.body
+        extent = s.extent
+        for x in nest[1:]:
+            extent = extent * x.extent
+        flat = For(Var("+".join(x.var.name for x in nest)), extent, LoopKind.PARALLEL, body)
+        if len(nest) == 1:
+            flat = s
+        n = self.values(extent)
+        ends = []
+        for which in ("%tc.tid", b.ins("add i64 %tc.tid, 1")):
+            ends.append(b.ins(f"udiv i64 {b.ins(f'mul i64 {n}, {which}')}, %tc.threads"))
+        inside = None if len(nest) == 1 else lambda: self.unflatten(flat.var, nest)
+        self.loop(flat, ends[0], ends[1], False, inside)
+
+    def unflatten(self, flat: Var, nest: list[For]) -> None:
+        """The variables of the loops that `flat` runs over, and their body."""
+        b, v = self.b, self.values
+        rest = v.names[flat]
+        for x in reversed(nest[1:]):
+            n = v(x.extent)
+            v.names[x.var] = b.ins(f"urem i64 {rest}, {n}")
+            rest = b.ins(f"udiv i64 {rest}, {n}")
+        v.names[nest[0].var] = rest
+        env = dict(v.ranges[-1].env)
+        for x in nest:
+            v.depth[x.var] = len(b.scopes) - 1
+            hi = v.range(x.extent).hi
+            env[x.var] = Interval(0, None if hi is None else hi - 1)
+        v.ranges.append(Bounds(env))
+        self.stmt(nest[-1].body)
+        v.ranges.pop()
+
+    # --- statements
+
+    def stmt(self, s: Stmt) -> None:
+        match s:
+            case Store():
+                self.store(s)
+            case Seq(body):
+                for x in body:
+                    self.stmt(x)
+            case For(kind=LoopKind.SERIAL):
+                self.serial_loop(s)
+            case If():
+                self.branch(s, self.stmt)
+            case Alloc():
+                self.alloc(s, self.stmt)
+            case Assert():
+                self.check(s)
+            case For(var, _, kind, _):
+                raise InternalError(f"emit: {kind.value} loop {var.name} in {self.func.name}")
+            case _:
+                raise InternalError(f"emit: {type(s).__name__} is not part of flat vector IR")
+
+    def store(self, s: Store) -> None:
+        mask = s.mask
+        if mask is not None and s.indices[0].lanes == 1:
+            plain = Store(s.buffer, s.indices, s.value)
+            cond = self.values(memory.scalar_mask(mask))
+            self.guarded(cond, lambda: memory.store(self.values, plain), None)
+        else:
+            memory.store(self.values, s)
+
+    def serial_loop(self, s: For) -> None:
+        extent = self.values.range(s.extent)
+        if extent.hi is not None and extent.hi <= 0:
+            return
+        n = self.values(s.extent)
+        if extent.value == 1:
+            self.values.names[s.var] = "0"
+            self.values.depth[s.var] = len(self.b.scopes) - 1
+            self.stmt(s.body)
+            return
+        self.loop(s, "0", n, extent.lo is not None and extent.lo >= 1)
+
+    def loop(
+        self, s: For, first: str, end: str, runs: bool, inside: Callable[[], None] | None = None
+    ) -> None:
+        """for var in [first, end); `runs`: at least once. `inside` emits another body."""
+        b, v = self.b, self.values
+        before = b.prepare()
+        name = b.name("")
+        if runs:
+            b.do(f"br label %head{name}")
+        else:
+            some = b.ins(f"icmp slt i64 {first}, {end}")
+            b.do(f"br i1 {some}, label %head{name}, label %exit{name}")
+        b.label(f"head{name}")
+        header = b.prepare()
+        b.do(f"br label %body{name}")
+        b.push(before, header, self.written(s.body))
+        b.label(f"body{name}")
+        var, step = f"%i{name}", f"%n{name}"
+        b.do(f"{var} = phi i64 [ {first}, %head{name} ], [ {step}, %next{name} ]")
+        v.names[s.var], v.depth[s.var] = var, len(b.scopes) - 1
+        hi = v.range(s.extent).hi
+        inner = Interval(0, None if hi is None else hi - 1)
+        v.ranges.append(Bounds({**v.ranges[-1].env, s.var: inner}))
+        if inside is None:
+            self.stmt(s.body)
+        else:
+            inside()
+        v.ranges.pop()
+        b.do(f"br label %next{name}")
+        b.label(f"next{name}")
+        b.do(f"{step} = add nuw nsw i64 {var}, 1")
+        more = b.ins(f"icmp slt i64 {step}, {end}")
+        b.do(f"br i1 {more}, label %body{name}, label %exit{name}")
+        b.pop()
+        b.label(f"exit{name}")
+
+    def written(self, s: Stmt) -> frozenset[str]:
+        """The names of the buffers that `s` may write, under every name that they may have."""
+        names = {x.buffer.name for x in sub_stmts(s) if isinstance(x, Store)}
+        if not names.isdisjoint(self.func.outputs):
+            names |= {p.name for p in self.func.params if p.name not in self.shared}
+        return frozenset(names)
+
+    def branch(self, s: If, inside: _Inside) -> None:
+        other = s.other
+        no = None if other is None else lambda: inside(other)
+        self.guarded(self.values(s.cond), lambda: inside(s.then), no)
+
+    def guarded(self, cond: str, then: _Action, other: _Action | None) -> None:
+        """`then` where the i1 `cond` is true, else `other`."""
+        b = self.b
+        before = b.prepare()
+        name = b.name("")
+        no = f"exit{name}" if other is None else f"else{name}"
+        b.do(f"br i1 {cond}, label %then{name}, label %{no}")
+        for label, action in ((f"then{name}", then), (no, other)):
+            if action is not None:
+                b.push(before)
+                b.label(label)
+                action()
+                b.do(f"br label %exit{name}")
+                b.pop()
+        b.label(f"exit{name}")
+
+    def alloc(self, s: Alloc, inside: _Inside) -> None:
+        buffer, v = s.buffer, self.values
+        if buffer.scope is not Scope.SCRATCH:
+            memory.place(v, buffer)
+            inside(s.body)
+            return
+        at = self.scratch
+        # The place depends on symbols alone; in front of all loops every use can see it.
+        here, self.b.out = self.b.out, self.b.place(0)
+        offset = v(at)
+        pointer = "%tc.scratch"
+        if offset != "0":
+            pointer = self.b.ins(f"getelementptr i8, ptr {pointer}, i64 {offset}")
+        self.b.out = here
+        v.pointers[buffer.name], v.aligns[buffer.name] = pointer, ALIGN
+        self.scratch = at + buffer_bytes(buffer)
+        inside(s.body)
+        self.scratch = at
+
+    def check(self, s: Assert) -> None:
+        number = self.messages[s.message] + 1
+        failed = self.b.ins(f"xor i1 {self.values(s.cond)}, true")
+        report = f"store atomic i32 {number}, ptr %tc.error monotonic, align 4"
+        self.guarded(failed, lambda: self.b.do(report), None)
+
+
+def _has_parallel(s: Stmt) -> bool:
+    return any(isinstance(x, For) and x.kind is LoopKind.PARALLEL for x in sub_stmts(s))
+
+
+def _independent(func: Func) -> frozenset[str]:
+    """Inputs that overlap no output: an output may be the very memory of an input of its size."""
+    outputs = [p for p in func.params if p.name in func.outputs]
+    sizes = [_extent(p) for p in outputs]
+    inputs = [p for p in func.params if p.name not in func.outputs]
+    return frozenset(p.name for p in inputs if _extent(p) not in sizes)
+
+
+def _extent(p: Buffer) -> tuple[object, ...]:
+    """The size of a parameter in bytes, comparable."""
+    size: Expr = Const(p.dtype.bytes)
+    for extent in p.shape:
+        size = size * extent
+    terms = sorted(plain_poly(size).items(), key=lambda t: str([str(a) for a in t[0]]))
+    return tuple(terms)
+
+
+def messages_of(funcs: Sequence[Func]) -> tuple[str, ...]:
+    """Every message that an Assert of `funcs` can report, each once, in the order of the text."""
+    found = {s.message: None for f in funcs for s in sub_stmts(f.body) if isinstance(s, Assert)}
+    return tuple(found)

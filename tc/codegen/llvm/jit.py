@@ -1,0 +1,231 @@
+"""Kernels to a loaded program: emit, compile or take from the cache, link, look up the entry.
+
+Each kernel is an LLVM module of its own, so that equal kernels are compiled once, in whatever
+program they are. LLVM works on a thread of its own while this thread emits the next kernel: it
+releases the interpreter lock, but admits only one caller at a time.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import llvmlite.binding as llvm
+
+from tc import __version__
+from tc.codegen.llvm import openmp
+from tc.codegen.llvm.cache import ObjectCache
+from tc.codegen.llvm.emit import emit_kernel, messages_of
+from tc.codegen.llvm.machine import (
+    PIPELINE,
+    Machine,
+    check_runs_here,
+    f16_in_hardware,
+    initialize,
+    version,
+)
+from tc.codegen.llvm.program import SINGLE_THREAD, Call, entry_text
+from tc.errors import CompileError, InternalError, describe
+from tc.ir.loop import Func
+from tc.target import Target
+
+Entry = Callable[[int], None]
+
+_MAGIC = b"tc program 1\n"
+_NUMBER = 8
+_library_numbers = itertools.count()
+_jit: list[Any] = []  # the process's one linker, made at first use
+
+
+@dataclass
+class Module:
+    """A compiled program.
+
+    Attributes:
+        target: what it was compiled for.
+        object_code: all object files as one value, which `load_object` reads back.
+        messages: what the error word counts: word - 1 is the number of a message.
+        texts: LLVM text of each distinct kernel and of the entry; empty where it was loaded.
+    """
+
+    target: Target
+    object_code: bytes
+    messages: tuple[str, ...]
+    texts: tuple[str, ...] = ()
+    _tracker: Any = field(default=None, repr=False)
+    _entry: Entry | None = field(default=None, repr=False)
+
+    @property
+    def llvm_ir(self) -> str:
+        """The text given to LLVM.
+
+        Raises:
+            CompileError: the program was loaded from object code.
+        """
+        return "\n".join(self._given_texts())
+
+    @property
+    def asm(self) -> str:
+        """The assembly of every kernel; compiled for this look, since it is not kept."""
+        machine = Machine(self.target)
+        return "\n".join([machine.assembly(t) for t in self._given_texts()])
+
+    @property
+    def entry(self) -> Entry:
+        """The entry point, loaded at first use: takes the address of the argument array.
+
+        A call releases the interpreter lock. It is valid as long as this object lives.
+
+        Raises:
+            CompileError: this machine cannot run the code.
+        """
+        if self._entry is None:
+            check_runs_here(self.target)
+            self._tracker = _link(_unpack(self.object_code), "tc.entry")
+            self._entry = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._tracker["tc.entry"])
+        return self._entry
+
+    def _given_texts(self) -> tuple[str, ...]:
+        if not self.texts:
+            raise CompileError(
+                describe(
+                    "LLVM text",
+                    where="a program loaded from object code",
+                    why="only machine code was saved",
+                    way_out="compile the model again to look at it",
+                )
+            )
+        return self.texts
+
+
+def compile_module(
+    kernels: Sequence[Func],
+    calls: Sequence[Call],
+    target: Target,
+    cache: ObjectCache | None = None,
+) -> Module:
+    """Compile a program: flat vector IR of its kernels, and which to call with what.
+
+    Raises:
+        InternalError: a kernel that is not flat vector IR.
+        UnsupportedError: a target that this LLVM does not know.
+    """
+    messages = messages_of(kernels)
+    numbers = {m: n for n, m in enumerate(messages)}
+    with Compiler(target, cache) as compiler:
+        symbols = [compiler.add(k, numbers) for k in kernels]
+        compiler.add_text(entry_text(symbols, calls))
+        objects = compiler.objects()
+    return Module(target, _pack(objects), messages, tuple(compiler.texts))
+
+
+class Compiler:
+    """Compiles the modules of one program; what is equal is compiled once."""
+
+    def __init__(self, target: Target, cache: ObjectCache | None) -> None:
+        self.target = target
+        self.texts: dict[str, Future[bytes]] = {}
+        self._f16c = f16_in_hardware(target)
+        self._cache = cache
+        self._machine: Machine | None = None
+        self._llvm = ThreadPoolExecutor(1, thread_name_prefix="tc-llvm")
+
+    def __enter__(self) -> Compiler:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._llvm.shutdown(wait=True, cancel_futures=error[0] is not None)
+
+    def add(self, kernel: Func, messages: Mapping[str, int]) -> str:
+        """Begin to compile `kernel`; the name of its machine function."""
+        text = emit_kernel(kernel, "tc.kernel", messages, f16c=self._f16c).module()
+        symbol = f"tc.k.{hashlib.sha256(text.encode()).hexdigest()[:24]}"
+        self.add_text(text.replace("@tc.kernel(", f"@{symbol}(", 1))
+        return symbol
+
+    def add_text(self, text: str) -> None:
+        """Begin to compile a module given as text."""
+        if text not in self.texts:
+            self.texts[text] = self._llvm.submit(self._compile, text)
+
+    def objects(self) -> list[bytes]:
+        """The object files, in the order of `add`; waits until all are compiled."""
+        return [f.result() for f in self.texts.values()]
+
+    def _compile(self, text: str) -> bytes:
+        key = "\n".join((__version__, version(), PIPELINE, _code_target(self.target), text))
+        if self._cache is not None:
+            known = self._cache.get(key)
+            if known is not None:
+                return known
+        if self._machine is None:
+            self._machine = Machine(self.target)
+        data = self._machine.object_code(text)
+        if self._cache is not None:
+            self._cache.put(key, data)
+        return data
+
+
+def _code_target(target: Target) -> str:
+    """What of a target the code generator looks at."""
+    return " ".join((target.llvm_triple, target.llvm_cpu, target.llvm_features))
+
+
+def load_object(data: bytes, target: Target, messages: tuple[str, ...]) -> Module:
+    """The program of which `data` is the object code; nothing is compiled.
+
+    Raises:
+        CompileError: `data` is not what `Module.object_code` gave.
+    """
+    _unpack(data)
+    return Module(target, data, messages)
+
+
+def _pack(objects: Sequence[bytes]) -> bytes:
+    sizes = [len(o).to_bytes(_NUMBER, "little") for o in objects]
+    return b"".join((_MAGIC, len(objects).to_bytes(_NUMBER, "little"), *sizes, *objects))
+
+
+def _unpack(data: bytes) -> list[bytes]:
+    at = len(_MAGIC) + _NUMBER
+    count = int.from_bytes(data[len(_MAGIC) : at], "little")
+    sound = data[: len(_MAGIC)] == _MAGIC and at + count * _NUMBER <= len(data)
+    objects: list[bytes] = []
+    if sound:
+        start = at + count * _NUMBER
+        for n in range(count):
+            where = at + n * _NUMBER
+            end = start + int.from_bytes(data[where : where + _NUMBER], "little")
+            objects.append(data[start:end])
+            start = end
+        sound = start == len(data)
+    if not sound:
+        raise CompileError(
+            describe("object code", why="damaged or cut short", way_out="compile the model again")
+        )
+    return objects
+
+
+def _link(objects: Sequence[bytes], symbol: str) -> Any:
+    """Load object files into this process; gives the address of `symbol` by its name."""
+    if not _jit:
+        initialize()
+        _jit.append(llvm.create_lljit_compiler())
+    builder = llvm.JITLibraryBuilder().add_current_process().export_symbol(symbol)
+    for o in objects:
+        builder.add_object_img(o)
+    runtime = openmp.runtime()
+    if runtime is None:
+        builder.add_ir(SINGLE_THREAD)
+    else:
+        for name, address in runtime.addresses:
+            builder.import_symbol(name, address)
+    try:
+        return builder.link(_jit[0], f"tc.program.{next(_library_numbers)}")
+    except RuntimeError as error:
+        raise InternalError(f"cannot link compiled code: {str(error).strip()}") from error

@@ -1,0 +1,110 @@
+"""LLVM for one target: text to object code or assembly, with a short list of passes.
+
+The text comes unrolled, vectorised and with loop-invariant code in its place, so what is left for
+LLVM is to put stack slots into registers, merge equal values, and choose instructions. Its loop
+and SLP vectorisers and unrollers are not run. This module must not keep modules or load code.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import llvmlite.binding as llvm
+
+from tc.errors import CompileError, InternalError, UnsupportedError, describe
+from tc.target import LEVELS, Target, host
+
+# Part of every cache key: change it when the passes below or the emitted runtime change.
+PIPELINE = "sroa,new_gvn,instcombine,simplify_cfg;opt=2;1"
+
+
+def version() -> str:
+    """The version of LLVM."""
+    return ".".join(str(n) for n in llvm.llvm_version_info)
+
+
+@functools.cache
+def initialize() -> None:
+    """Make LLVM's targets known; costs once."""
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    llvm.initialize_native_asmparser()
+
+
+def f16_in_hardware(target: Target) -> bool:
+    """Whether f16 is converted to and from f32 by instructions of the target."""
+    return target.arch == "aarch64" or target.has("f16c")
+
+
+class Machine:
+    """LLVM's view of a target; one thread at a time may use it."""
+
+    def __init__(self, target: Target) -> None:
+        initialize()
+        try:
+            chosen = llvm.Target.from_triple(target.llvm_triple)
+            self._tm = chosen.create_target_machine(
+                cpu=target.llvm_cpu,
+                features=target.llvm_features,
+                opt=2,
+                reloc="pic",
+                codemodel="small",
+            )
+        except RuntimeError as error:
+            raise UnsupportedError(
+                describe(f"target {target}", why=str(error).strip(), way_out="see LLVM's targets")
+            ) from error
+        layout = self._tm.target_data
+        self._head = f'target datalayout = "{layout}"\ntarget triple = "{target.llvm_triple}"\n'
+
+    def object_code(self, text: str) -> bytes:
+        """The object file of a module given as text."""
+        return self._through(text, self._tm.emit_object)
+
+    def assembly(self, text: str) -> str:
+        """The assembly of a module given as text."""
+        return self._through(text, self._tm.emit_assembly)
+
+    def _through(self, text: str, emit: Callable[[Any], Any]) -> Any:
+        try:
+            module = llvm.parse_assembly(self._head + text)
+        except RuntimeError as error:
+            raise InternalError(f"emitted text that LLVM rejects: {str(error).strip()}") from error
+        options = llvm.create_pipeline_tuning_options(speed_level=2)
+        builder = llvm.create_pass_builder(self._tm, options)
+        passes = llvm.create_new_function_pass_manager()
+        passes.add_sroa_pass()
+        passes.add_new_gvn_pass()
+        passes.add_instruction_combine_pass()
+        passes.add_simplify_cfg_pass()
+        for function in module.functions:
+            if not function.is_declaration:
+                passes.run(function, builder)
+        return emit(module)
+
+
+@functools.cache
+def _host() -> Target:
+    return host()
+
+
+def check_runs_here(target: Target) -> None:
+    """Raise CompileError where this machine cannot run code for `target`."""
+    here = _host()
+    if target.arch not in (here.arch, "generic"):
+        missing = [f"{target.arch} processor"]
+    else:
+        wanted = {*LEVELS[target.level].implies, *target.features}
+        missing = sorted(f for f in wanted if not here.has(f))
+    if missing or not sys.platform.startswith("linux"):
+        raise CompileError(
+            describe(
+                f"code for target {target}",
+                where="this machine",
+                why=f"it lacks {', '.join(missing) or 'Linux'}",
+                way_out='compile for target "host" here',
+            )
+        )

@@ -1,0 +1,165 @@
+"""The entry point of a program as LLVM text: one foreign call, one parallel region, all kernels.
+
+    void entry(i64 *args)    args: the slots of `Slot`, then buffer addresses and symbol values
+
+Threads come from `GOMP_parallel`; the size of the team is asked inside, since the runtime may give
+fewer threads than were wanted. Kernels are separated by barriers. This module must not know what a
+kernel does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Slot(IntEnum):
+    """The fixed slots of the argument array, each an i64."""
+
+    THREADS = 0  # how many threads are wanted, at least 1
+    PROFILE = 1  # address of kernels + 1 timestamps in ns of CLOCK_MONOTONIC, or 0
+    SCRATCH = 2  # address of the scratch memory of all threads
+    SCRATCH_BYTES = 3  # of each thread
+    ERROR = 4  # address of an i32: 0, or 1 + the number of the message of a failed Assert
+    FIRST = 5  # buffer addresses and symbol values begin here
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One kernel run: its number, and the slots of its buffers and of its symbols."""
+
+    kernel: int
+    buffers: tuple[int, ...]
+    symbols: tuple[int, ...]
+
+
+def entry_text(symbols: Sequence[str], calls: Sequence[Call]) -> str:
+    """The module of the entry point; `symbols` are the names of the kernels' functions."""
+    arity = {c.kernel: (len(c.buffers), len(c.symbols)) for c in calls}
+    declared = [
+        f"declare void @{symbols[k]}({', '.join(['ptr'] * n + ['i64'] * (m + 2) + ['ptr'] * 2)})"
+        for k, (n, m) in sorted(arity.items())
+    ]
+    return "\n".join([_HEAD, *declared, _region(symbols, calls), _ENTRY])
+
+
+def _region(symbols: Sequence[str], calls: Sequence[Call]) -> str:
+    lines = [_WORK, "entry:"]
+    for slot in (Slot.PROFILE, Slot.SCRATCH, Slot.SCRATCH_BYTES, Slot.ERROR):
+        lines += _slot(f"s{slot.value}", slot)
+    lines += [
+        f"  %share = mul i64 %tid, %s{Slot.SCRATCH_BYTES.value}",
+        f"  %base = inttoptr i64 %s{Slot.SCRATCH.value} to ptr",
+        "  %scratch = getelementptr i8, ptr %base, i64 %share",
+        f"  %error = inttoptr i64 %s{Slot.ERROR.value} to ptr",
+        "  %first = icmp eq i64 %tid, 0",
+        f"  %wanted = icmp ne i64 %s{Slot.PROFILE.value}, 0",
+        "  %profiles = and i1 %first, %wanted",
+        f"  %times = inttoptr i64 %s{Slot.PROFILE.value} to ptr",
+        "  %alone = icmp eq i64 %team, 1",
+        "  %hurried = xor i1 %wanted, true",
+        "  %ends = or i1 %alone, %hurried",  # the end of the region is the last barrier
+        "  call void @tc.stamp(i1 %profiles, ptr %times, i64 0)",
+    ]
+    used = sorted({n for c in calls for n in (*c.buffers, *c.symbols)})
+    for n in used:
+        lines += _slot(f"s{n}", n)
+    pointers = sorted({n for c in calls for n in c.buffers})
+    lines += [f"  %p{n} = inttoptr i64 %s{n} to ptr" for n in pointers]
+    for number, call in enumerate(calls):
+        args = [f"ptr %p{n}" for n in call.buffers] + [f"i64 %s{n}" for n in call.symbols]
+        args += ["i64 %tid", "i64 %team", "ptr %scratch", "ptr %error"]
+        last = number == len(calls) - 1
+        lines += [
+            f"  call void @{symbols[call.kernel]}({', '.join(args)})",
+            f"  call void @tc.barrier(i1 {'%ends' if last else '%alone'})",
+            f"  call void @tc.stamp(i1 %profiles, ptr %times, i64 {number + 1})",
+        ]
+    return "\n".join([*lines, "  ret void", "}"])
+
+
+def _slot(name: str, slot: int) -> list[str]:
+    return [
+        f"  %a.{name} = getelementptr i64, ptr %args, i64 {int(slot)}",
+        f"  %{name} = load i64, ptr %a.{name}, align 8",
+    ]
+
+
+_HEAD = """\
+declare void @GOMP_parallel(ptr, ptr, i32, i32)
+declare void @GOMP_barrier()
+declare i32 @omp_get_thread_num()
+declare i32 @omp_get_num_threads()
+declare i32 @clock_gettime(i32, ptr)
+
+define internal void @tc.barrier(i1 %alone) nounwind {
+  br i1 %alone, label %done, label %wait
+wait:
+  call void @GOMP_barrier()
+  br label %done
+done:
+  ret void
+}
+
+define internal void @tc.stamp(i1 %wanted, ptr %times, i64 %n) nounwind {
+  br i1 %wanted, label %read, label %done
+read:
+  %t = alloca [2 x i64], align 8
+  %ok = call i32 @clock_gettime(i32 1, ptr %t)
+  %s = load i64, ptr %t, align 8
+  %pf = getelementptr i64, ptr %t, i64 1
+  %f = load i64, ptr %pf, align 8
+  %whole = mul i64 %s, 1000000000
+  %ns = add i64 %whole, %f
+  %at = getelementptr i64, ptr %times, i64 %n
+  store i64 %ns, ptr %at, align 8
+  br label %done
+done:
+  ret void
+}
+"""
+
+_WORK = "define internal void @tc.work(ptr %args, i64 %tid, i64 %team) nounwind {"
+
+_ENTRY = f"""\
+define internal void @tc.region(ptr %args) nounwind {{
+  %tid32 = call i32 @omp_get_thread_num()
+  %team32 = call i32 @omp_get_num_threads()
+  %tid = sext i32 %tid32 to i64
+  %team = sext i32 %team32 to i64
+  call void @tc.work(ptr %args, i64 %tid, i64 %team)
+  ret void
+}}
+
+define void @tc.entry(ptr %args) nounwind {{
+  %a = getelementptr i64, ptr %args, i64 {int(Slot.THREADS)}
+  %n = load i64, ptr %a, align 8
+  %many = icmp sgt i64 %n, 1
+  br i1 %many, label %team, label %alone
+team:
+  %n32 = trunc i64 %n to i32
+  call void @GOMP_parallel(ptr @tc.region, ptr %args, i32 %n32, i32 0)
+  ret void
+alone:
+  call void @tc.work(ptr %args, i64 0, i64 1)
+  ret void
+}}
+"""
+
+# Stands in for the OpenMP runtime where there is none: a team of one.
+SINGLE_THREAD = """\
+define void @GOMP_parallel(ptr %region, ptr %args, i32 %n, i32 %flags) nounwind {
+  call void %region(ptr %args)
+  ret void
+}
+define void @GOMP_barrier() nounwind {
+  ret void
+}
+define i32 @omp_get_thread_num() nounwind {
+  ret i32 0
+}
+define i32 @omp_get_num_threads() nounwind {
+  ret i32 1
+}
+"""

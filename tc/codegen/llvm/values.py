@@ -1,0 +1,298 @@
+"""Expressions to values: each node of the expression graph is emitted once where it can be.
+
+A node that touches no memory goes in front of every loop that it does not depend on, and holds
+until the loop that it depends on ends. A node with loads is emitted where it stands, and holds
+until a store to one of its buffers or the end of the region. This module must not emit statements.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from tc.codegen.llvm import arith, memory
+from tc.codegen.llvm.builder import Builder
+from tc.codegen.llvm.casts import cast, narrow_half, widen_half
+from tc.codegen.llvm.text import HALVES, literal, mangled, sequence, splat, value_type, vector
+from tc.errors import InternalError
+from tc.ir.affine import Poly
+from tc.ir.expr import (
+    Binary,
+    Bitcast,
+    Broadcast,
+    Cast,
+    Const,
+    Expr,
+    Fma,
+    LaneReduce,
+    Let,
+    Load,
+    Ramp,
+    Select,
+    Sym,
+    Unary,
+    Var,
+)
+from tc.ir.facts import plain_poly
+from tc.ir.interval import Bounds, Interval
+from tc.ir.types import BOOL, F32, DType
+from tc.ir.visit import children
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """What a node depends on: buffers that it loads from, variables that are free in it."""
+
+    node: Expr  # kept so that its identity is not given anew
+    buffers: frozenset[str]
+    free: frozenset[Var]
+
+
+_NOTHING: Final[frozenset[str]] = frozenset()
+_NO_VARS: Final[frozenset[Var]] = frozenset()
+
+
+class Values:
+    """Emits expressions into `b`. `f16c`: the target converts f16 in hardware."""
+
+    def __init__(self, b: Builder, f16c: bool) -> None:
+        self.b = b
+        self.f16c = f16c
+        self.names: dict[Var, str] = {}
+        self.depth: dict[Var, int] = {}  # loop variables: the scope that they change with
+        self.pointers: dict[str, str] = {}
+        self.aligns: dict[str, int] = {}
+        self.ranges: list[Bounds] = [Bounds({})]
+        self._infos: dict[int, Info] = {}
+        self._polys: dict[int, tuple[Expr, Poly]] = {}
+        # Values that depend on a variable bound by Let hold while its innermost binding lasts.
+        self._frames: dict[Var, tuple[int, dict[int, str]]] = {}
+
+    # --- what a node depends on
+
+    def info(self, x: Expr) -> Info:
+        """The dependences of `x`."""
+        known = self._infos.get(id(x))
+        if known is not None:
+            return known
+        buffers, free = _NOTHING, _NO_VARS
+        if isinstance(x, Var):
+            free = frozenset((x,))
+        elif not isinstance(x, Const | Sym):
+            for k in children(x):
+                part = self.info(k)
+                buffers = part.buffers if not buffers else buffers | part.buffers
+                free = part.free if not free else free | part.free
+            if isinstance(x, Load):
+                buffers = buffers | {x.buffer.name}
+            elif isinstance(x, Let):
+                free = self.info(x.value).free | (self.info(x.body).free - {x.var})
+        found = self._infos[id(x)] = Info(x, buffers, free)
+        return found
+
+    def poly(self, x: Expr) -> Poly:
+        """The polynomial of a scalar index."""
+        known = self._polys.get(id(x))
+        if known is None:
+            known = self._polys[id(x)] = (x, plain_poly(x))
+        return known[1]
+
+    def range(self, x: Expr) -> Interval:
+        """What `x` is known to lie in here."""
+        return self.ranges[-1](x)
+
+    def fixed_depth(self, info: Info) -> int | None:
+        """The scope that a node without loads changes with; None where it must stay here."""
+        return None if info.buffers else self._variable_depth(info)
+
+    def _variable_depth(self, info: Info) -> int | None:
+        depth = 0
+        for v in info.free:
+            at = self.depth.get(v)
+            if at is None:
+                return None
+            depth = max(depth, at)
+        return depth
+
+    def depth_of(self, x: Expr) -> int | None:
+        """The scope that `x` changes with; None where it must be emitted in place."""
+        return self.fixed_depth(self.info(x))
+
+    # --- values
+
+    def __call__(self, x: Expr) -> str:
+        """The value of `x` as an operand of the code at the builder's present place."""
+        if isinstance(x, Const):
+            return literal(x)
+        if isinstance(x, Var):
+            return self.names[x]
+        if isinstance(x, Sym):
+            return f"%s.{x.name}"
+        if isinstance(x, Broadcast) and isinstance(x.x, Const):
+            return literal(x.x, x.width)
+        info = self.info(x)
+        b = self.b
+        frame = self._frame(info)
+        if frame is not None:
+            known = frame.get(id(x))
+            if known is None:
+                known = frame[id(x)] = self._emit(x)
+            return known
+        depth = self.fixed_depth(info)
+        if depth is not None:
+            fixed = b.scopes[depth].fixed
+            known = fixed.get(id(x))
+            if known is None:
+                before, b.out = b.out, b.place(depth)
+                known = fixed[id(x)] = self._emit(x)
+                b.out = before
+            return known
+        return self._loading(x, info)
+
+    def _loading(self, x: Expr, info: Info) -> str:
+        """A value that depends on memory."""
+        b = self.b
+        depth = self._variable_depth(info)
+        at = len(b.scopes) if depth is None else b.outermost(depth, info.buffers)
+        if at < len(b.scopes):
+            scope = b.scopes[at]
+            assert scope.header is not None
+            known = scope.fixed.get(id(x))
+            if known is None:
+                before, b.out = b.out, scope.header
+                known = scope.fixed[id(x)] = self._emit(x)
+                b.out = before
+            return known
+        top = b.scopes[-1]
+        known = top.loaded.get(id(x))
+        if known is None:
+            known = top.loaded[id(x)] = self._emit(x)
+            for name in info.buffers:
+                top.readers.setdefault(name, []).append(id(x))
+        return known
+
+    def _frame(self, info: Info) -> dict[int, str] | None:
+        if not self._frames:
+            return None
+        inner = [f for v in info.free if (f := self._frames.get(v)) is not None]
+        return max(inner, key=lambda f: f[0])[1] if inner else None
+
+    def _emit(self, x: Expr) -> str:
+        b = self.b
+        match x:
+            case Load():
+                return memory.load(self, x)
+            case Fma(p, q, r):
+                return self._fma(x, self.wide(p, x.lanes), self.wide(q, x.lanes),
+                                 self.wide(r, x.lanes))  # fmt: skip
+            case Binary():
+                return self._binary(x)
+            case Broadcast(y, width):
+                return self.spread(self(y), value_type(y.dtype), width)
+            case Unary(op, y):
+                return self._unary(op, y)
+            case Select(cond, then, other):
+                return self._select(x, cond, then, other)
+            case Cast(y, dtype):
+                return cast(b, self(y), y.dtype, dtype, x.lanes, self.f16c)
+            case Bitcast(y, dtype):
+                s, d = value_type(y.dtype, x.lanes), value_type(dtype, x.lanes)
+                return self(y) if s == d else b.ins(f"bitcast {s} {self(y)} to {d}")
+            case Let():
+                return self._let(x)
+            case Ramp():
+                return self._ramp(x)
+            case LaneReduce(op, y):
+                if y.dtype in HALVES:
+                    raise InternalError("emit: a lane reduction of halves: cast to f32 before")
+                return arith.lane_reduce(b, op, self(y), y.dtype, y.lanes)
+        raise InternalError(f"emit: {type(x).__name__} is not part of flat vector IR")
+
+    def wide(self, x: Expr, lanes: int) -> str:
+        """The value of `x` in so many lanes."""
+        if x.lanes == lanes:
+            return self(x)
+        if isinstance(x, Const):
+            return literal(x, lanes)
+        return self.spread(self(x), value_type(x.dtype), lanes)
+
+    def spread(self, x: str, scalar: str, lanes: int) -> str:
+        """A scalar operand in every lane."""
+        if lanes == 1:
+            return x
+        if not x.startswith("%"):
+            return splat(scalar, x, lanes)
+        t = vector(scalar, lanes)
+        first = self.b.ins(f"insertelement {t} poison, {scalar} {x}, i64 0")
+        zeros = f"<{lanes} x i32> zeroinitializer"
+        return self.b.ins(f"shufflevector {t} {first}, {t} poison, {zeros}")
+
+    def _fma(self, x: Expr, p: str, q: str, r: str) -> str:
+        dtype, lanes = x.dtype, x.lanes
+        if not dtype.is_float:
+            product = arith.binary(self.b, "mul", p, q, dtype, lanes)
+            return arith.binary(self.b, "add", product, r, dtype, lanes)
+        if dtype in HALVES:
+            p, q, r = (widen_half(self.b, v, dtype, lanes, self.f16c) for v in (p, q, r))
+        inner = F32 if dtype in HALVES else dtype
+        t = value_type(inner, lanes)
+        name = f"llvm.fma.{mangled(value_type(inner), lanes)}"
+        out = self.b.call(t, name, [t, t, t], [p, q, r])
+        return self._back(out, dtype, lanes)
+
+    def _back(self, x: str, dtype: DType, lanes: int) -> str:
+        """An f32 result as the half that it was asked for."""
+        return narrow_half(self.b, x, dtype, lanes, self.f16c) if dtype in HALVES else x
+
+    def _binary(self, x: Binary) -> str:
+        lanes, dtype = x.lanes, x.a.dtype
+        p, q = self.wide(x.a, lanes), self.wide(x.b, lanes)
+        if x.op in ("floordiv", "mod") and not dtype.is_float:
+            xs, ys = self.range(x.a), self.range(x.b)
+            return arith.divide(self.b, x.op, p, q, dtype, lanes, xs, ys)
+        if dtype in HALVES:
+            p, q = (widen_half(self.b, v, dtype, lanes, self.f16c) for v in (p, q))
+            out = arith.binary(self.b, x.op, p, q, F32, lanes)
+            return out if x.dtype is BOOL else self._back(out, dtype, lanes)
+        return arith.binary(self.b, x.op, p, q, dtype, lanes)
+
+    def _unary(self, op: str, y: Expr) -> str:
+        value, dtype, lanes = self(y), y.dtype, y.lanes
+        if dtype in HALVES:
+            value = widen_half(self.b, value, dtype, lanes, self.f16c)
+            out = arith.unary(self.b, op, value, F32, lanes)
+            return out if op in ("isnan", "isinf") else self._back(out, dtype, lanes)
+        return arith.unary(self.b, op, value, dtype, lanes)
+
+    def _select(self, x: Select, cond: Expr, then: Expr, other: Expr) -> str:
+        lanes = x.lanes
+        c = self(cond)
+        t, ct = value_type(x.dtype, lanes), value_type(BOOL, cond.lanes)
+        yes, no = self.wide(then, lanes), self.wide(other, lanes)
+        return self.b.ins(f"select {ct} {c}, {t} {yes}, {t} {no}")
+
+    def _let(self, x: Let) -> str:
+        value = self(x.value)
+        old_name, old_frame = self.names.get(x.var), self._frames.get(x.var)
+        level = 1 + max((f[0] for f in self._frames.values()), default=0)
+        self.names[x.var] = value
+        self._frames[x.var] = (level, {})
+        out = self(x.body)
+        del self._frames[x.var]
+        if old_name is None:
+            del self.names[x.var]
+        else:
+            self.names[x.var] = old_name
+        if old_frame is not None:
+            self._frames[x.var] = old_frame
+        return out
+
+    def _ramp(self, x: Ramp) -> str:
+        scalar, t = value_type(x.dtype), value_type(x.dtype, x.width)
+        numbers = sequence(scalar, [str(n) for n in range(x.width)])
+        base = self.spread(self(x.base), scalar, x.width)
+        if x.stride == Const(1, x.dtype):
+            return self.b.ins(f"add {t} {base}, {numbers}")
+        stride = self.spread(self(x.stride), scalar, x.width)
+        steps = self.b.ins(f"mul {t} {stride}, {numbers}")
+        return self.b.ins(f"add {t} {base}, {steps}")
