@@ -1,0 +1,189 @@
+"""MODEL on the command line: what it names, the inputs that go with it, and compiling it.
+
+MODEL is a folder of a Hugging Face model, a compiled model that `compile` or `cm.save` wrote, or
+`module:function`, a function without arguments that returns (module, example inputs), the inputs
+as a tuple or a dict. This module must not print.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tc.cli.options import Settings
+from tc.errors import CompileError, UnsupportedError, describe
+
+BATCH, LENGTH = 1, 128
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What MODEL names.
+
+    Attributes:
+        name: as it was given.
+        module: the torch module, or None for a compiled model.
+        compiled: the compiled model, or None for a module.
+        args, kwargs: the inputs of a call.
+    """
+
+    name: str
+    module: Any = None
+    compiled: Any = None
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+    def compile(self, target: str, threads: int | None) -> Any:
+        """The compiled model, compiled now unless it is one.
+
+        Raises:
+            TcError: what tc.compile raises.
+        """
+        if self.compiled is not None:
+            return self.compiled
+        from tc import api
+
+        kwargs = dict(self.kwargs)
+        natural = isinstance(getattr(self.module, "main_input_name", None), str)
+        example = None if natural else (kwargs or self.args)
+        return api.compile(self.module, target=target, threads=threads, example_inputs=example)
+
+    def call(self, compiled: Any) -> object:
+        """One call of the compiled model, with gradients off."""
+        if self.module is None:
+            return compiled(*self.args, **self.kwargs)
+        from tc.frontend.folder import without_grad
+
+        return without_grad(compiled, *self.args, **self.kwargs)
+
+
+def open_model(
+    text: str,
+    settings: Settings,
+    batch: int | None = None,
+    length: int | None = None,
+    threads: int | None = None,
+) -> Source:
+    """What `text` names, with random inputs of that size.
+
+    Raises:
+        click.UsageError: a batch or length for a function, which gives its own inputs.
+        CompileError: there is no such model, or it cannot be read.
+    """
+    path = Path(text)
+    if path.is_dir() and (path / "config.json").exists():
+        return _from_folder(text, path, settings, batch or BATCH, length or LENGTH)
+    if path.exists():
+        return _from_compiled(text, path, settings, batch or BATCH, length or LENGTH, threads)
+    module, colon, function = text.partition(":")
+    if not colon or not all(part.isidentifier() for part in (*module.split("."), function)):
+        raise CompileError(
+            describe(
+                f"MODEL {text!r}",
+                why="no such folder or file",
+                way_out="give a Hugging Face folder, a compiled .tc or module:function",
+            )
+        )
+    if batch is not None or length is not None:
+        raise click.UsageError("--batch and --length do not apply: the function gives the inputs")
+    return _from_function(text, module, function)
+
+
+def _from_folder(text: str, path: Path, settings: Settings, batch: int, length: int) -> Source:
+    _require_torch(text)
+    from tc.frontend.folder import load_folder, random_inputs
+
+    model = load_folder(path)
+    return Source(text, module=model, kwargs=random_inputs(model, batch, length, settings.seed))
+
+
+def _from_function(text: str, module: str, function: str) -> Source:
+    _require_torch(text)
+    from tc.frontend.folder import is_module
+
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)  # as `python -m` does; a console script does not
+    try:
+        made = getattr(importlib.import_module(module), function)()
+    except (Exception, SystemExit) as error:  # the user's own code may raise anything
+        why = f"{type(error).__name__}: {error}"
+        raise CompileError(
+            describe(f"MODEL {text!r}", why=why, way_out="check the module and the function")
+        ) from error
+    match made:
+        case (model, (tuple() | list()) as args) if is_module(model):
+            return Source(text, module=model.eval(), args=tuple(args))
+        case (model, dict() as kwargs) if is_module(model):
+            return Source(text, module=model.eval(), kwargs=kwargs)
+        case (model, example) if is_module(model):
+            return Source(text, module=model.eval(), args=(example,))
+    raise CompileError(
+        describe(
+            f"MODEL {text!r}",
+            why=f"the function returned {type(made).__name__}",
+            way_out="return (a torch.nn.Module, its example inputs as a tuple or a dict)",
+        )
+    )
+
+
+def _from_compiled(
+    text: str, path: Path, settings: Settings, batch: int, length: int, threads: int | None
+) -> Source:
+    from tc import api
+
+    compiled = api.load(path) if threads is None else api.load(path, threads=threads)
+    return Source(
+        text, compiled=compiled, kwargs=sample_arrays(compiled, batch, length, settings.seed)
+    )
+
+
+def sample_arrays(compiled: Any, batch: int, length: int, seed: int) -> dict[str, Any]:
+    """Random NumPy inputs for a loaded model, from its signature alone.
+
+    Ids are drawn below the size of their table; other integers are ones, and floats normal.
+    """
+    import numpy as np
+
+    from tc.frontend.signature import IdCheck
+
+    signature = compiled.signature
+    random = np.random.default_rng(seed)
+    tables = {c.input: c.count for c in signature.checks if isinstance(c, IdCheck)}
+    sizes = {}
+    for symbol in signature.symbols:
+        size = batch if symbol.label == "batch" else length
+        high = size if symbol.high is None else symbol.high
+        sizes[symbol.name] = max(symbol.low, min(size, high))
+    made = {}
+    for spec in signature.inputs:
+        shape = tuple(d if isinstance(d, int) else sizes[d] for d in spec.shape)
+        if spec.dtype.startswith(("int", "uint")):
+            count = tables.get(spec.name, 2)
+            ids = random.integers(0, count, shape) if spec.name.endswith("ids") else np.ones(shape)
+            made[spec.name] = ids.astype(spec.dtype)
+        elif spec.dtype == "bool":
+            made[spec.name] = np.ones(shape, dtype=bool)
+        else:
+            made[spec.name] = random.standard_normal(shape).astype(spec.dtype)
+    return made
+
+
+def _require_torch(text: str) -> None:
+    """Say how to get torch where it is missing, before a traceback does."""
+    from importlib.util import find_spec
+
+    for module, extra in (("torch", "torch"), ("transformers", "hf")):
+        if find_spec(module) is None:
+            raise UnsupportedError(
+                describe(
+                    f"MODEL {text!r}",
+                    why=f"{module} is not installed",
+                    way_out=f"pip install 'tensorc[torch,{extra}]', or give a compiled .tc",
+                )
+            )

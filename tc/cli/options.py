@@ -1,0 +1,77 @@
+"""The options that every command takes, before the command's name or after it.
+
+This module must not print or run anything.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import click
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the shared options say.
+
+    Attributes:
+        json: print one JSON document on stdout instead of tables.
+        quiet: print no progress.
+        seed: of random inputs and weights.
+    """
+
+    json: bool = False
+    quiet: bool = False
+    seed: int = 0
+
+    def updated(self, given: Mapping[str, Any]) -> Settings:
+        """With what was given here; an option that was not given keeps its value."""
+        json, quiet, seed = given["as_json"], given["quiet"], given["seed"]
+        return replace(
+            self,
+            json=self.json or bool(json),
+            quiet=self.quiet or bool(quiet),
+            seed=self.seed if seed is None else int(seed),
+        )
+
+
+def shared_options(function: Function) -> Function:
+    """Add the shared options: the function gets `as_json`, `quiet` and `seed`."""
+    for option in (
+        click.option("--seed", type=click.IntRange(0), help="Seed of random inputs (0)."),
+        click.option("--quiet", "-q", is_flag=True, help="No progress on stderr."),
+        click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout."),
+    ):
+        function = option(function)
+    return function
+
+
+def with_settings(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the shared options; the function gets them as one `Settings`, its first argument."""
+
+    @click.pass_context
+    @functools.wraps(function)
+    def run(ctx: click.Context, /, **given: Any) -> Any:
+        mine = {name: given.pop(name) for name in ("as_json", "quiet", "seed")}
+        base = ctx.obj if isinstance(ctx.obj, Settings) else Settings()
+        return function(base.updated(mine), **given)
+
+    return shared_options(run)
+
+
+model_argument = click.argument("model", metavar="MODEL")
+target_option = click.option(
+    "--target", default="host", show_default=True, metavar="TARGET", help="What to compile for."
+)
+threads_option = click.option(
+    "--threads", type=click.IntRange(1), help="Threads of a call (default: all cores)."
+)
+batch_option = click.option("--batch", type=click.IntRange(1), help="Batch size of the inputs (1).")
+length_option = click.option(
+    "--length", type=click.IntRange(1), help="Length of the inputs in tokens (128)."
+)
