@@ -1,7 +1,7 @@
 """Operators on values in registers: the meaning that `tc.ir.expr` gives them, as LLVM instructions.
 
-No fast-math flag is set anywhere. Nothing here traps: a divisor that may be zero or minus one is
-replaced where it is, because both arms of a select are evaluated. This module must not touch memory.
+No fast-math flag is set. Nothing here traps: a divisor that may be zero or minus one is replaced
+where it is, because both arms of a select are evaluated. This module must not touch memory.
 """
 
 from __future__ import annotations

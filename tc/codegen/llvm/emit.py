@@ -15,7 +15,7 @@ from tc.codegen.llvm import memory
 from tc.codegen.llvm.builder import Builder
 from tc.codegen.llvm.values import Values
 from tc.errors import InternalError
-from tc.ir.expr import Const, Expr
+from tc.ir.expr import Const, Expr, Var
 from tc.ir.facts import plain_poly
 from tc.ir.interval import Bounds, Interval
 from tc.ir.loop import Alloc, Assert, Buffer, For, Func, If, LoopKind, Scope, Seq, Stmt, Store
@@ -98,7 +98,7 @@ class _Kernel:
                     )
                 for b in body:
                     self.spmd(b)
-            case Alloc(buffer, _):
+            case Alloc():
                 self.alloc(s, self.spmd)
             case If():
                 self.branch(s, self.spmd)

@@ -62,11 +62,11 @@ class Machine:
 
     def object_code(self, text: str) -> bytes:
         """The object file of a module given as text."""
-        return self._through(text, self._tm.emit_object)
+        return bytes(self._through(text, self._tm.emit_object))
 
     def assembly(self, text: str) -> str:
         """The assembly of a module given as text."""
-        return self._through(text, self._tm.emit_assembly)
+        return str(self._through(text, self._tm.emit_assembly))
 
     def _through(self, text: str, emit: Callable[[Any], Any]) -> Any:
         try:

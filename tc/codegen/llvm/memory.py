@@ -17,7 +17,6 @@ from tc.ir.expr import Const, Expr, LaneReduce, Load, Ramp
 from tc.ir.loop import Buffer, Scope, Store
 from tc.ir.types import BOOL, DType
 
-
 ZERO: Final = "@tc.zero"  # 64 readable bytes of zeros: what a masked-off scalar load reads
 _MOST_SINGLE_LANES: Final = 16  # up to so many lanes with gaps are loaded one by one
 

@@ -33,7 +33,7 @@ from tc.ir.visit import children, with_children
 
 @dataclass
 class Lanes:
-    """`env` gives the vector of a variable; `private` the widened buffer of one allocated inside."""
+    """`env`: the vector of a variable; `private`: the widened buffer of one allocated inside."""
 
     width: int
     env: dict[Var, Expr]
@@ -151,4 +151,3 @@ def _split(op: str, base: Expr, width: int, divisor: int) -> Expr | None:
     if op == "floordiv":
         return scalar("floordiv", base, Const(divisor))
     return Ramp(scalar("mod", base, Const(divisor)), Const(1), width)
-

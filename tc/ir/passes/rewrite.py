@@ -26,7 +26,7 @@ class Rewriter:
         if known is not None:
             return known[1]
         if isinstance(x, Const | Var | Sym):
-            new = x
+            new: Expr = x
         else:
             kids = children(x)
             new_kids = tuple([self(k) for k in kids])

@@ -123,7 +123,7 @@ class _Unroller:
 def _fold(x: Expr, kids: tuple[Expr, ...]) -> Expr:
     """The node with new operands; index arithmetic on numbers is done."""
     match x:
-        case Load(buffer, indices, None):
+        case Load(buffer, _, None):
             return Load(buffer, kids)
         case Binary(op) if kids[0].dtype is I64 and kids[0].lanes == kids[1].lanes == 1:
             return binary(op, *kids)
@@ -139,7 +139,7 @@ def _fold(x: Expr, kids: tuple[Expr, ...]) -> Expr:
             return Ramp(kids[0], kids[1], width)
         case Unary("not") if isinstance(kids[0], Const) and x.dtype is BOOL:
             return Const(not kids[0].value, BOOL)
-        case Load(buffer, indices, _) if isinstance(kids[-1], Const) and kids[-1].value:
+        case Load(buffer) if isinstance(kids[-1], Const) and kids[-1].value:
             return Load(buffer, kids[:-1])
     return with_children(x, kids)
 
