@@ -18,6 +18,7 @@ from tc.schedule import (  # noqa: F401  (each import registers primitives)
     rfactor,
     specialize,
     split,
+    stage,
 )
 from tc.schedule.rewrite import PRIMITIVES
 from tc.schedule.step import Arg, Schedule, Step
@@ -68,8 +69,11 @@ class Scheduled:
     def reorder(self, *names: str) -> Scheduled:
         return self.step("reorder", *names)
 
-    def unroll(self, loop: str) -> Scheduled:
-        return self.step("unroll", loop)
+    def unroll(self, loop: str, touching: str = "") -> Scheduled:
+        return self.step("unroll", loop, **({"touching": touching} if touching else {}))
+
+    def stage(self, acc: str) -> Scheduled:
+        return self.step("stage", acc)
 
     def vectorize(self, loop: str, lanes: int) -> Scheduled:
         return self.step("vectorize", loop, lanes)

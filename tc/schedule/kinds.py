@@ -9,23 +9,26 @@ from tc.ir.loop import For, Func, If, LoopKind, Stmt, seq
 from tc.ir.simplify import simplify
 from tc.ir.visit import substitute_stmt
 from tc.schedule.dependence import require_independent
-from tc.schedule.rewrite import constant, header, loops, primitive, refuse, rewrite_loops
+from tc.schedule.rewrite import constant, header, loops, primitive, refuse, rewrite_loops, touches
 
 MAX_UNROLL = 256
 
 
 @primitive
-def unroll(func: Func, loop: str) -> Func:
+def unroll(func: Func, loop: str, touching: str = "") -> Func:
     """Write the iterations of `loop` out one after the other.
 
     rewrite: for i in range(4): body(i)
     into:    for i in unroll(4): body(i)
 
-    Where the length varies, the code around the loop gets a version for each length.
+    Where the length varies, the code around the loop gets a version for each length. Of several
+    loops of the name, `touching` picks those in which that buffer is used.
     Raises ScheduleError: no such loop, or an extent that has no constant bound of at most 256.
     """
 
     def fn(x: For) -> Stmt:
+        if touching and not touches(x.body, touching):
+            return x
         hi = bounds(x.extent).hi
         if hi is None or hi > MAX_UNROLL:
             raise refuse(

@@ -179,3 +179,8 @@ def loaded_buffers(s: Stmt) -> set[str]:
         for e in own_exprs(x):
             out.update(n.buffer.name for n in sub_exprs(e) if isinstance(n, Load))
     return out
+
+
+def touches(s: Stmt, buffer: str) -> bool:
+    """Whether a statement reads or writes a buffer."""
+    return buffer in stored_buffers(s) or buffer in loaded_buffers(s)

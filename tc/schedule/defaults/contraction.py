@@ -7,13 +7,18 @@ cache while all rows of A pass.
 
 from __future__ import annotations
 
-from tc.ir.expr import Var
+from collections.abc import Iterator
+
+from tc.ir.expr import Expr, Reduce, Unary, Var
+from tc.ir.math.expand import EXPANDED
 from tc.ir.tensor import Compute, Placeholder, Tensor
+from tc.ir.visit import children
 from tc.schedule.defaults.plan import Plan, fixed, longest
 from tc.schedule.defaults.shape import Product
 from tc.schedule.defaults.tiles import Tile, register_tile
 
 UNROLL_K = 2
+LONG = 24  # nodes of an epilogue that is still unrolled
 
 
 def schedule_contraction(plan: Plan, t: Tensor, p: Product, constants: frozenset[str]) -> None:
@@ -22,6 +27,8 @@ def schedule_contraction(plan: Plan, t: Tensor, p: Product, constants: frozenset
     apart, near = _neighbours(t, p)
     outer_rows, rows = plan.loops_of(t, apart), plan.loops_of(t, near)
     batch = [*plan.loops_of(t, p.batch), *outer_rows]
+    if has_long_epilogue(t):
+        plan.do("stage", accumulator(plan, t))
     plan.do("reorder", *batch, *rows, column)
     row = plan.fuse_all(rows, "m") if rows else None
     tile = tile_for(plan, p, row, column)
@@ -78,10 +85,31 @@ def finish_product(
     if long:
         plan.do("split", k, UNROLL_K, tail="cut")
     plan.do("vectorize", column + "1", tile.lanes)
+    acc = accumulator(plan, t)
     for name in (column + "1", *([] if row is None else [row + "1"]), *([k + "1"] if long else [])):
         loop = plan.loop(name)
         if loop is not None and loop.kind.value == "serial":
-            plan.do("unroll", name)
+            plan.do("unroll", name, touching=acc)
+
+
+def accumulator(plan: Plan, t: Tensor) -> str:
+    """The accumulator of a tensor with one reduction, as lowering calls it."""
+    return f"{plan.buffer_of(t)}_acc"
+
+
+def has_long_epilogue(t: Tensor) -> bool:
+    """Whether what follows the reduction would swell the unrolled tile."""
+    assert isinstance(t, Compute)
+    nodes = list(_around_reductions(t.body))
+    return any(isinstance(x, Unary) and x.op in EXPANDED for x in nodes) or len(nodes) > LONG
+
+
+def _around_reductions(x: Expr) -> Iterator[Expr]:
+    yield x
+    if not isinstance(x, Reduce):
+        for k in children(x):
+            yield from _around_reductions(k)
+
 
 
 def _place_b(

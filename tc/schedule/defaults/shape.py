@@ -32,7 +32,9 @@ def computed(outputs: tuple[Tensor, ...]) -> list[Tensor]:
 
 
 def reductions(t: Tensor) -> list[Reduce]:
-    return [x for b in bodies(t) for x in sub_exprs(b) if isinstance(x, Reduce)]
+    """The different reductions in the expressions of a tensor."""
+    found = (x for b in bodies(t) for x in sub_exprs(b) if isinstance(x, Reduce))
+    return list(dict.fromkeys(found))
 
 
 def is_pointwise(tensors: list[Tensor]) -> bool:
