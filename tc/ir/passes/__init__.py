@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final, TypeAlias
 
 from tc.ir.loop import Func
+from tc.ir.passes.expand_math import expand_math
 from tc.ir.passes.expand_updates import expand_updates
 from tc.ir.passes.flatten import flatten
 from tc.ir.passes.guard_loads import guard_loads
@@ -27,6 +28,7 @@ KERNEL_PASSES: Final[tuple[tuple[str, Pass], ...]] = (
     ("guard_loads", guard_loads),
     ("vectorize", vectorize),
     ("flatten", flatten),
+    ("expand_math", expand_math),
     ("versions", versions),
     ("unroll", unroll),
 )
