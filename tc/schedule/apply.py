@@ -20,6 +20,7 @@ from tc.schedule import (  # noqa: F401  (each import registers primitives)
     split,
     stage,
 )
+from tc.schedule.legal import check_structure
 from tc.schedule.rewrite import PRIMITIVES
 from tc.schedule.step import Arg, Schedule, Step
 
@@ -42,7 +43,9 @@ def apply_step(func: Func, step: Step) -> Func:
         inspect.signature(fn).bind(func, *step.args, **options)
     except TypeError as e:
         raise ScheduleError(f"{step}: {e}; it takes {inspect.signature(fn)}") from None
-    return fn(func, *step.args, **options)
+    out = fn(func, *step.args, **options)
+    check_structure(step.name, out)
+    return out
 
 
 @dataclass(frozen=True, slots=True)

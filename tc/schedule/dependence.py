@@ -90,12 +90,11 @@ def _linear(indices: Access, shape: tuple[Expr, ...]) -> Expr:
 def _separates(indices: list[Expr], x: For, env: dict[Var, Interval], known: list[Expr]) -> bool:
     """Whether this one dim tells the iterations apart: step * var + rest, 0 <= rest - c < step."""
     parts = [affine_step(i, x.var) for i in indices]
-    if any(p is None for p in parts):
+    found = [p for p in parts if p is not None]
+    steps = {s for s, _ in found}
+    if len(found) < len(parts) or len(steps) != 1:
         return False
-    steps = {s for s, _ in parts if s is not None} if parts else set()
-    rests = [r for _, r in (p for p in parts if p is not None)]
-    if len(steps) != 1:
-        return False
+    rests = [r for _, r in found]
     step = steps.pop()
     if not prove(Const(0) < step, env):
         return False
@@ -114,8 +113,13 @@ def _separates(indices: list[Expr], x: For, env: dict[Var, Interval], known: lis
 
 def extent_facts(nest: list[For]) -> list[Expr]:
     """What the extents say of the loop variables, each side of a minimum by itself."""
+    lengths: dict[Var, set[Expr]] = {}
+    for x in nest:
+        lengths.setdefault(x.var, set()).add(x.extent)
     out: list[Expr] = []
     for x in nest:
+        if len(lengths[x.var]) > 1:
+            continue  # loops side by side that share a name, not a length
         todo = [x.extent]
         while todo:
             e = todo.pop()

@@ -6,10 +6,11 @@ from tc.errors import ScheduleError
 from tc.ir.expr import Const, Expr, Var
 from tc.ir.interval import bounds
 from tc.ir.loop import For, Func, If, LoopKind, Stmt, seq
+from tc.ir.passes.versions import MAX_VERSIONS
 from tc.ir.simplify import simplify
 from tc.ir.visit import substitute_stmt
 from tc.schedule.dependence import require_independent
-from tc.schedule.rewrite import constant, header, loops, primitive, refuse, rewrite_loops, touches
+from tc.schedule.rewrite import constant, header, primitive, refuse, rewrite_loops, touches
 
 MAX_UNROLL = 256
 
@@ -23,16 +24,18 @@ def unroll(func: Func, loop: str, touching: str = "") -> Func:
 
     Where the length varies, the code around the loop gets a version for each length. Of several
     loops of the name, `touching` picks those in which that buffer is used.
-    Raises ScheduleError: no such loop, or an extent that has no constant bound of at most 256.
+    Raises ScheduleError: no such loop, or an extent that is not known to be at most 256 (at most
+    32 where it varies).
     """
 
     def fn(x: For) -> Stmt:
         if touching and not touches(x.body, touching):
             return x
         hi = bounds(x.extent).hi
-        if hi is None or hi > MAX_UNROLL:
+        most = MAX_UNROLL if isinstance(x.extent, Const) else MAX_VERSIONS
+        if hi is None or hi > most:
             raise refuse(
-                "unroll", header(x), f"the extent is not known to be at most {MAX_UNROLL}",
+                "unroll", header(x), f"the extent is not known to be at most {most}",
                 "split the loop first",
             )  # fmt: skip
         return For(x.var, x.extent, LoopKind.UNROLLED, x.body)
@@ -98,14 +101,4 @@ def parallel(func: Func, loop: str) -> Func:
         require_independent("parallel", x)
         return For(x.var, x.extent, LoopKind.PARALLEL, x.body)
 
-    out = rewrite_loops(func, "parallel", loop, fn)
-    for x in loops(out.body):
-        for y in loops(x.body):
-            if y.kind is LoopKind.PARALLEL and not (
-                x.kind is LoopKind.PARALLEL and (x.body is y or isinstance(x.body, For))
-            ):
-                raise refuse(
-                    "parallel", header(y), f"it is inside {header(x)}",
-                    "only an outermost loop can be divided between threads; reorder first",
-                )  # fmt: skip
-    return out
+    return rewrite_loops(func, "parallel", loop, fn)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from tc.errors import ScheduleError
-from tc.ir.expr import Binary, Const, Expr, Select, Var
+from tc.ir.expr import Binary, Const, Expr, Load, Select, Var
 from tc.ir.interval import Interval, bounds
 from tc.ir.loop import Alloc, Buffer, For, Func, If, Seq, Stmt, Store, Update
 from tc.ir.printer import LOOP_WORD, expr_text
@@ -106,7 +106,12 @@ def env_of(loop_nest: list[For]) -> dict[Var, Interval]:
     env: dict[Var, Interval] = {}
     for x in loop_nest:
         hi = bounds(x.extent, env).hi
-        env[x.var] = Interval(0, None if hi is None else max(hi - 1, 0))
+        top = None if hi is None else max(hi - 1, 0)
+        if x.var in env and top is not None:
+            # Loops side by side may share a name, not a length.
+            before = env[x.var].hi
+            top = None if before is None else max(before, top)
+        env[x.var] = Interval(0, top)
     return env
 
 
@@ -170,8 +175,6 @@ def stored_buffers(s: Stmt) -> set[str]:
 
 def loaded_buffers(s: Stmt) -> set[str]:
     """Names of all buffers that a statement reads (an update reads what it updates)."""
-    from tc.ir.expr import Load
-
     out: set[str] = set()
     for x in sub_stmts(s):
         if isinstance(x, Update):
