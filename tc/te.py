@@ -39,6 +39,7 @@ from tc.ir.expr import (
 from tc.ir.monoid import Monoid
 from tc.ir.tensor import Compute, Placeholder, Scan, Scatter, Shape, Tensor
 from tc.ir.types import BF16, BOOL, F16, F32, F64, I8, I16, I32, I64, U8, DType
+from tc.schedule.apply import Scheduled
 
 __all__ = [
     "BF16", "BOOL", "F16", "F32", "F64", "I8", "I16", "I32", "I64", "U8",
@@ -46,8 +47,8 @@ __all__ = [
     "ReduceAxis", "Scan", "Scatter", "Shape", "Sym", "Tensor", "Unary", "Var",
     "all", "any", "argmax", "argmin", "binary", "cast", "compute", "const", "dtype", "equal",
     "exp", "erf", "fresh", "log", "max", "maximum", "min", "minimum", "placeholder", "prod",
-    "reduce", "reduce_axis", "rsqrt", "scan", "scatter", "select", "shape_of", "sigmoid", "sqrt",
-    "sum", "sym", "tanh", "unary", "where", "wrap",
+    "reduce", "reduce_axis", "rsqrt", "scan", "scatter", "schedule", "select", "shape_of",
+    "sigmoid", "sqrt", "sum", "sym", "tanh", "unary", "where", "wrap",
 ]  # fmt: skip
 
 DimLike = Expr | int
@@ -210,6 +211,17 @@ def scatter(
     where_ = None if mask is None else mask(*axes)
     at = tuple(wrap(i) for i in indices)
     return Scatter(name or fresh("t"), base, axes, dims, at, value, monoid, where_)
+
+
+def schedule(
+    outputs: Tensor | Sequence[Tensor], inputs: Sequence[Placeholder] | None = None
+) -> Scheduled:
+    """Tensors for one kernel and no step yet: `te.schedule(C).tile("i", "j", 8, 32)`.
+
+    `inputs` are the kernel's arguments in order; default: in order of first use.
+    """
+    computed = (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
+    return Scheduled(computed, None if inputs is None else tuple(inputs))
 
 
 def where(cond: Expr, then: ExprLike, other: ExprLike) -> Expr:

@@ -44,8 +44,9 @@ LAYERS: Mapping[str, set[str]] = {
     "tc.pipeline": PROGRAM,
     "tc.autotune": TUNING,
     "tc.frontend": FRONTEND,
-    "tc.api": PUBLIC,
-    "tc.cli": PUBLIC | {"tc.api"},
+    "tc.kernel": PUBLIC,
+    "tc.api": PUBLIC | {"tc.kernel"},
+    "tc.cli": PUBLIC | {"tc.api", "tc.kernel"},
     "tc.__main__": {"tc.cli"},
     "tc": PUBLIC | {"tc.api"},  # tc/__init__.py: the list of public names
 }

@@ -60,6 +60,8 @@ class Program:
         artifact: what it runs.
         stats: what it has done.
         threads: of a call.
+        arrays: of which kind it takes and gives them.
+        last_values: of the symbols in the last call; None: not called yet.
     """
 
     def __init__(
@@ -87,7 +89,8 @@ class Program:
         self.stats = stats or Stats(kernels=len(artifact.kernels))
         weakref.finalize(self, self.stats.retire)
         self._functions = functions
-        self._arrays = arrays
+        self._arrays = self.arrays = arrays
+        self.last_values: tuple[int, ...] | None = None
         self._binder = Binder(artifact)
         self._planner = Planner(artifact, threads)
         self._table_size = self._planner.table_size
@@ -165,6 +168,15 @@ class Program:
         """(flops, bytes) of one kernel call at these values of the symbols."""
         return self._planner.kernel_sizes(call, values)
 
+    def input_shapes(self, values: Sequence[int]) -> list[tuple[int, ...]]:
+        """The shapes of the inputs at these values of the symbols."""
+        return self._planner.tensor_shapes(self.artifact.inputs, values)
+
+    def storage_shapes(self, numbers: Sequence[int], values: tuple[int, ...]) -> str:
+        """The shapes of these storages as text, "[2, 8] [8, 4]"."""
+        shapes = self._planner.main(values).shapes
+        return " ".join(str(list(shapes[n])) for n in numbers)
+
     def _items(self, label: str) -> tuple[_Item, ...]:
         steps = self.artifact.main if label == "main" else self.artifact.prepare
         found: list[_Item] = []
@@ -228,6 +240,7 @@ class Program:
                 for slot in slots:
                     table[slot] = address(output)
             stats = self.stats
+            self.last_values = plan.values
             arena.calls[0] += 1
             if (only := self._only) is not None and profile is None:
                 begin = perf_counter_ns()

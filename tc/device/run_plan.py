@@ -20,6 +20,7 @@ from tc.device.artifact import (
     KernelCall,
     Place,
     Step,
+    TensorInfo,
     slot_dims,
     touched,
 )
@@ -109,6 +110,11 @@ class Planner:
             self._compile(kernel.flops, kernel.symbols)(own),
             self._compile(kernel.bytes, kernel.symbols)(own),
         )
+
+    def tensor_shapes(self, infos: Sequence[TensorInfo], values: Sequence[int]) -> list[Shape]:
+        """The shapes of these at those values of the symbols."""
+        names = self._artifact.symbol_names
+        return [tuple([self._compile(d, names)(values) for d in i.shape]) for i in infos]
 
     def fallback_dims(self, call: FallbackCall, values: Sequence[int]) -> list[int]:
         """The values of the `DimArg`s of a fallback, in order."""

@@ -1,0 +1,114 @@
+"""The public functions of tc: compile, load, build, devices, stats.
+
+Each hands its work to the module that does it, imported at the first call, so that `import tc` is
+instant and needs neither torch nor LLVM. This module must hold no logic of its own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tc.config import read as read_config
+from tc.target import Target
+
+if TYPE_CHECKING:
+    from tc.device import PhysicalDevice
+    from tc.frontend.saved import LoadedModel
+    from tc.ir.tensor import Tensor
+    from tc.kernel import Kernel
+    from tc.schedule.apply import Scheduled
+
+ModelT = TypeVar("ModelT")
+
+
+def compile(
+    model: ModelT,
+    target: str | Target = "host",
+    *,
+    precision: str = "fp32",
+    threads: int | None = None,
+    tuning_db: str | os.PathLike[str] | None = None,
+    dynamic: bool = True,
+    example_inputs: tuple[Any, ...] | Mapping[str, Any] | None = None,
+    fallback: str = "warn",
+) -> ModelT:
+    """A copy of a torch module that runs as machine code: same call, same results, same class.
+
+    It serves any batch and length through one compilation for each set of arguments. Parameters
+    are shared with `model`, and changes of them are noticed. Besides what `model` has, the copy
+    has `stats()`, `explain()` and `save(path)`.
+
+    Args:
+        model: a torch.nn.Module, such as a Hugging Face model.
+        target: what to compile for, as `Target.parse` takes it.
+        precision: "fp32", "bf16" or "int8" (weights).
+        threads: of a call; default: TC_NUM_THREADS, else the target's cores.
+        tuning_db: file of tuning records; default: TC_TUNING_DB, else analytical schedules.
+        dynamic: False bakes the sizes of each set of shapes.
+        example_inputs: a call to compile for now; a Hugging Face model needs none, another module
+            compiles at its first call without them.
+        fallback: "warn" runs operators that tc lacks eagerly, "error" forbids it.
+
+    Raises:
+        UnsupportedError: an option or model that tc does not know, or an operator if forbidden.
+        CompileError: the model cannot be traced.
+    """
+    from tc.frontend.model import compile_model
+
+    return compile_model(
+        model,
+        target=target,
+        precision=precision,
+        threads=threads,
+        tuning_db=tuning_db,
+        dynamic=dynamic,
+        example_inputs=example_inputs,
+        fallback=fallback,
+    )
+
+
+def load(path: str | os.PathLike[str], *, threads: int | None = None) -> LoadedModel:
+    """A model that `save` wrote; needs no torch, and takes and gives NumPy arrays.
+
+    Given torch tensors it gives torch tensors.
+
+    Raises:
+        CompileError: a file that is damaged, of another version, or for another machine.
+    """
+    from tc.frontend.saved import load_model
+
+    return load_model(path, threads)
+
+
+def build(
+    what: Tensor | Sequence[Tensor] | Scheduled,
+    target: str | Target = "host",
+    *,
+    constants: Sequence[Tensor] = (),
+    threads: int | None = None,
+) -> Kernel:
+    """Compile a tensor expression to a function of arrays; see `tc.kernel.build`."""
+    from tc.kernel import build as build_kernel
+
+    return build_kernel(what, target, constants=constants, threads=threads)
+
+
+def devices(
+    capability: str | None = None,
+    where: Callable[[Any], bool] | None = None,
+    prefer: str | None = None,
+) -> list[PhysicalDevice]:
+    """The devices that there are, or those that fulfil the conditions; see `tc.device.devices`."""
+    from tc.device import devices as find_devices
+
+    return find_devices(capability, where, prefer, cache_dir=read_config().cache_dir)
+
+
+def stats() -> dict[str, object]:
+    """The counters of all programs of this process: compilations, kernels, calls, fallbacks
+    (operator -> count), cache_hits, last_kernel_seconds (inside compiled code, last call)."""
+    from tc.device.run_stats import process_stats
+
+    return process_stats()

@@ -1,0 +1,334 @@
+"""`tc.build`: one tensor expression with a schedule, as a function of arrays.
+
+A kernel is run in the same way as a compiled model: it is an artifact of one kernel. Inputs that
+the schedule wants packed are packed at every call, or once by `Kernel.pack`. This module must not
+choose schedules, nor generate code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, Final
+
+from tc import te
+from tc.config import read as read_config
+from tc.device.arrays import Arrays
+from tc.device.artifact import (
+    Artifact,
+    KernelCall,
+    KernelInfo,
+    Place,
+    Storage,
+    SymbolInfo,
+    TensorInfo,
+    entries,
+)
+from tc.device.dims import dim_of
+from tc.device.run import Program
+from tc.device.run_code import Made, load_functions, make_code
+from tc.device.run_stats import Stats
+from tc.errors import CompileError, UnsupportedError, describe
+from tc.frontend.either import Either
+from tc.ir.loop import Func
+from tc.ir.lower import lower
+from tc.ir.passes import place_scratch, run_passes
+from tc.ir.passes.expand_math import expand_math
+from tc.ir.tensor import Placeholder, Tensor
+from tc.ir.tensor_walk import topological
+from tc.schedule.apply import Scheduled, apply
+from tc.schedule.defaults import default_schedule
+from tc.schedule.pack import Packing, packings
+from tc.target import Target
+
+_NO_BOUND: Final = 1 << 31
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """An input laid out as a kernel's schedule wants it; made by `Kernel.pack`.
+
+    `shape` is that of the array it was made from; changes of that array are not noticed.
+    """
+
+    shape: tuple[int, ...]
+    data: Any
+    kernel: object
+
+
+class Kernel:
+    """A compiled tensor expression.
+
+    Called with one NumPy array or torch tensor for each input, in the order of `inputs`; returns
+    an array of the same kind, or a tuple of them where the expression has several outputs. What
+    is returned is fresh memory. Safe to call from several threads.
+
+    Attributes:
+        inputs, outputs: names, element types and shapes.
+        schedule: the steps, as text.
+        target: what it was compiled for.
+    """
+
+    def __init__(
+        self, scheduled: Scheduled, target: Target, threads: int, cache_dir: Path | None
+    ) -> None:
+        self.schedule = str(scheduled.schedule)
+        self.target = target
+        self._threads = threads
+        self._cache_dir = cache_dir
+        self._given = _inputs_of(scheduled)
+        naive = lower(scheduled.outputs, self._given)
+        self._func = apply(naive, scheduled.schedule)
+        count = len(self._given)
+        self.inputs = tuple(
+            TensorInfo(p.name, p.dtype, tuple(map(dim_of, p.shape))) for p in self._given
+        )
+        self.outputs = tuple(
+            TensorInfo(t.name, b.dtype, tuple(map(dim_of, b.shape)))
+            for t, b in zip(scheduled.outputs, naive.params[count:], strict=True)
+        )
+        self._packings = {
+            n: p for p in packings(scheduled.schedule) for n in range(count) if p.buffer == f"p{n}"
+        }
+        self._made, self._main = self._compile(self._func, self.inputs, self.outputs, self.schedule)
+
+    def __call__(self, *args: Any) -> Any:
+        """Run.
+
+        Raises:
+            TcError: arrays of other number, dtype or shape than the kernel takes.
+        """
+        if self._packings:
+            args = tuple(
+                self.pack(a, n)
+                if n in self._packings and not isinstance(a, Packed)
+                else self._own(a)
+                for n, a in enumerate(args)
+            )
+        arrays = [a.data if isinstance(a, Packed) else a for a in args]
+        outputs = self._main.program(arrays)(args)
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def pack(self, array: Any, input: int) -> Packed:  # noqa: A002  (the word that fits)
+        """Lay out an array for input number `input` once, to be passed in its place.
+
+        Raises:
+            TcError: the schedule wants no packing of that input; an array that does not fit.
+        """
+        if input not in self._packings:
+            wanted = ", ".join(map(str, self._packings)) or "none"
+            raise CompileError(
+                describe(
+                    f"pack(input={input})",
+                    where=f"schedule {self.schedule or '(empty)'}",
+                    why=f"packs inputs {wanted}",
+                    way_out="pass the array itself",
+                )
+            )
+        (data,) = self._packers[input].program((array,))((array,))
+        return Packed(tuple(array.shape), data, self)
+
+    @property
+    def loops(self) -> str:
+        """The loops after all steps of the schedule."""
+        return str(self._func)
+
+    @property
+    def llvm_ir(self) -> str:
+        """The text given to LLVM."""
+        return self._made.modules[0].llvm_ir
+
+    @property
+    def asm(self) -> str:
+        """The assembly of the kernel and its entry."""
+        return self._made.modules[0].asm
+
+    @property
+    def c_source(self) -> str:
+        """The kernel as C. Raises UnsupportedError: there is no C back end in this version."""
+        raise UnsupportedError(
+            describe(
+                "c_source",
+                why="this version of tc generates no C",
+                way_out="look at .loops, .llvm_ir or .asm",
+            )
+        )
+
+    def __repr__(self) -> str:
+        def texts(infos: Sequence[TensorInfo]) -> str:
+            return ", ".join(f"{i.dtype}[{', '.join(map(str, i.shape))}]" for i in infos)
+
+        return f"<Kernel ({texts(self.inputs)}) -> {texts(self.outputs)} for {self.target}>"
+
+    def _own(self, array: Any) -> Any:
+        if isinstance(array, Packed) and array.kernel is not self:
+            raise CompileError(
+                describe(
+                    "packed input",
+                    why="was packed for another kernel",
+                    way_out="pack it with this one",
+                )
+            )
+        return array
+
+    @cached_property
+    def _packers(self) -> dict[int, Either]:
+        """For each packed input the program that packs it, compiled when it is first needed."""
+        found = {}
+        for n, packing in self._packings.items():
+            source = self._given[n]
+            packed = packed_tensor(source, packing)
+            schedule = default_schedule((packed,), (source,), frozenset(), self.target)
+            func = apply(lower((packed,), (source,)), schedule)
+            info = TensorInfo(
+                f"{self.inputs[n].name} packed", source.dtype, tuple(map(dim_of, packed.shape))
+            )
+            found[n] = self._compile(func, (self.inputs[n],), (info,), str(schedule))[1]
+        return found
+
+    def _compile(
+        self,
+        func: Func,
+        inputs: tuple[TensorInfo, ...],
+        outputs: tuple[TensorInfo, ...],
+        schedule: str,
+    ) -> tuple[Made, Either]:
+        flat = expand_math(run_passes(func))
+        main = _artifact(func, flat, inputs, outputs, schedule, self.target)
+        found = entries(len(main.storages), (), main.main)
+        made = make_code([flat], found, self.target, self._cache_dir)
+        artifact = replace(main, code=made.code)
+        stats = Stats(1, 1, made.cache_hits)
+        return made, Either(partial(_program, artifact, self._threads, stats))
+
+
+def build(
+    what: Tensor | Sequence[Tensor] | Scheduled,
+    target: str | Target = "host",
+    *,
+    constants: Sequence[Tensor] = (),
+    threads: int | None = None,
+) -> Kernel:
+    """Compile a tensor expression.
+
+    Args:
+        what: tensors with a schedule, which is taken as it is, or plain ones (at least one), which
+            get the default schedule.
+        constants: for a default schedule: inputs that it may want packed, see `Kernel.pack`.
+        threads: of a call; default: TC_NUM_THREADS, else the target's cores.
+
+    Raises:
+        ScheduleError: a step that does not apply.
+        CompileError: an expression that indexes out of bounds, or a target that is not this host.
+        UnsupportedError: an unknown target.
+    """
+    config = read_config()
+    chosen = target if isinstance(target, Target) else Target.parse(target)
+    if threads is not None and (type(threads) is not int or threads < 1):
+        raise UnsupportedError(
+            describe(f"threads={threads!r}", why="not a number of at least 1", way_out="leave it")
+        )
+    scheduled = _scheduled(what, constants, chosen)
+    count = threads or config.num_threads or chosen.cores
+    return Kernel(scheduled, chosen, count, config.cache_dir)
+
+
+def packed_tensor(source: Placeholder, packing: Packing) -> te.Compute:
+    """The tensor [ceil(n / factor), rest…, factor] of `source` packed, zeros at the end."""
+    dim, factor = packing.dim, packing.factor
+    size = source.shape[dim]
+    rest = [n for d, n in enumerate(source.shape) if d != dim]
+    blocks = (size + (factor - 1)) // factor
+
+    def element(*index: te.Expr) -> te.Expr:
+        at = index[0] * factor + index[-1]
+        inner = list(index[1:-1])
+        inner.insert(dim, at)
+        return te.where(at < size, source[tuple(inner)], te.const(0, source.dtype))
+
+    axes: Callable[..., te.Expr] = element
+    return te.compute((blocks, *rest, factor), axes, name=te.fresh("packed"))
+
+
+def _scheduled(
+    what: Tensor | Sequence[Tensor] | Scheduled, constants: Sequence[Tensor], target: Target
+) -> Scheduled:
+    if isinstance(what, Scheduled):
+        return what
+    outputs = tuple(what) if isinstance(what, Sequence) else (what,)
+    if not outputs or not all(isinstance(t, Tensor) for t in outputs):
+        raise CompileError(
+            describe(
+                f"build of {type(what).__name__}",
+                why="it is neither a tensor expression nor a scheduled one",
+                way_out="pass what te.compute or te.schedule gave",
+            )
+        )
+    plain = Scheduled(outputs)
+    inputs = _inputs_of(plain)
+    names = frozenset(t.name for t in constants)
+    return Scheduled(outputs, inputs, default_schedule(outputs, inputs, names, target))
+
+
+def _inputs_of(scheduled: Scheduled) -> tuple[Placeholder, ...]:
+    if scheduled.inputs is not None:
+        return tuple(scheduled.inputs)
+    return tuple(t for t in topological(scheduled.outputs) if isinstance(t, Placeholder))
+
+
+def _artifact(
+    func: Func,
+    flat: Func,
+    inputs: tuple[TensorInfo, ...],
+    outputs: tuple[TensorInfo, ...],
+    schedule: str,
+    target: Target,
+) -> Artifact:
+    storages = tuple(
+        Storage(
+            Place.INPUT if n < len(inputs) else Place.OUTPUT,
+            n if n < len(inputs) else n - len(inputs),
+            buffer.dtype,
+            tuple(map(dim_of, buffer.shape)),
+        )
+        for n, buffer in enumerate(func.params)
+    )
+    names = tuple(s.name for s in flat.symbols)
+    scratch = dim_of(place_scratch(flat)[1])
+    kernel = KernelInfo(func.name, str(func), schedule, names, scratch, 0, 0)
+    return Artifact(
+        target=str(target),
+        symbols=tuple(SymbolInfo(s.name, s.lo, min(s.hi, _NO_BOUND)) for s in func.symbols),
+        inputs=inputs,
+        outputs=outputs,
+        params=(),
+        storages=storages,
+        prepare=(),
+        main=(KernelCall(0, tuple(range(len(storages))), names),),
+        kernels=(kernel,),
+    )
+
+
+def _program(artifact: Artifact, threads: int, stats: Stats, arrays: Arrays) -> Program:
+    functions = load_functions(artifact)
+    return Program(artifact, functions, _WithPacked(arrays), (), threads=threads, stats=stats)
+
+
+class _WithPacked:
+    """Arrays of some kind, or packed ones of that kind, which are ready and have been checked."""
+
+    def __init__(self, arrays: Arrays) -> None:
+        self._arrays = arrays
+        self.empty = arrays.empty
+        self.give_back = arrays.give_back
+        self.fallback = arrays.fallback
+
+    def ready(self, array: Any, info: TensorInfo) -> Any:
+        """See `Arrays.ready`."""
+        return array if isinstance(array, Packed) else self._arrays.ready(array, info)
+
+    def address(self, array: Any) -> int:
+        """See `Arrays.address`."""
+        return self._arrays.address(array.data if isinstance(array, Packed) else array)
