@@ -1,0 +1,243 @@
+"""From a captured ATen graph to the graph IR.
+
+Arguments are brought into the order of each operator's ATen schema with every default spelled
+out, sizes become expressions over symbols, and writes to inputs become new values. An operator
+that the table lacks stays as a node named by its overload. Nothing is optimised here.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch.fx import Node as FxNode
+
+import tc.ops  # noqa: F401  (fills the operator table)
+from tc.errors import UnsupportedError, describe
+from tc.frontend.capture import Captured
+from tc.frontend.importer_sizes import Sizes, dtype_of
+from tc.graph.graph import Arg, Graph, Node, Value
+from tc.ir.expr import Const
+from tc.ops.table import by_aten
+
+# Where a tensor lies is not the graph's affair.
+_NO_MEANING: Final = frozenset(("device", "layout", "pin_memory", "memory_format", "generator"))
+# The size that a view is asked for may hold a -1; the traced result has none.
+_TAKES_OWN_SHAPE: Final = frozenset(
+    f"aten.{name}.default" for name in ("view", "reshape", "_unsafe_view")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """A graph, and the weight that each of its parameters is, in the same order."""
+
+    graph: Graph
+    weights: tuple[torch.Tensor, ...]
+
+
+def import_graph(captured: Captured) -> Imported:
+    """The graph IR of a captured program.
+
+    Parameters are called as the model calls them, inputs as in the signature, other values as
+    the traced nodes.
+
+    Raises:
+        UnsupportedError: an element type or size that tc cannot hold, or a write to an input
+            through a view.
+    """
+    graph = _Importer(captured).graph()
+    return Imported(graph, tuple(w.tensor for w in captured.weights))
+
+
+class _Importer:
+    def __init__(self, captured: Captured) -> None:
+        self.captured = captured
+        self.sizes = Sizes(captured.signature.symbols)
+        self.env: dict[FxNode, Arg] = {}
+        self.nodes: list[Node] = []
+        self.names: set[str] = set()
+        # What an input holds by now, where the program writes to it.
+        self.current: dict[Value, Value] = {}
+
+    def graph(self) -> Graph:
+        placeholders = [n for n in self._all() if n.op == "placeholder"]
+        weights, signature = self.captured.weights, self.captured.signature
+        names = [w.name for w in weights] + [spec.name for spec in signature.inputs]
+        values = [self._placeholder(n, t) for n, t in zip(placeholders, names, strict=True)]
+        outputs: tuple[Value, ...] = ()
+        for node in self._all():
+            if node.op == "call_function":
+                self._call(node)
+            elif node.op == "output":
+                outputs = tuple(self._value(a) for a in node.args[0])  # type: ignore[union-attr]
+        params, inputs = values[: len(weights)], values[len(weights) :]
+        symbols = tuple(self.sizes.symbols[s.name] for s in signature.symbols)
+        mutated = tuple((i, self.current[i]) for i in inputs if i in self.current)
+        return Graph(
+            tuple(inputs), tuple(params), tuple(self.nodes), outputs, symbols, mutated
+        )
+
+    def _all(self) -> list[FxNode]:
+        return list(self.captured.graph.graph.nodes)
+
+    def _placeholder(self, node: FxNode, name: str) -> Value:
+        value = self._new(name, node.meta["val"])
+        self.env[node] = value
+        return value
+
+    def _new(self, name: str, traced: torch.Tensor) -> Value:
+        unique, n = name, 1
+        while unique in self.names:
+            n += 1
+            unique = f"{name}.{n}"
+        self.names.add(unique)
+        return Value(unique, self.sizes.shape(traced), dtype_of(traced.dtype))
+
+    def _value(self, node: Any) -> Value:
+        value = self._arg(node)
+        if not isinstance(value, Value):
+            raise UnsupportedError(
+                describe(f"output {node}", why="not a tensor", way_out="run it eagerly")
+            )
+        return value
+
+    # --- nodes
+
+    def _call(self, node: FxNode) -> None:
+        traced = node.meta.get("val")
+        if isinstance(traced, torch.SymInt | int) and not isinstance(traced, bool):
+            self.env[node] = self.sizes(traced)
+        elif node.target is operator.getitem:
+            source, index = self._arg(node.args[0]), node.args[1]
+            assert isinstance(source, tuple)
+            assert isinstance(index, int)
+            self.env[node] = source[index]
+        elif isinstance(traced, torch.Tensor) or (
+            isinstance(traced, tuple | list) and all(isinstance(t, torch.Tensor) for t in traced)
+        ):
+            self._operator(node, traced)
+        else:
+            raise UnsupportedError(
+                describe(
+                    f"operator {node.target}",
+                    where=_origin(node),
+                    why=f"gives a {type(traced).__name__}, not tensors",
+                    way_out="run the model eagerly",
+                )
+            )
+
+    def _operator(self, node: FxNode, traced: torch.Tensor | tuple[torch.Tensor, ...]) -> None:
+        overload = str(node.target)
+        args = self._schema_args(node)
+        written = _written(node)
+        base = args[written] if written is not None else None
+        if written is not None:
+            overload = _functional(node, overload, base)
+            if isinstance(base, Value):
+                traced = node.args[written].meta["val"]  # type: ignore[union-attr]
+        if overload in _TAKES_OWN_SHAPE:
+            assert isinstance(traced, torch.Tensor)
+            args = (args[0], self.sizes.shape(traced))
+        many = not isinstance(traced, torch.Tensor)
+        tensors = tuple(traced) if many else (traced,)
+        outputs = tuple(
+            self._new(f"{node.name}.{n}" if many else node.name, t)  # type: ignore[arg-type]
+            for n, t in enumerate(tensors)
+        )
+        row = by_aten(overload)
+        op = overload if row is None else row.name
+        self.nodes.append(Node(op, args, outputs, _origin(node)))
+        self.env[node] = outputs if many else outputs[0]
+        if isinstance(base, Value):
+            self._write(base, outputs[0])
+
+    def _write(self, base: Value, new: Value) -> None:
+        """From here on, the input that `base` stands for is `new`."""
+        inputs = [i for i, now in self.current.items() if now is base]
+        self.current[inputs[0] if inputs else base] = new
+        for node, value in self.env.items():
+            if value is base:
+                self.env[node] = new
+
+    # --- arguments
+
+    def _schema_args(self, node: FxNode) -> tuple[Arg, ...]:
+        """All arguments in the order of the schema, defaults spelled out."""
+        schema = node.target._schema  # type: ignore[union-attr]
+        out: list[Arg] = []
+        for n, parameter in enumerate(schema.arguments):
+            if parameter.name in _NO_MEANING:
+                out.append(None)
+            elif parameter.name in node.kwargs:
+                out.append(self._arg(node.kwargs[parameter.name]))
+            elif n < len(node.args) and not parameter.kwarg_only:
+                out.append(self._arg(node.args[n]))
+            else:
+                out.append(self._arg(parameter.default_value))
+        return tuple(out)
+
+    def _arg(self, x: Any) -> Arg:
+        match x:
+            case FxNode():
+                found = self.env[x]
+                # A size that is a number is as good as an int, and rows may need to know it.
+                return int(found.value) if isinstance(found, Const) else found
+            case None | bool() | int() | float() | str():
+                return x
+            case torch.dtype():
+                return dtype_of(x)
+            case torch.SymInt():
+                return self.sizes(x)
+            case tuple() | list():
+                return tuple(self._arg(part) for part in x)
+            case torch.device() | torch.layout() | torch.memory_format():
+                return None
+        raise UnsupportedError(
+            describe(
+                f"argument {x!r}", why=f"a {type(x).__name__}", way_out="run the model eagerly"
+            )
+        )
+
+
+def _origin(node: FxNode) -> str:
+    """The dotted name of the module that the node was traced in."""
+    stack: Mapping[str, tuple[str, Any]] = node.meta.get("nn_module_stack") or {}
+    places = [place for place, _ in stack.values() if place]
+    return places[-1].removeprefix("model").removeprefix(".") if places else ""
+
+
+def _written(node: FxNode) -> int | None:
+    """The argument that an in-place operator writes to."""
+    for n, parameter in enumerate(node.target._schema.arguments):  # type: ignore[union-attr]
+        if parameter.alias_info is not None and parameter.alias_info.is_write:
+            return n
+    return None
+
+
+def _functional(node: FxNode, overload: str, base: Arg) -> str:
+    """The overload that gives a new tensor instead of writing to `base`."""
+    packet, _, variant = overload.removeprefix("aten.").partition(".")
+    source = node.args[0]
+    name = packet.removesuffix("_")
+    known: Callable[..., Any] | None = getattr(torch.ops.aten, name, None)
+    direct = isinstance(source, FxNode) and source.op == "placeholder"
+    chained = isinstance(source, FxNode) and _written_to(source)
+    if not packet.endswith("_") or known is None or not (direct or chained):
+        where = base.name if isinstance(base, Value) else str(base)
+        raise UnsupportedError(
+            describe(
+                f"operator {overload}",
+                where=_origin(node),
+                why=f"writes to {where} through a view",
+                way_out="run the model eagerly",
+            )
+        )
+    return f"aten.{name}.{variant}"
+
+
+def _written_to(node: FxNode) -> bool:
+    return hasattr(node.target, "_schema") and _written(node) is not None

@@ -1,0 +1,127 @@
+"""Sizes of traced graphs as index expressions of tc.
+
+torch keeps the size of a traced dim as a sympy expression over its symbols. This module turns one
+into a `tc.ir` expression in normal form, so that equal sizes become equal expressions. It must not
+look at graphs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import sympy
+import torch
+
+from tc.errors import UnsupportedError, describe
+from tc.frontend.signature import Symbol
+from tc.ir.expr import Const, Expr, Sym, maximum, minimum
+from tc.ir.types import DType
+from tc.ops.dims import tidy
+
+UNBOUNDED: Final = 1 << 31
+
+DTYPES: Final[Mapping[torch.dtype, DType]] = {
+    torch.bool: DType.BOOL,
+    torch.int8: DType.I8,
+    torch.int16: DType.I16,
+    torch.int32: DType.I32,
+    torch.int64: DType.I64,
+    torch.uint8: DType.U8,
+    torch.float16: DType.F16,
+    torch.bfloat16: DType.BF16,
+    torch.float32: DType.F32,
+    torch.float64: DType.F64,
+}
+
+
+def dtype_of(dtype: torch.dtype) -> DType:
+    """The element type; UnsupportedError for those that tc lacks (complex, quantised)."""
+    found = DTYPES.get(dtype)
+    if found is None:
+        known = ", ".join(str(t) for t in DTYPES)
+        raise UnsupportedError(
+            describe(f"dtype {dtype}", why=f"tc computes with {known}", way_out="run it eagerly")
+        )
+    return found
+
+
+class Sizes:
+    """Turns sizes of one traced graph into expressions over its symbols."""
+
+    def __init__(self, symbols: tuple[Symbol, ...]) -> None:
+        self.symbols = {
+            s.name: Sym(s.name, s.low, UNBOUNDED if s.high is None else s.high) for s in symbols
+        }
+        self._seen: dict[Any, Expr] = {}
+
+    def __call__(self, size: int | torch.SymInt) -> Expr:
+        """The expression of a size that is a number or was traced."""
+        if isinstance(size, torch.SymInt):
+            return self.of_sympy(size.node.expr)
+        return Const(int(size))
+
+    def shape(self, value: torch.Tensor) -> tuple[Expr, ...]:
+        """The shape of a traced tensor."""
+        return tuple(self(n) for n in value.shape)
+
+    def of_sympy(self, expression: Any) -> Expr:
+        """The expression in normal form.
+
+        Raises:
+            UnsupportedError: a size that data decides, or a function that no size needs.
+        """
+        found = self._seen.get(expression)
+        if found is None:
+            found = self._seen[expression] = tidy(self._build(expression))
+        return found
+
+    def _build(self, x: Any) -> Expr:
+        if x.is_Integer:
+            return Const(int(x))
+        if isinstance(x, sympy.Symbol):
+            symbol = self.symbols.get(str(x))
+            if symbol is not None:
+                return symbol
+            raise UnsupportedError(
+                describe(
+                    f"size {x}",
+                    why="no input has it, so it follows from data",
+                    way_out="run the model eagerly",
+                )
+            )
+        parts = [self._build(part) for part in x.args]
+        out = _apply(x.func.__name__, parts)
+        if out is None:
+            raise UnsupportedError(
+                describe(f"size {x}", why=f"{x.func.__name__} of sizes", way_out="run it eagerly")
+            )
+        return out
+
+
+def _apply(name: str, parts: list[Expr]) -> Expr | None:
+    match name, parts:
+        case "Add", _:
+            total: Expr = Const(0)
+            for part in parts:
+                total = total + part
+            return total
+        case "Mul", _:
+            product: Expr = Const(1)
+            for part in parts:
+                product = product * part
+            return product
+        case ("Pow" | "PowByNatural"), [base, Const(value=int(exponent))] if exponent >= 0:
+            power: Expr = Const(1)
+            for _ in range(exponent):
+                power = power * base
+            return power
+        case ("FloorDiv" | "CleanDiv"), [a, b]:
+            return a // b
+        case ("Mod" | "PythonMod"), [a, b]:
+            return a % b
+        case ("Max" | "Min"), [first, *rest]:
+            for part in rest:
+                first = maximum(first, part) if name == "Max" else minimum(first, part)
+            return first
+    return None
