@@ -10,9 +10,8 @@ from tc import te
 from tc.ir.expr import Const, Expr, binary, cast, select, unary
 from tc.ir.tensor import Tensor
 from tc.ir.types import BOOL
-from tc.ops.activations import entry
 from tc.ops.dims import broadcast, stretched
-from tc.ops.elementwise import Rule, by_rule, pointwise
+from tc.ops.elementwise import Rule, by_rule, entry, pointwise
 from tc.ops.promotion import Number, Operand, compute_type, number_as, result_type
 from tc.ops.samples import array, bools, ints, sample, special
 

@@ -17,7 +17,7 @@ from tc.ir.tensor import Tensor
 from tc.ir.types import BOOL, DType
 from tc.ops.dims import broadcast, stretched
 from tc.ops.promotion import Operand, compute_type, floating, number_as, result_type
-from tc.ops.table import Kind, Operator, Sample, register
+from tc.ops.table import Builder, Kind, Operator, Sample, operator, register
 
 Fn: TypeAlias = Callable[..., Expr]
 Reference: TypeAlias = Callable[..., Any]  # on NumPy arrays
@@ -92,3 +92,16 @@ def enter(
         return by_rule(name, rule, operands, fn)
 
     register(Operator(name, tuple(aten), Kind.POINTWISE, build, reference, samples))
+
+
+def entry(
+    name: str, reference: Callable[..., Any], *samples: Sample, aten: tuple[str, ...] = ()
+) -> Callable[[Builder], Builder]:
+    """A pointwise row for `aten.<name>.default` unless overloads are given."""
+    return operator(
+        name,
+        aten=aten or (f"aten.{name}.default",),
+        kind=Kind.POINTWISE,
+        reference=reference,
+        samples=samples,
+    )

@@ -201,7 +201,7 @@ def _total_weight(logs: Any, target: Any, weight: Any, ignore: int) -> Any:
 
 @rowwise(
     "nll_loss_forward",
-    lambda *args: (_nll_ref(*args), _total_weight(*args[:3], args[4])),
+    lambda x, t, w, r, i: (_nll_ref(x, t, w, r, i), _total_weight(x, t, w, i)),
     *_NLL[:2],
 )
 def build_nll_loss_forward(
