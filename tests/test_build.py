@@ -15,8 +15,10 @@ from tc.schedule.apply import Scheduled
 RANDOM = np.random.default_rng(0)
 
 
-def matmul(n: int = 70, k: int = 33) -> tuple[te.Compute, te.Placeholder, te.Placeholder]:
-    m = te.sym("M", 0, 4096)
+def matmul(
+    n: int = 70, k: int = 33, least: int = 1
+) -> tuple[te.Compute, te.Placeholder, te.Placeholder]:
+    m = te.sym("M", least, 4096)
     a, b = te.placeholder((m, k), name="a"), te.placeholder((k, n), name="b")
     axis = te.reduce_axis(k)
     return te.compute((m, n), lambda i, j: te.sum(a[i, axis] * b[axis, j], axis=axis)), a, b
@@ -27,7 +29,7 @@ def arrays(m: int, n: int = 70, k: int = 33) -> tuple[np.ndarray, np.ndarray]:
 
 
 def scheduled() -> Scheduled:
-    c, a, b = matmul()
+    c, a, b = matmul(least=0)
     return te.schedule(c, [a, b]).tile("i", "j", 8, 32).vectorize("j1", 16).unroll("i1")
 
 
