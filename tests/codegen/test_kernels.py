@@ -1,0 +1,94 @@
+"""Machine code against the interpreter, on every level of vector code that this machine runs."""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+import pytest
+
+from tc.codegen.llvm.kernel import CallableKernel, aligned_empty, compile_func
+from tc.codegen.llvm.machine import check_runs_here
+from tc.errors import CompileError
+from tc.ir.interpret import run
+from tc.ir.parser import parse_func
+from tc.target import Target
+from tests.codegen.kernels import CASES, GATHER, Arrays, assert_same
+
+TARGETS = ("generic", "x86-64-v2", "x86-64-v3", "x86-64-v4", "host")
+
+
+def target_or_skip(text: str) -> Target:
+    target = Target.parse(text)
+    try:
+        check_runs_here(target)
+    except CompileError as error:
+        pytest.skip(error.message)
+    return target
+
+
+def aligned(arrays: Arrays) -> Arrays:
+    out = {}
+    for name, a in arrays.items():
+        out[name] = aligned_empty(a.shape, a.dtype)
+        out[name][...] = a
+    return out
+
+
+def compare(kernel: CallableKernel, name: str, threads: int) -> None:
+    _, sizes, make, tolerance = CASES[name]
+    for symbols in sizes:
+        rng = np.random.default_rng(zlib.crc32(name.encode()))
+        arrays = aligned(make(rng, symbols))
+        wanted = {n: a.copy() for n, a in arrays.items()}
+        run(kernel.func, wanted, symbols)
+        values = [symbols[s.name] for s in kernel.func.symbols]
+        kernel(*[arrays[p.name] for p in kernel.func.params], *values, threads=threads)
+        assert_same(arrays, wanted, tolerance, f"{name} {symbols}")
+
+
+@pytest.mark.parametrize("level", TARGETS)
+@pytest.mark.parametrize("name", CASES)
+def test_machine_code_is_the_interpreter(name: str, level: str) -> None:
+    kernel = compile_func(parse_func(CASES[name][0]), target_or_skip(level))
+    compare(kernel, name, threads=1)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_threads_share_the_work(name: str) -> None:
+    compare(compile_func(parse_func(CASES[name][0]), target_or_skip("host")), name, threads=3)
+
+
+def test_a_failed_assert_is_reported_and_nothing_out_of_bounds_is_touched() -> None:
+    kernel = compile_func(parse_func(GATHER), target_or_skip("host"))
+    table, rows = np.ones((50, 9), np.float32), np.array([3, -(2**40), 50, 49])
+    y, z = np.full((4, 9), 7, np.float32), np.full((9, 4), 7, np.float32)
+    with pytest.raises(CompileError, match="index out of range"):
+        kernel(table, rows, y, z, 4, 9)
+    assert y[0].tolist() == z[:, 3].tolist() == [1] * 9
+    assert y[1].tolist() == z[:, 2].tolist() == [0] * 9
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ((np.zeros(3, np.float32),), "1 arguments"),
+        ((np.zeros(3), np.zeros(7, np.float32), 3), "float64"),
+        ((np.zeros(4, np.float32), np.zeros(7, np.float32), 3), r"float32\[4\] is given"),
+        ((np.zeros(6, np.float32)[::2], np.zeros(7, np.float32), 3), "contiguous"),
+        ((np.zeros(3, np.float32), np.zeros(7, np.float32), 41), r"not in \[0, 40\]"),
+        ((3, np.zeros(7, np.float32), 3), "int is given"),
+    ],
+)
+def test_arguments_that_do_not_fit(args: tuple[np.ndarray | int, ...], said: str) -> None:
+    kernel = compile_func(parse_func(CASES["pad"][0]), target_or_skip("host"))
+    with pytest.raises(CompileError, match=said):
+        kernel(*args)
+
+
+def test_the_inner_loop_of_a_gemm_keeps_its_tile_in_registers() -> None:
+    asm = compile_func(parse_func(CASES["gemm"][0]), Target.parse("x86-64-v4")).asm
+    fused = [line for line in asm.splitlines() if "vfmadd" in line]
+    assert fused
+    assert all("%zmm" in line for line in fused)
+    assert not any("%zmm" in line and "(%rsp)" in line for line in asm.splitlines())
