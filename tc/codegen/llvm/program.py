@@ -36,10 +36,11 @@ class Call:
 
 def entry_text(symbols: Sequence[str], calls: Sequence[Call]) -> str:
     """The module of the entry point; `symbols` are the names of the kernels' functions."""
-    arity = {c.kernel: (len(c.buffers), len(c.symbols)) for c in calls}
+    # Equal kernels have one symbol; its calls have the same arity.
+    arity = {symbols[c.kernel]: (len(c.buffers), len(c.symbols)) for c in calls}
     declared = [
-        f"declare void @{symbols[k]}({', '.join(['ptr'] * n + ['i64'] * (m + 2) + ['ptr'] * 2)})"
-        for k, (n, m) in sorted(arity.items())
+        f"declare void @{symbol}({', '.join(['ptr'] * n + ['i64'] * (m + 2) + ['ptr'] * 2)})"
+        for symbol, (n, m) in sorted(arity.items())
     ]
     return "\n".join([_HEAD, *declared, _region(symbols, calls), _ENTRY])
 

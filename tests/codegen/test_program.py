@@ -1,0 +1,148 @@
+"""Programs of several kernels: the entry, timestamps, object code, the OpenMP runtime."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tc.codegen.llvm import jit, openmp
+from tc.codegen.llvm.jit import Module, compile_module, load_object
+from tc.codegen.llvm.program import Call, Slot
+from tc.errors import CompileError
+from tc.ir.parser import parse_func
+from tc.ir.passes import run_passes
+from tc.target import Target
+
+DOUBLE = """\
+def double(A: f32[N], B: out f32[N], N: sym[0, 10000]):
+    for i in parallel(N):
+        B[i] = A[i] * 2.0:f32
+"""
+REVERSE = """\
+def reverse(A: f32[N], B: out f32[N], N: sym[0, 10000]):
+    for i in parallel(N):
+        B[i] = A[N - 1 - i] + 1.0:f32
+"""
+CHECK = """\
+def check(A: f32[N], B: out f32[N], N: sym[0, 10000]):
+    assert N < 9000, "long"
+    assert N < 8000, "{message}"
+    for i in parallel(N):
+        B[i] = A[i]
+"""
+HOST = Target.parse("host")
+FIRST = int(Slot.FIRST)
+
+
+def program(*texts: str) -> Module:
+    """Each kernel reads what the one before it wrote: buffer n to buffer n + 1."""
+    kernels = [run_passes(parse_func(t)) for t in texts]
+    last = FIRST + len(texts) + 1
+    calls = [Call(n, (FIRST + n, FIRST + n + 1), (last,)) for n in range(len(texts))]
+    return compile_module(kernels, calls, HOST)
+
+
+def run(module: Module, x: np.ndarray, count: int, threads: int = 1, profile: int = 0) -> int:
+    """The error word; the last buffer is copied to `x`."""
+    buffers = [x.copy()] + [np.zeros_like(x) for _ in range(count)]
+    error = ctypes.c_int32(0)
+    head = [threads, profile, 0, 0, ctypes.addressof(error)]
+    slots = [*head, *[b.ctypes.data for b in buffers], len(x)]
+    array = (ctypes.c_int64 * len(slots))(*slots)
+    module.entry(ctypes.addressof(array))
+    x[:] = buffers[-1]
+    return error.value
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_kernels_wait_for_one_another(threads: int) -> None:
+    module = program(DOUBLE, REVERSE, DOUBLE, REVERSE)
+    for _ in range(20):
+        x = np.arange(4001, dtype=np.float32)
+        assert run(module, x, 4, threads) == 0
+        assert np.array_equal(x, np.arange(4001) * 4 + 3)
+
+
+def test_timestamps_of_each_kernel() -> None:
+    times = np.zeros(4, np.int64)
+    x = np.zeros(4001, np.float32)
+    run(program(DOUBLE, REVERSE, DOUBLE), x, 3, threads=2, profile=times.ctypes.data)
+    assert times[0] > 0
+    assert np.all(np.diff(times) > 0)
+
+
+def test_the_error_word_names_the_message() -> None:
+    module = program(CHECK.format(message="rather long"), DOUBLE)
+    assert module.messages == ("long", "rather long")
+    assert run(module, np.zeros(10, np.float32), 2) == 0
+    assert run(module, np.zeros(8500, np.float32), 2, threads=2) == 2
+
+
+def test_equal_kernels_are_compiled_once() -> None:
+    module = program(DOUBLE, REVERSE, DOUBLE)
+    assert len(module.texts) == 3  # with the entry
+    assert "fmul" in module.llvm_ir
+    assert "mulss" in module.asm or "addss" in module.asm
+
+
+def test_object_code_is_loaded_back() -> None:
+    made = program(DOUBLE, REVERSE)
+    loaded = load_object(made.object_code, HOST, made.messages)
+    x = np.arange(100, dtype=np.float32)
+    run(loaded, x, 2)
+    assert np.array_equal(x, np.arange(100)[::-1] * 2 + 1)
+    with pytest.raises(CompileError, match="loaded from object code"):
+        _ = loaded.llvm_ir
+
+
+@pytest.mark.parametrize("cut", [0, 5, 20, -1])
+def test_damaged_object_code(cut: int) -> None:
+    data = program(DOUBLE).object_code[:cut]
+    with pytest.raises(CompileError, match="damaged or cut short"):
+        load_object(data, HOST, ())
+
+
+def test_code_of_another_machine_is_compiled_but_not_run() -> None:
+    kernel = run_passes(parse_func(DOUBLE))
+    calls = [Call(0, (FIRST, FIRST + 1), (FIRST + 2,))]
+    other = "arm-neon" if HOST.arch == "x86_64" else "x86-64-v3"
+    module = compile_module([kernel], calls, Target.parse(other))
+    assert "ret" in module.asm
+    with pytest.raises(CompileError, match='compile for target "host"'):
+        _ = module.entry
+
+
+def test_without_an_openmp_runtime_programs_run_on_one_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(jit.openmp, "runtime", lambda: None)
+    x = np.arange(100, dtype=np.float32)
+    assert run(program(DOUBLE, REVERSE), x, 2, threads=4) == 0
+    assert np.array_equal(x, np.arange(100)[::-1] * 2 + 1)
+
+
+def test_the_runtime_that_is_loaded_already_is_taken(tmp_path: Path) -> None:
+    maps = tmp_path / "maps"
+    line = "7f00-7f01 r-xp 00000000 08:01 1    /opt/x/libgomp-e985bcbb.so.1.0.0\n"
+    maps.write_text("7f10-7f11 r-xp 0 08:01 2    /usr/lib/libm.so.6\n" + line * 2)
+    assert openmp._loaded(maps) == ["/opt/x/libgomp-e985bcbb.so.1.0.0"]
+    assert openmp._loaded(tmp_path / "none") == []
+
+
+def test_torch_and_tc_share_one_runtime() -> None:
+    pytest.importorskip("torch")
+    code = (
+        "import torch\n"
+        "from tc.codegen.llvm.openmp import runtime, _loaded\n"
+        "from pathlib import Path\n"
+        "assert runtime().path in _loaded(Path('/proc/self/maps'))\n"
+        "assert len({Path(p).resolve() for p in _loaded(Path('/proc/self/maps'))}) == 1\n"
+    )
+    root = Path(__file__).parents[2]
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=root, env=dict(os.environ))
