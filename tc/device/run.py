@@ -7,6 +7,7 @@ framework (see `arrays`), nor compile.
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +26,7 @@ from tc.device.artifact import (
     Place,
     segments,
 )
+from tc.device.artifact_file import RawTensor
 from tc.device.faults import QueueClosedError
 from tc.device.physical import shared_device
 from tc.device.run_bind import Binder
@@ -79,7 +81,7 @@ class Program:
         Args:
             functions: of each of the artifact's entries by name, called with a table's address.
             arrays: whose arrays it takes and gives.
-            weights: an array for each of the artifact's params, in order.
+            weights: an array, or memory of a saved file, for each of the artifact's params.
 
         Raises:
             TcError: a weight of another dtype or shape than the artifact says.
@@ -135,7 +137,10 @@ class Program:
         infos = self.artifact.params
         if len(weights) != len(infos):
             raise InternalError(f"{len(weights)} weights for {len(infos)} params")
-        ready = [self._arrays.ready(w, info) for w, info in zip(weights, infos, strict=True)]
+        ready = [
+            w if isinstance(w, RawTensor) else self._arrays.ready(w, info)
+            for w, info in zip(weights, infos, strict=True)
+        ]
         for array, info in zip(ready, infos, strict=True):
             if tuple(array.shape) != info.shape:
                 raise TcError(
@@ -145,24 +150,25 @@ class Program:
                         way_out="compile the model anew",
                     )
                 )
-        address = self._arrays.address
         slots = [
-            (FIRST_SLOT + s, address(ready[storage.number]))
+            (FIRST_SLOT + s, self._weight_address(ready[storage.number]))
             for s, storage in enumerate(self.artifact.storages)
             if storage.place is Place.PARAM
         ]
         self._weights = self._prepare(ready, slots)
 
-    def prepared(self) -> dict[int, tuple[int, int]]:
-        """Of everything prepared, by number: (address, bytes), valid until the next weights."""
-        weights, plan = self._weights, self._planner.prepare()
-        at = dict(weights.slots)
-        sizes = self._planner.sizes(plan.shapes, Place.PREPARED)
-        return {
-            storage.number: (at[FIRST_SLOT + s], sizes[storage.number])
-            for s, storage in enumerate(self.artifact.storages)
-            if storage.place is Place.PREPARED
-        }
+    def constant_memory(self) -> dict[int, tuple[int, int]]:
+        """Of each storage that holds a parameter or something prepared: (address, bytes).
+
+        Valid until the weights are changed.
+        """
+        shapes = self._planner.prepare().shapes
+        found = {}
+        for slot, address in self._weights.slots:
+            storage = self.artifact.storages[slot - FIRST_SLOT]
+            size = math.prod(shapes[slot - FIRST_SLOT]) * storage.dtype.bytes
+            found[slot - FIRST_SLOT] = (address, size)
+        return found
 
     def kernel_sizes(self, call: KernelCall, values: Sequence[int]) -> tuple[int, int]:
         """(flops, bytes) of one kernel call at these values of the symbols."""
@@ -190,6 +196,9 @@ class Program:
             found.append(_Kernels(self._functions[name], messages, item))
             number += 1
         return tuple(found)
+
+    def _weight_address(self, weight: Any) -> int:
+        return weight.address if isinstance(weight, RawTensor) else self._arrays.address(weight)
 
     def _prepare(self, ready: Sequence[Any], slots: list[tuple[int, int]]) -> Weights:
         plan = self._planner.prepare()
@@ -246,9 +255,11 @@ class Program:
                 begin = perf_counter_ns()
                 only.function(frame.address)
                 stats.last_nanoseconds = LAST.nanoseconds = perf_counter_ns() - begin
+                stats.last_started = begin
                 if arena.error.value:
                     _raise(arena, only.messages)
             else:
+                stats.last_started = perf_counter_ns()
                 spent = self._execute(self._main, arena, frame, plan, profile)
                 stats.last_nanoseconds = LAST.nanoseconds = spent
         finally:

@@ -20,6 +20,7 @@ class Stats:
         cache_hits: how many times its object code came from the cache.
         fallbacks: calls of eager operators, by name.
         last_nanoseconds: time inside compiled code in the last call.
+        last_started: when that was, on the clock of `perf_counter_ns`.
         calls: one counter for each arena, as lists of one number.
     """
 
@@ -29,6 +30,7 @@ class Stats:
         self.cache_hits = cache_hits
         self.fallbacks: Counter[str] = Counter()
         self.last_nanoseconds = 0
+        self.last_started = 0
         self.calls: list[list[int]] = []
         with _LOCK:
             _ALL.append(self)

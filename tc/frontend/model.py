@@ -1,0 +1,206 @@
+"""`tc.compile`: from a torch module to the same module running compiled programs.
+
+Here the parts are joined: capture, import, the pipeline, a program for each set of arguments, and
+the drop-in copy around them. This module must not know how any of them works.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+
+from tc.device.artifact import Artifact, FallbackCall
+from tc.device.run import Program
+from tc.device.run_code import load_functions
+from tc.device.run_explain import Explanation, explain
+from tc.device.run_stats import Stats, summary
+from tc.errors import UnsupportedError, describe
+from tc.frontend.capture import Captured, Weight
+from tc.frontend.hf import dispatcher_of, wrap
+from tc.frontend.hf_dispatch import Dispatcher
+from tc.frontend.importer import import_graph
+from tc.frontend.options import Options
+from tc.frontend.saved import SavedProgram, save_model
+from tc.frontend.tensors import TorchArrays
+from tc.graph.graph import Graph
+
+ModelT = TypeVar("ModelT")
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """What the pipeline makes of a graph; `cache_hits` counts code found in the cache folder."""
+
+    artifact: Artifact
+    cache_hits: int = 0
+
+
+Compile = Callable[[Graph, Options], Compiled]
+
+
+class Runner:
+    """One compiled program of a model, over flat tensors."""
+
+    def __init__(self, captured: Captured, options: Options, compile_graph: Compile) -> None:
+        graph = import_graph(captured).graph
+        compiled = compile_graph(graph, options)
+        self.artifact = compiled.artifact
+        refuse_fallbacks(self.artifact, options)
+        self.signature = captured.signature
+        # The pipeline drops the parameters that nothing needs.
+        numbers = {value.name: number for number, value in enumerate(graph.params)}
+        self._order = [numbers[info.name] for info in self.artifact.params]
+        self.stats = Stats(1, len(self.artifact.kernels), compiled.cache_hits)
+        self.program = Program(
+            self.artifact,
+            load_functions(self.artifact),
+            TorchArrays(),
+            self._pick(captured.weights),
+            threads=options.threads,
+            stats=self.stats,
+        )
+
+    def __call__(self, tensors: list[torch.Tensor]) -> Sequence[torch.Tensor]:
+        """See `hf_dispatch.Runner`."""
+        return self.program(tensors)
+
+    def refresh(self, weights: Sequence[Weight]) -> None:
+        """See `hf_dispatch.Runner`."""
+        self.program.set_weights(self._pick(weights))
+
+    def _pick(self, weights: Sequence[Weight]) -> list[torch.Tensor]:
+        return [weights[number].tensor for number in self._order]
+
+
+def compile_model(
+    model: ModelT,
+    *,
+    target: Any = "host",
+    precision: str = "fp32",
+    threads: int | None = None,
+    tuning_db: str | os.PathLike[str] | None = None,
+    dynamic: bool = True,
+    example_inputs: tuple[Any, ...] | Mapping[str, Any] | None = None,
+    fallback: str = "warn",
+    compile_graph: Compile | None = None,
+) -> ModelT:
+    """See `tc.compile`; `compile_graph` is another pipeline, for tests.
+
+    Raises:
+        UnsupportedError: an unknown option, a model that is none or compiled already, or an
+            operator that tc lacks where `fallback` forbids it.
+        CompileError: the model cannot be traced.
+    """
+    options = Options.of(target, precision, threads, tuning_db, dynamic, fallback)
+    make = compile_graph or pipeline
+    if not isinstance(model, torch.nn.Module):
+        raise UnsupportedError(
+            describe(
+                f"model of type {type(model).__name__}",
+                why="not a torch.nn.Module",
+                way_out="pass a module, or wrap the function in one",
+            )
+        )
+    made = wrap(
+        model,
+        lambda captured: Runner(captured, options, make),
+        dynamic=dynamic,
+        example_inputs=_example(example_inputs),
+    )
+    dispatcher = dispatcher_of(made)
+    assert dispatcher is not None
+    handle = _Handle(type(model).__name__, dispatcher)
+    made.__dict__.update(stats=handle.stats, explain=handle.explain, save=handle.save)
+    return made
+
+
+def pipeline(graph: Graph, options: Options) -> Compiled:
+    """The compiler's own pipeline."""
+    from tc.pipeline import compile_graph
+
+    return compile_graph(graph, options)
+
+
+def refuse_fallbacks(artifact: Artifact, options: Options) -> None:
+    """Raise UnsupportedError where a program has eager operators and `options` forbids them."""
+    steps = (*artifact.prepare, *artifact.main)
+    found = {step.op: step.origin for step in steps if isinstance(step, FallbackCall)}
+    if found and options.fallback == "error":
+        op, origin = next(iter(found.items()))
+        raise UnsupportedError(
+            describe(
+                f"operator {', '.join(found)}",
+                where=f"{op} in {origin}" if origin else "",
+                why="tc cannot compile it, and fallback='error' forbids to run it eagerly",
+                way_out="use fallback='warn'",
+            )
+        )
+
+
+class _Handle:
+    """What a compiled copy can tell of itself and do."""
+
+    def __init__(self, name: str, dispatcher: Dispatcher) -> None:
+        self._name = name
+        self._dispatcher = dispatcher
+
+    @property
+    def _runners(self) -> list[Runner]:
+        runners = [program.runner for program in self._dispatcher.programs]
+        return [runner for runner in runners if isinstance(runner, Runner)]
+
+    def stats(self) -> dict[str, object]:
+        """The counters of this model: compilations, kernels, calls, fallbacks (operator ->
+        count), cache_hits, last_kernel_seconds (time inside compiled code in the last call)."""
+        runners = self._runners
+        last = max(runners, key=lambda r: r.stats.last_started, default=None)
+        return summary(
+            [runner.stats for runner in runners], last.stats.last_nanoseconds if last else 0
+        )
+
+    def explain(self) -> Explanation:
+        """Run each program a few times at the sizes of its last call; a table of its kernels."""
+        return Explanation(
+            tuple(
+                explain(runner.program, f"{self._name}({_arguments(runner)})")
+                for runner in self._runners
+            )
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a file for `tc.load`, or into `path` if it is a folder.
+
+        Raises:
+            TcError: nothing is compiled yet, or the system refuses to write.
+        """
+        saved = [SavedProgram(runner.program, runner.signature) for runner in self._runners]
+        save_model(path, self._name, saved)
+
+
+def _arguments(runner: Runner) -> str:
+    names = [spec.name for spec in runner.signature.inputs]
+    return ", ".join(names) if len(names) <= 4 else f"{', '.join(names[:3])}, … {len(names) - 3}"
+
+
+def _example(
+    example: object,
+) -> tuple[Any, ...] | dict[str, Any] | None:
+    if example is None:
+        return None
+    if isinstance(example, Mapping):
+        return dict(example)
+    if isinstance(example, (tuple, list)):
+        return tuple(example)
+    if isinstance(example, torch.Tensor):
+        return (example,)
+    raise UnsupportedError(
+        describe(
+            f"example_inputs of type {type(example).__name__}",
+            why="neither positional arguments nor arguments by name",
+            way_out="pass a tuple or a dict",
+        )
+    )
