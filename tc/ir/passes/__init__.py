@@ -18,6 +18,7 @@ from tc.ir.passes.place_scratch import place_scratch
 from tc.ir.passes.unroll import unroll
 from tc.ir.passes.vectorize import vectorize
 from tc.ir.passes.versions import versions
+from tc.ir.simplify import simplify_func
 
 Pass: TypeAlias = Callable[[Func], Func]
 
@@ -28,6 +29,8 @@ KERNEL_PASSES: Final[tuple[tuple[str, Pass], ...]] = (
     ("guard_loads", guard_loads),
     ("vectorize", vectorize),
     ("flatten", flatten),
+    # A fused loop's m // n * n + m % n meets in the flat index, and only there.
+    ("simplify", simplify_func),
     ("expand_math", expand_math),
     ("versions", versions),
     ("unroll", unroll),
