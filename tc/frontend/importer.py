@@ -77,9 +77,7 @@ class _Importer:
         params, inputs = values[: len(weights)], values[len(weights) :]
         symbols = tuple(self.sizes.symbols[s.name] for s in signature.symbols)
         mutated = tuple((i, self.current[i]) for i in inputs if i in self.current)
-        return Graph(
-            tuple(inputs), tuple(params), tuple(self.nodes), outputs, symbols, mutated
-        )
+        return Graph(tuple(inputs), tuple(params), tuple(self.nodes), outputs, symbols, mutated)
 
     def _all(self) -> list[FxNode]:
         return list(self.captured.graph.graph.nodes)

@@ -111,16 +111,16 @@ def _apply(name: str, parts: list[Expr]) -> Expr | None:
             for part in parts:
                 product = product * part
             return product
-        case ("Pow" | "PowByNatural"), [base, Const(value=int(exponent))] if exponent >= 0:
+        case (("Pow" | "PowByNatural"), [base, Const(value=int(exponent))]) if exponent >= 0:
             power: Expr = Const(1)
             for _ in range(exponent):
                 power = power * base
             return power
-        case ("FloorDiv" | "CleanDiv"), [a, b]:
+        case (("FloorDiv" | "CleanDiv"), [a, b]):
             return a // b
-        case ("Mod" | "PythonMod"), [a, b]:
+        case (("Mod" | "PythonMod"), [a, b]):
             return a % b
-        case ("Max" | "Min"), [first, *rest]:
+        case (("Max" | "Min"), [first, *rest]):
             for part in rest:
                 first = maximum(first, part) if name == "Max" else minimum(first, part)
             return first

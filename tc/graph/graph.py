@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeAlias, Union
+from typing import TypeAlias
 
 from tc.ir.expr import Expr, Sym
 from tc.ir.types import DType
@@ -26,7 +26,7 @@ class Value:
         return hash(self.name)
 
 
-Arg: TypeAlias = Union[Value, Expr, int, float, bool, str, DType, None, tuple["Arg", ...]]
+Arg: TypeAlias = Value | Expr | int | float | bool | str | DType | None | tuple["Arg", ...]
 
 
 @dataclass(frozen=True, slots=True)

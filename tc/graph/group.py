@@ -1,0 +1,58 @@
+"""Groups: operators that become one kernel, and what that kernel computes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tc.graph.graph import Node, Value
+from tc.ir.tensor import Placeholder, Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Computation:
+    """What a kernel computes, whatever it is applied to; equal groups share one object.
+
+    `constants` names the placeholders that are parameters or were prepared from them.
+    """
+
+    inputs: tuple[Placeholder, ...]
+    outputs: tuple[Tensor, ...]
+    constants: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One kernel of a program.
+
+    `inputs` are values in the order of `computation.inputs`, `outputs` in that of its outputs.
+    Views and cheap operators stand in every group that reads through them.
+    """
+
+    nodes: tuple[Node, ...]
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    computation: Computation
+
+    @property
+    def name(self) -> str:
+        """The operators that do the work, for people to read."""
+        from tc.graph.classify import is_solid
+
+        ops = [n.op for n in self.nodes if is_solid(n)]
+        return "_".join(dict.fromkeys(ops)) or "copy"
+
+    @property
+    def origin(self) -> tuple[str, ...]:
+        """The places in the model that it computes, each once."""
+        return tuple(dict.fromkeys(n.origin for n in self.nodes if n.origin))
+
+
+@dataclass(frozen=True, slots=True)
+class Fused:
+    """A graph cut into kernels and fallbacks, in an order in which they can run.
+
+    `aliases` maps a value to the one whose memory it is, under another shape.
+    """
+
+    steps: tuple[Group | Node, ...]
+    aliases: dict[Value, Value]
