@@ -82,6 +82,7 @@ _Q, _KV = array(2, 3, 5, 8), array(2, 3, 7, 8)
         sample(_Q, _Q, _Q, None, 0.0, False, None, False),
         sample(_Q, _KV, _KV, bools(2, 1, 5, 7), 0.0, False, 0.25, False),
         sample(_Q, _KV, _KV, bools(5, 7), 0.0, False, None, False),
+        sample(_Q, _KV, _KV, bools(2, 1, 5, 1), 0.0, False, None, False, note="rows without a key"),
         sample(_Q, _KV, _KV, array(2, 3, 5, 7), 0.0, False, 1.0, False),
         sample(_Q, _KV, _KV, array(1, 1, 1, 7), 0.0, False, None, False),
         sample(_Q, _KV, _KV, None, 0.0, True, None, False, note="causal from the top left"),

@@ -76,6 +76,22 @@ def build_masked_fill(x: Tensor, mask: Tensor, value: Operand) -> Tensor:
     return te.compute(shape, element, te.fresh("masked_fill"))
 
 
+@entry(
+    "fill",
+    lambda x, value: np.full(x.shape, value).astype(x.dtype),
+    sample(array(3, 5), 2.5),
+    sample(ints(17), array()),
+    aten=("aten.fill.Scalar", "aten.fill.Tensor"),
+)
+def build_fill(x: Tensor, value: Operand) -> Tensor:
+    """`value` everywhere, in the shape and type of x."""
+
+    def element(*_: Expr) -> Expr:
+        return cast(value[()], x.dtype) if isinstance(value, Tensor) else number_as(value, x.dtype)
+
+    return te.compute(x.shape, element, te.fresh("fill"))
+
+
 def _lerp_ref(a: Any, b: Any, w: Any) -> Any:
     return a + w * (b - a)
 

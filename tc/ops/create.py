@@ -64,9 +64,10 @@ def _zeros_ref(size: Any, dtype: DType | None = None, *_: object) -> Any:
     return np.zeros(size, _np(dtype))
 
 
-@create("zeros", _zeros_ref, sample((3, 5), None), sample((), I64), sample((0,), BOOL))
+@create("zeros", _zeros_ref, sample((3, 5), None), sample((), I64), sample((0,), BOOL),
+        aten=("aten.zeros.default", "aten.empty.memory_format"))  # fmt: skip
 def build_zeros(size: Sequence[Dim], dtype: DType | None = None, *_: None) -> Tensor:
-    """0 everywhere."""
+    """0 everywhere; what PyTorch leaves uninitialised is 0 too, so that results repeat."""
     return filled("zeros", size, 0, dtype or F32)
 
 
@@ -104,7 +105,8 @@ def build_ones_like(x: Tensor, dtype: DType | None = None, *_: None) -> Tensor:
 
 
 @create("zeros_like", lambda x, dtype=None, *_: np.zeros(x.shape, _like(x, dtype)),
-        sample(ints(3, 5), None), sample(array(4), I64))  # fmt: skip
+        sample(ints(3, 5), None), sample(array(4), I64),
+        aten=("aten.zeros_like.default", "aten.empty_like.default"))  # fmt: skip
 def build_zeros_like(x: Tensor, dtype: DType | None = None, *_: None) -> Tensor:
     """0 everywhere, in the shape of x."""
     return filled("zeros", x.shape, 0, dtype or x.dtype)
@@ -127,7 +129,8 @@ def build_new_ones(x: Tensor, size: Sequence[Dim], dtype: DType | None = None, *
 
 
 @create("new_zeros", lambda x, size, dtype=None, *_: np.zeros(size, _like(x, dtype)),
-        sample(ints(2), (3, 5), None), sample(array(2), (4,), I64))  # fmt: skip
+        sample(ints(2), (3, 5), None), sample(array(2), (4,), I64),
+        aten=("aten.new_zeros.default", "aten.new_empty.default"))  # fmt: skip
 def build_new_zeros(x: Tensor, size: Sequence[Dim], dtype: DType | None = None, *_: None) -> Tensor:
     """0 everywhere, in the type of x unless one is given."""
     return filled("zeros", size, 0, dtype or x.dtype)

@@ -38,7 +38,7 @@ class Kind(Enum):
 class Sample:
     """One call for the tests: arrays are given as `samples.Array`, the rest as it is.
 
-    `args` follow the ATen schema; `dynamic` names dims that the test makes symbolic.
+    `args` follow the ATen schema. The tests make every dim symbolic as well.
     """
 
     args: tuple[Any, ...]  # arbitrary operator arguments: arrays, numbers, lists

@@ -5,6 +5,7 @@ Shape and dtype must be those that torch.export inferred, the values those of ea
 
 from __future__ import annotations
 
+import copy
 import operator
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from tc.frontend import capture_tree as tree
 from tc.frontend.capture import Captured, capture
 from tc.ir.expr import Const, Expr, Sym
 from tc.ir.tensor import Placeholder, Tensor
@@ -19,7 +21,7 @@ from tc.ops import by_aten
 from tc.ops.dims import same
 from tc.te import dtype as dtype_of
 from tc.te import fresh
-from tests.models import Entry, zoo
+from tests.models import Entry, entry, zoo
 from tests.ops.harness import TORCH, distance, run, same_values
 
 NAMES = {kind: dtype_of(name) for name, kind in TORCH.items()}
@@ -104,14 +106,47 @@ class _Checker(torch.fx.Interpreter):
         same_values(got, wanted, t.dtype, name)
 
 
+def check(captured: Captured, kwargs: dict[str, Any]) -> set[str]:
+    """Check the graph on a call; the names of the rows that it used."""
+    tensors: list[torch.Tensor] = []
+    tree.flatten(([], kwargs), tensors, [], "")
+    checker = _Checker(captured)
+    with torch.no_grad():
+        checker.run(*[w.tensor for w in captured.weights], *tensors)
+    return checker.checked
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("each", zoo(), ids=lambda each: each.name)
 @pytest.mark.parametrize("shape", [(1, 1), (2, 5)], ids=str)
 def test_rows_serve_the_graph(each: Entry, shape: tuple[int, int]) -> None:
     captured = capture(each.build(), (), each.inputs(3, 7))
-    call = each.inputs(*shape)
-    tensors = [call[spec.name] for spec in captured.signature.inputs]
-    checker = _Checker(captured)
+    rows = check(captured, each.inputs(*shape))
+    assert "linear" in rows or "addmm" in rows
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [e.name for e in zoo() if e.causal and not e.encoder_decoder])
+def test_rows_serve_decoding(name: str) -> None:
+    model = entry(name).build()
     with torch.no_grad():
-        checker.run(*[w.tensor for w in captured.weights], *tensors)
-    assert {"linear", "reshape", "add"} <= checker.checked or "addmm" in checker.checked
+        past = model(**entry(name).inputs(2, 6)).past_key_values
+    step = {
+        "input_ids": torch.tensor([[5], [6]]),
+        "attention_mask": torch.ones(2, 7, dtype=torch.int64),
+        "position_ids": torch.full((2, 1), 6),
+        "past_key_values": past,
+    }
+    rows = check(capture(model, (), copy.deepcopy(step)), step)
+    assert {"attention", "cat"} <= rows
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["bert-sequence", "bert-token", "gpt2-lm", "t5", "llama-lm"])
+def test_rows_serve_losses(name: str) -> None:
+    model = entry(name).build()
+    call = entry(name).inputs(2, 5)
+    length = () if "sequence" in name else (5,)
+    call = {**call, "labels": torch.ones(2, *length, dtype=torch.int64)}
+    call.pop("decoder_input_ids", None)
+    assert "cross_entropy_loss" in check(capture(model, (), call), call)

@@ -12,7 +12,12 @@ import pytest
 import torch
 
 from tc.errors import CompileError, UnsupportedError
+from tc.ir.interpret import from_bf16, storage
+from tc.ir.interpret import run as run_loops
+from tc.ir.lower import lower
 from tc.ir.printer import print_tensor
+from tc.ir.tensor_walk import placeholders
+from tc.ir.types import BF16
 from tc.ops import Operator, operators
 from tests.ops.harness import TORCH, build, distance, eager, expected, make, run, same_values
 
@@ -21,6 +26,8 @@ CASES = [
     for row in operators()
     for n, args in enumerate(row.samples)
 ]
+# The loops are interpreted one element at a time.
+LARGEST_IN_LOOPS = 120
 # What needs the size of a dim as a number: how many results there are, or groups.
 NEEDS_SIZES = frozenset(
     (
@@ -87,3 +94,25 @@ def test_value_with_symbolic_dims(row: Operator, args: tuple[Any, ...]) -> None:
     found, wanted = run(tensors, arrays, sizes), run(plain, plain_arrays, {})
     for t, got, expect in zip(tensors, found, wanted, strict=True):
         same_values(got, expect, t.dtype, f"{row.name} with symbolic dims")
+
+
+@pytest.mark.parametrize(("row", "args"), CASES)
+def test_naive_loops(row: Operator, args: tuple[Any, ...]) -> None:
+    values = values_of(row, args)
+    tensors, arrays, _ = build(row, values)
+    evaluated = run(tensors, arrays, {})
+    func = lower(tensors)
+    if sum(v.size for v in evaluated) > LARGEST_IN_LOOPS:
+        return
+    buffers = {f"p{n}": arrays[p.name] for n, p in enumerate(placeholders(tensors))}
+    for n, (t, value) in enumerate(zip(tensors, evaluated, strict=True)):
+        buffers[f"out{n}"] = np.zeros(value.shape, storage(t.dtype))
+    run_loops(func, buffers, {})
+    for n, (t, value, truth) in enumerate(
+        zip(tensors, evaluated, expected(row, values), strict=True)
+    ):
+        got = from_bf16(buffers[f"out{n}"]) if t.dtype is BF16 else buffers[f"out{n}"]
+        # Loops add up one by one, which rounds more than the pairwise sums of NumPy.
+        same_values(
+            got, value, t.dtype, f"{row.name} in loops", 8 * distance(value, truth, t.dtype)
+        )
