@@ -6,6 +6,7 @@ where it is, because both arms of a select are evaluated. This module must not t
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from tc.codegen.llvm.builder import Builder
@@ -60,18 +61,21 @@ def _float(b: Builder, op: str, x: str, y: str, dtype: DType, lanes: int) -> str
 def extreme(b: Builder, op: str, x: str, y: str, t: str, lanes: int) -> str:
     """min or max that gives NaN when either side is NaN.
 
-    One instruction where the first operand is a literal; `llvm.maximum` would order the signed
-    zeros too, which costs four more.
+    One instruction where an operand is a literal, else three; `llvm.maximum` would order the signed
+    zeros too. The comparison keeps `x` where an operand is NaN, so only `y` has to be looked at:
+    the old value of a reduction is `x`, and its chain of dependent instructions stays short.
     """
-    if _is_literal(y):
+    if _is_literal(x):
         x, y = y, x
     i1 = vector("i1", lanes)
-    better = b.ins(f"fcmp {'ogt' if op == 'max' else 'olt'} {t} {x}, {y}")
-    best = b.ins(f"select {i1} {better}, {t} {x}, {t} {y}")
-    if _is_literal(x):
-        return best  # the instruction gives the second operand where it is NaN
-    nan = b.ins(f"fcmp uno {t} {x}, {x}")
-    return b.ins(f"select {i1} {nan}, {t} {x}, {t} {best}")
+    better = b.ins(f"fcmp {'ogt' if op == 'max' else 'olt'} {t} {y}, {x}")
+    best = b.ins(f"select {i1} {better}, {t} {y}, {t} {x}")
+    if _is_literal(y):
+        return best
+    unknown = b.ins(f"fcmp uno {t} {y}, {y}")
+    # A literal NaN, not y: LLVM would merge the two selects and lose the instruction for max.
+    nan = splat("double" if "double" in t else "float", float_literal(math.nan, True), lanes)
+    return b.ins(f"select {i1} {unknown}, {t} {nan}, {t} {best}")
 
 
 def _is_literal(x: str) -> bool:

@@ -246,6 +246,9 @@ class Values:
 
     def _binary(self, x: Binary) -> str:
         lanes, dtype = x.lanes, x.a.dtype
+        match x:
+            case Binary("lt", Ramp(base, Const(1), width), Broadcast(end, _)) if width <= 1 << 15:
+                return self._tail(base, end, width)
         p, q = self.wide(x.a, lanes), self.wide(x.b, lanes)
         if x.op in ("floordiv", "mod") and not dtype.is_float:
             xs, ys = self.range(x.a), self.range(x.b)
@@ -255,6 +258,16 @@ class Values:
             out = arith.binary(self.b, x.op, p, q, F32, lanes)
             return out if x.dtype is BOOL else self._back(out, dtype, lanes)
         return arith.binary(self.b, x.op, p, q, dtype, lanes)
+
+    def _tail(self, base: Expr, end: Expr, lanes: int) -> str:
+        """base + lane < end: the number of lanes left is found on a scalar, and compared as i32."""
+        b = self.b
+        left = b.ins(f"sub i64 {self(end)}, {self(base)}")
+        left = b.call("i64", "llvm.smax.i64", ["i64", "i64"], [left, "0"])
+        left = b.call("i64", "llvm.smin.i64", ["i64", "i64"], [left, str(lanes)])
+        count = self.spread(b.ins(f"trunc i64 {left} to i32"), "i32", lanes)
+        numbers = sequence("i32", [str(n) for n in range(lanes)])
+        return b.ins(f"icmp slt {vector('i32', lanes)} {numbers}, {count}")
 
     def _unary(self, op: str, y: Expr) -> str:
         value, dtype, lanes = self(y), y.dtype, y.lanes

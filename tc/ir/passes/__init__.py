@@ -15,10 +15,10 @@ from tc.ir.passes.expand_updates import expand_updates
 from tc.ir.passes.flatten import flatten
 from tc.ir.passes.guard_loads import guard_loads
 from tc.ir.passes.place_scratch import place_scratch
+from tc.ir.passes.simplify_indices import simplify_indices
 from tc.ir.passes.unroll import unroll
 from tc.ir.passes.vectorize import vectorize
 from tc.ir.passes.versions import versions
-from tc.ir.simplify import simplify_func
 
 Pass: TypeAlias = Callable[[Func], Func]
 
@@ -30,7 +30,7 @@ KERNEL_PASSES: Final[tuple[tuple[str, Pass], ...]] = (
     ("vectorize", vectorize),
     ("flatten", flatten),
     # A fused loop's m // n * n + m % n meets in the flat index, and only there.
-    ("simplify", simplify_func),
+    ("simplify_indices", simplify_indices),
     ("expand_math", expand_math),
     ("versions", versions),
     ("unroll", unroll),
