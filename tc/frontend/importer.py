@@ -117,7 +117,8 @@ class _Importer:
         elif isinstance(traced, torch.Tensor) or (
             isinstance(traced, tuple | list) and all(isinstance(t, torch.Tensor) for t in traced)
         ):
-            self._operator(node, traced)
+            many = not isinstance(traced, torch.Tensor)
+            self._operator(node, tuple(traced) if many else (traced,), many)
         else:
             raise UnsupportedError(
                 describe(
@@ -128,7 +129,7 @@ class _Importer:
                 )
             )
 
-    def _operator(self, node: FxNode, traced: torch.Tensor | tuple[torch.Tensor, ...]) -> None:
+    def _operator(self, node: FxNode, traced: tuple[torch.Tensor, ...], many: bool) -> None:
         overload = str(node.target)
         args = self._schema_args(node)
         written = _written(node)
@@ -136,15 +137,11 @@ class _Importer:
         if written is not None:
             overload = _functional(node, overload, base)
             if isinstance(base, Value):
-                traced = node.args[written].meta["val"]  # type: ignore[union-attr]
+                traced, many = (node.args[written].meta["val"],), False  # type: ignore[union-attr]
         if overload in _TAKES_OWN_SHAPE:
-            assert isinstance(traced, torch.Tensor)
-            args = (args[0], self.sizes.shape(traced))
-        many = not isinstance(traced, torch.Tensor)
-        tensors = tuple(traced) if many else (traced,)
+            args = (args[0], self.sizes.shape(traced[0]))
         outputs = tuple(
-            self._new(f"{node.name}.{n}" if many else node.name, t)  # type: ignore[arg-type]
-            for n, t in enumerate(tensors)
+            self._new(f"{node.name}.{n}" if many else node.name, t) for n, t in enumerate(traced)
         )
         row = by_aten(overload)
         op = overload if row is None else row.name

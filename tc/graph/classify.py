@@ -14,34 +14,12 @@ from tc.ops.table import Kind, by_name
 
 LIMIT = 12  # operations of a predicate that are done again in every group that reads it
 _CHEAP = frozenset(
-    [
-        "add",
-        "sub",
-        "mul",
-        "neg",
-        "eq",
-        "ne",
-        "lt",
-        "le",
-        "gt",
-        "ge",
-        "bitwise_and",
-        "bitwise_or",
-        "bitwise_not",
-        "bitwise_xor",
-        "logical_and",
-        "logical_or",
-        "logical_not",
-        "where",
-        "min_other",
-        "max_other",
-        "minimum",
-        "maximum",
-        "to_device",
-        "to_dtype",
-        "to_other",
-        "type_as",
-    ]
+    (
+        *("add", "sub", "mul", "neg", "eq", "ne", "lt", "le", "gt", "ge", "where"),
+        *("bitwise_and", "bitwise_or", "bitwise_not", "bitwise_xor"),
+        *("logical_and", "logical_or", "logical_not"),
+        *("minimum", "maximum", "to_device", "to_dtype", "type_as"),
+    )
 )
 
 
@@ -83,6 +61,9 @@ def _cost(node: Node, cost: Mapping[Value, int], fresh: set[Value]) -> int | Non
         places = [v for v in node.args[1] if isinstance(v, Value)]
         return below if all(v in fresh and not v.dtype.is_float for v in places) else None
     values = (*node.inputs, *node.outputs)
-    if node.op not in _CHEAP or any(v.dtype.is_float for v in values):
+    if node.op not in _CHEAP:
+        return None
+    # Floats are left to kernels, but for what depends on places alone.
+    if any(v.dtype.is_float for v in values) and not all(v in fresh for v in node.inputs):
         return None
     return below + 1 if below < LIMIT else None

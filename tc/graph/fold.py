@@ -2,19 +2,18 @@
 
 The graph is cut in two: *prepare* computes such values from the parameters, *main* takes them as
 further parameters. Nothing that grows with a symbol is prepared, for it differs from call to call.
-Views and fresh constants stay in main: worked out where they are read, they cost nothing.
+Free nodes stay in main: worked out where they are read, they cost nothing.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tc.graph.classify import free_nodes
 from tc.graph.dead_code import dead_code
 from tc.graph.graph import Arg, Graph, Node, Value
 from tc.graph.rewrite import kept
-from tc.graph.views import is_view
 from tc.ir.expr import Const, Expr
-from tc.ops.table import Kind, by_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +37,9 @@ def fold(graph: Graph) -> Folded:
             late.append(node)
     wanted = {v for n in late for v in n.inputs} | kept(graph)
     again: list[Node] = []
+    free = free_nodes(graph)
     for node in reversed(early):
-        if _is_free(node) and any(v in wanted for v in node.outputs):
+        if id(node) in free and any(v in wanted for v in node.outputs):
             again.append(node)
             wanted.difference_update(node.outputs)
             wanted.update(node.inputs)
@@ -67,7 +67,3 @@ def _has_symbol(arg: Arg) -> bool:
     if isinstance(arg, tuple):
         return any(_has_symbol(a) for a in arg)
     return isinstance(arg, Expr) and not isinstance(arg, Const)
-
-
-def _is_free(node: Node) -> bool:
-    return is_view(node) or by_name(node.op).kind is Kind.CREATE

@@ -21,7 +21,7 @@ from tc.graph.graph import Graph, Node, Value
 from tc.graph.group import Fused, Group
 from tc.graph.inline import reads_in_place, uses_of
 from tc.graph.rewrite import kept, producers, users
-from tc.graph.views import is_reshape, source_of
+from tc.graph.views import JOINS, is_reshape, source_of
 from tc.ir.expr import Const
 from tc.ir.tensor_walk import topological
 from tc.ops.dims import product, same
@@ -150,7 +150,7 @@ class _Fusion:
         for n in self._readers(value):
             if self.cluster[id(n)] is not reader:
                 continue
-            direct = value in n.inputs and by_name(n.op).kind is Kind.ROWWISE
+            direct = value in n.inputs and (by_name(n.op).kind is Kind.ROWWISE or n.op in JOINS)
             if not direct and not all(_as_large(value, v) for v in n.outputs):
                 return False
         return True

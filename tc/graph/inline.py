@@ -34,7 +34,14 @@ class Use:
 
 
 def inlined(outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """The outputs over fewer tensors; names of axes depend on the expressions alone."""
+    """The outputs over as few tensors; names of axes depend on the expressions alone."""
+    before = -1
+    while (now := len(topological(outputs))) != before:
+        before, outputs = now, _once(outputs)
+    return outputs
+
+
+def _once(outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     kept: dict[str, Tensor] = {}
     order = topological(outputs)
     names = {t.name for t in outputs}
@@ -122,9 +129,7 @@ def _never_again(use: Use) -> bool:
 
 def is_trivial(body: Expr) -> bool:
     """A few cheap operations."""
-    size = 0
-    for x in sub_exprs(body):
-        size += 1
+    for size, x in enumerate(sub_exprs(body), 1):
         if size > TRIVIAL or isinstance(x, Reduce) or _is_gather(x):
             return False
         if isinstance(x, Unary) and x.op not in ("neg", "not", "abs"):

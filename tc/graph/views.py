@@ -12,26 +12,19 @@ from tc.ir.expr import Const, Expr
 from tc.ops.table import Kind, by_name
 
 # Operators with several operands, or that change the elements' type: never mere renamings.
-_JOINS = frozenset(("cat", "stack", "meshgrid", "meshgrid_indexing"))
+JOINS = frozenset(("cat", "stack", "meshgrid", "meshgrid_indexing"))
 # Views whose elements are those of the operand, each once, in the same order.
 RESHAPES = frozenset(
-    [
-        "reshape",
-        "reshape_as",
-        "flatten",
-        "unflatten",
-        "unsqueeze",
-        "squeeze",
-        "squeeze_dim",
-        "contiguous",
-        "clone",
-    ]
+    (
+        *("reshape", "reshape_as", "flatten", "unflatten"),
+        *("unsqueeze", "squeeze", "squeeze_dim", "contiguous", "clone"),
+    )
 )
 
 
 def is_view(node: Node) -> bool:
     """Whether the node only renames places of its first operand."""
-    return not node.is_fallback and by_name(node.op).kind is Kind.VIEW and node.op not in _JOINS
+    return not node.is_fallback and by_name(node.op).kind is Kind.VIEW and node.op not in JOINS
 
 
 def is_reshape(node: Node) -> bool:
