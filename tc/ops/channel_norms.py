@@ -12,7 +12,7 @@ from tc.ir.expr import Expr, cast
 from tc.ir.tensor import Tensor
 from tc.ir.types import DType
 from tc.ops import references as ref
-from tc.ops.casts import inference_only
+from tc.ops.casts import cast_tensor, inference_only
 from tc.ops.dims import Dim, fixed
 from tc.ops.norms import Parameter, affine, at, normalised
 from tc.ops.promotion import compute_type
@@ -75,7 +75,8 @@ def build_native_group_norm(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Group norm, the means, and 1 / sqrt(var + eps)."""
     out, mean, rstd = _group_norm(x, g, weight, bias, eps)
-    return out, reshaped(mean, (n, g)), reshaped(rstd, (n, g))
+    means, rstds = (cast_tensor(reshaped(t, (n, g)), x.dtype) for t in (mean, rstd))
+    return out, means, rstds
 
 
 def _instance_ref(x: Any, w: Any, b: Any, *rest: Any) -> Any:
@@ -175,5 +176,7 @@ def build_batch_norm_inference(
     eps: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Batch norm, and two tensors of nothing where training has its statistics."""
-    nothing = [te.compute((0,), lambda _: te.const(0.0), te.fresh("nothing")) for _ in range(2)]
+    nothing = [
+        te.compute((0,), lambda _: te.const(0.0, x.dtype), te.fresh("nothing")) for _ in range(2)
+    ]
     return batch_norm(x, weight, bias, mean, var, eps), nothing[0], nothing[1]

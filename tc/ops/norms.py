@@ -15,6 +15,7 @@ from tc.errors import CompileError
 from tc.ir.expr import Expr, cast
 from tc.ir.tensor import Tensor
 from tc.ops import references as ref
+from tc.ops.casts import cast_tensor
 from tc.ops.dims import Dim, known, product, size_as
 from tc.ops.promotion import compute_type, epsilon
 from tc.ops.reductions import along, averaged, folded, rowwise
@@ -126,7 +127,8 @@ def build_native_layer_norm(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Layer norm, the mean, and 1 / sqrt(var + eps)."""
     axes = _trailing(x, shape, "layer_norm")
-    return normalised(x, axes, eps, weight, bias, lambda i: i[axes[0] :])
+    out, mean, rstd = normalised(x, axes, eps, weight, bias, lambda i: i[axes[0] :])
+    return out, cast_tensor(mean, x.dtype), cast_tensor(rstd, x.dtype)
 
 
 def _rms_ref(x: Any, shape: Any, w: Any = None, eps: float | None = None) -> Any:
