@@ -174,6 +174,10 @@ class Program:
         """(flops, bytes) of one kernel call at these values of the symbols."""
         return self._planner.kernel_sizes(call, values)
 
+    def bind(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+        """The values of the symbols for inputs of these shapes, as `run` reads them."""
+        return self._binder.bind(shapes)
+
     def input_shapes(self, values: Sequence[int]) -> list[tuple[int, ...]]:
         """The shapes of the inputs at these values of the symbols."""
         return self._planner.tensor_shapes(self.artifact.inputs, values)

@@ -1,0 +1,186 @@
+"""tc as a backend of torch.compile: `torch.compile(model, backend="tc", options={…})`.
+
+Graphs of inference come from AOTAutograd and go through the same importer and pipeline as models;
+their sizes may be symbolic. Graphs that need gradients run eagerly, operator by operator: right,
+warned of once, and counted. What torch found to be a parameter is laid out once and watched for
+changes. This module must not know how graphs are compiled.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch._dynamo.backends.common import aot_autograd
+from torch._functorch._aot_autograd.utils import make_boxed_func
+from torch.fx import GraphModule
+
+from tc.device.dims import compile_dim
+from tc.device.run import Program
+from tc.device.run_code import load_functions
+from tc.device.run_stats import Stats
+from tc.errors import TcError, UnsupportedError, describe
+from tc.frontend import model as front
+from tc.frontend.dynamo_graph import Lifted, lift
+from tc.frontend.importer import import_graph
+from tc.frontend.options import Options, from_mapping
+from tc.frontend.tensors import FallbackWarning, TorchArrays
+
+OPTIONS = ("target", "precision", "threads", "tuning_db", "fallback")
+Run = Callable[..., Any]
+
+
+def backend(
+    graph: GraphModule,
+    example_inputs: Sequence[Any],
+    options: Mapping[str, Any] | None = None,
+) -> Run:
+    """Compile one graph of torch.compile.
+
+    Args:
+        options: those of `tc.compile` that `OPTIONS` lists.
+
+    Raises:
+        UnsupportedError: an unknown option, or with fallback="error" a graph that cannot be
+            compiled as a whole.
+    """
+    given: dict[str, Any] = from_mapping(options or {}, OPTIONS)
+    chosen = Options.of(**given)
+
+    def forward(inner: GraphModule, inputs: Sequence[Any]) -> Run:
+        del inputs
+        return _eager(inner, chosen, "a graph that needs gradients")
+
+    def inference(inner: GraphModule, inputs: Sequence[Any]) -> Run:
+        return _compile(inner, inputs, chosen)
+
+    compiled: Run = aot_autograd(
+        fw_compiler=forward, bw_compiler=forward, inference_compiler=inference
+    )(graph, list(example_inputs))
+    return compiled
+
+
+def _compile(graph: GraphModule, inputs: Sequence[Any], options: Options) -> Run:
+    del inputs  # the sizes of the example say nothing that the graph does not
+    try:
+        lifted = lift(graph)
+        imported = import_graph(lifted.captured).graph
+        compiled = front.pipeline(imported, options)
+        front.refuse_fallbacks(compiled.artifact, options)
+    except UnsupportedError as error:
+        return _eager(graph, options, error.message)
+    numbers = {value.name: number for number, value in enumerate(imported.params)}
+    order = [numbers[info.name] for info in compiled.artifact.params]
+    return _boxed(_Call(lifted, compiled, order, options))
+
+
+def _boxed(call: Run) -> Run:
+    boxed: Run = make_boxed_func(call)
+    return boxed
+
+
+class _Call:
+    """A compiled graph as torch.compile calls it: with every placeholder's value, in order."""
+
+    def __init__(
+        self, lifted: Lifted, compiled: front.Compiled, order: list[int], options: Options
+    ) -> None:
+        self._lifted = lifted
+        self._artifact = compiled.artifact
+        self._functions = load_functions(compiled.artifact)
+        self._order = order
+        self._threads = options.threads
+        self._stats = Stats(1, len(compiled.artifact.kernels), compiled.cache_hits)
+        self._program: Program | None = None
+        self._seen: list[tuple[int, int]] | None = None  # of the weights in the program
+        self._lock = threading.Lock()
+        names = [symbol.name for symbol in lifted.captured.signature.symbols]
+        self._sizes = {number: compile_dim(size, names) for number, size in lifted.sizes.items()}
+
+    def __call__(self, *args: Any) -> list[Any]:
+        lifted = self._lifted
+        weights = [args[number] for number in lifted.weights]
+        seen = [(w.data_ptr(), 0 if w.is_inference() else w._version) for w in weights]
+        if seen != self._seen:
+            with self._lock:
+                self._take(weights)
+                self._seen = seen
+        program = self._program
+        assert program is not None
+        inputs = [args[number] for number in lifted.inputs]
+        made = program(inputs)
+        if not lifted.special:
+            return made
+        return self._results(args, inputs, made, program)
+
+    def _take(self, weights: Sequence[torch.Tensor]) -> None:
+        picked = [weights[number] for number in self._order]
+        if self._program is not None:
+            self._program.set_weights(picked)
+            return
+        self._program = Program(
+            self._artifact,
+            self._functions,
+            TorchArrays(),
+            picked,
+            threads=self._threads,
+            stats=self._stats,
+        )
+
+    def _results(
+        self,
+        args: Sequence[Any],
+        inputs: Sequence[torch.Tensor],
+        made: Sequence[Any],
+        program: Program,
+    ) -> list[Any]:
+        """The outputs where some are not computed: arguments handed back, sizes, constants."""
+        values = program.bind(tuple(tuple(t.shape) for t in inputs)) if self._sizes else ()
+        found: list[Any] = []
+        for number, (kind, value) in enumerate(self._lifted.outputs):
+            match kind:
+                case "made":
+                    found.append(made[value])
+                case "argument":
+                    found.append(args[value])
+                case "size":
+                    found.append(self._sizes[number](values))
+                case _:
+                    found.append(value)
+        return found
+
+
+_WARNED: set[str] = set()
+_EAGER_STATS: list[Stats] = []
+
+
+def _eager(graph: GraphModule, options: Options, why: str) -> Run:
+    """Run a graph operator by operator, counted as a fallback at each call."""
+    if options.fallback == "error":
+        raise UnsupportedError(
+            describe(
+                "graph of torch.compile",
+                why=f"{why}, and fallback='error' forbids to run it eagerly",
+                way_out="use fallback='warn'",
+            )
+        )
+    if why not in _WARNED:
+        _WARNED.add(why)
+        warnings.warn(
+            f"torch.compile(backend='tc'): {why}; it runs eagerly", FallbackWarning, stacklevel=2
+        )
+    if not _EAGER_STATS:
+        _EAGER_STATS.append(Stats(0, 0))
+    stats = _EAGER_STATS[0]
+
+    def run(*args: Any) -> Any:
+        stats.count_fallback("eager graph")
+        return graph(*args)
+
+    return _boxed(run)
+
+
+__all__ = ["OPTIONS", "TcError", "backend"]
