@@ -53,7 +53,7 @@ def command(
     names = [name.strip() for name in peers.split(",") if name.strip()]
     if names and source.module is None:
         raise click.UsageError("--peers needs a model that PyTorch can run, not a compiled one")
-    with step(settings, f"compiling for {target}"):
+    with step(settings, source.work(target)):
         compiled = source.compile(target, threads)
     calls: dict[str, Callable[[], object]] = {"tc": lambda: source.call(compiled)}
     for name in names:

@@ -1,14 +1,11 @@
 """`tensorc compile MODEL -o x.tc`: compile a model once and keep the result.
 
-The file appears whole or not at all: it is written beside its place under another name first.
+`save` sees to it that the file appears whole or not at all. This module must not write anything
+itself.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -36,7 +33,10 @@ from tc.errors import CompileError, describe
 def command(settings: Settings, model: str, output: Path, target: str, threads: int | None) -> None:
     """Compile MODEL and save it: `tc.load` runs it without torch."""
     if not output.parent.is_dir():
-        raise _unwritable(output, f"there is no folder {str(output.parent)!r}")
+        why = f"there is no folder {str(output.parent)!r}"
+        raise CompileError(
+            describe(f"output {str(output)!r}", why=why, way_out="name another place")
+        )
     with step(settings, f"loading {model}"):
         source = open_model(model, settings, threads=threads)
     if source.compiled is not None:
@@ -45,8 +45,8 @@ def command(settings: Settings, model: str, output: Path, target: str, threads: 
         )
     with step(settings, f"compiling for {target}"):
         compiled = source.compile(target, threads)
-    with step(settings, f"saving {output}"), replacing(output) as partial:
-        compiled.save(str(partial))
+    with step(settings, f"saving {output}"):
+        compiled.save(output)
     stats = compiled.stats()
     size = size_of(output)
     if settings.json:
@@ -60,37 +60,3 @@ def size_of(path: Path) -> int:
     """Bytes of a file, or of all files of a folder."""
     files = path.rglob("*") if path.is_dir() else (path,)
     return sum(file.stat().st_size for file in files if file.is_file())
-
-
-@contextmanager
-def replacing(output: Path) -> Iterator[Path]:
-    """A path to write to, which takes the place of `output` when all went well, else goes away.
-
-    Raises:
-        CompileError: the place cannot be written to.
-    """
-    partial = output.with_name(f".{output.name}.partial-{os.getpid()}")
-    try:
-        yield partial
-        if output.is_dir():
-            shutil.rmtree(output)
-        os.replace(partial, output)
-    except OSError as error:
-        raise _unwritable(output, error.strerror or str(error)) from error
-    finally:
-        _remove(partial)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _unwritable(output: Path, why: str) -> CompileError:
-    return CompileError(
-        describe(
-            f"output {str(output)!r}", why=f"cannot be written: {why}", way_out="name another place"
-        )
-    )

@@ -16,9 +16,9 @@ from tc.cli.output import print_json, print_table, step
 @with_settings
 def command(settings: Settings, capability: str | None, no_measure: bool) -> None:
     """List the devices with their properties, measured where they say so."""
-    from tc import api
+    from tc.api import devices
 
-    found = api.devices() if capability is None else api.devices(capability=capability)
+    found = devices(capability)
     with step(settings, "measuring") if not no_measure else _nothing():
         values = [_values(device, measured=not no_measure) for device in found]
     if settings.json:

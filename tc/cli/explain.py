@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from tc.cli.model import open_model
@@ -17,8 +15,6 @@ from tc.cli.options import (
     with_settings,
 )
 from tc.cli.output import print_json, step
-
-CALLS = 5  # the first ones touch fresh memory
 
 
 @click.command("explain")
@@ -39,19 +35,12 @@ def command(
     """Show what tc made of MODEL: kernel, shapes, schedule, time, bound."""
     with step(settings, f"loading {model}"):
         source = open_model(model, settings, batch, length, threads)
-    with step(settings, f"compiling for {target}"):
+    with step(settings, source.work(target)):
         compiled = source.compile(target, threads)
     with step(settings, "running"):
-        for _ in range(CALLS):
-            source.call(compiled)
+        source.call(compiled)  # explain measures at the sizes of the last call
         explained = compiled.explain()
     if settings.json:
-        print_json({"model": model, "explain": _data(explained), "stats": compiled.stats()})
+        print_json({"model": model, "explain": explained.as_dict(), "stats": compiled.stats()})
     else:
         print(explained)
-
-
-def _data(explained: Any) -> object:
-    """The rows as data where the object has them, else the lines of its text."""
-    as_dict = getattr(explained, "as_dict", None)
-    return as_dict() if callable(as_dict) else str(explained).splitlines()

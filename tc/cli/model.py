@@ -47,12 +47,16 @@ class Source:
         """
         if self.compiled is not None:
             return self.compiled
-        from tc import api
+        from tc.api import compile as compile_model
 
         kwargs = dict(self.kwargs)
         natural = isinstance(getattr(self.module, "main_input_name", None), str)
         example = None if natural else (kwargs or self.args)
-        return api.compile(self.module, target=target, threads=threads, example_inputs=example)
+        return compile_model(self.module, target=target, threads=threads, example_inputs=example)
+
+    def work(self, target: str) -> str:
+        """What `compile` is going to do, in words; nothing for a compiled model."""
+        return "" if self.module is None else f"compiling for {target}"
 
     def call(self, compiled: Any) -> object:
         """One call of the compiled model, with gradients off."""
@@ -135,9 +139,9 @@ def _from_function(text: str, module: str, function: str) -> Source:
 def _from_compiled(
     text: str, path: Path, settings: Settings, batch: int, length: int, threads: int | None
 ) -> Source:
-    from tc import api
+    from tc.api import load
 
-    compiled = api.load(path) if threads is None else api.load(path, threads=threads)
+    compiled = load(path, threads=threads)
     return Source(
         text, compiled=compiled, kwargs=sample_arrays(compiled, batch, length, settings.seed)
     )
@@ -155,9 +159,11 @@ def sample_arrays(compiled: Any, batch: int, length: int, seed: int) -> dict[str
     signature = compiled.signature
     random = np.random.default_rng(seed)
     tables = {c.input: c.count for c in signature.checks if isinstance(c, IdCheck)}
+    first = signature.inputs[0].shape[:1] if signature.inputs else ()
     sizes = {}
     for symbol in signature.symbols:
-        size = batch if symbol.label == "batch" else length
+        # The first dim of a model that gives no names to its dims is the batch all the same.
+        size = batch if symbol.label == "batch" or symbol.name in first else length
         high = size if symbol.high is None else symbol.high
         sizes[symbol.name] = max(symbol.low, min(size, high))
     made = {}

@@ -56,8 +56,8 @@ def print_table(
 
 @contextmanager
 def step(settings: Settings, text: str) -> Iterator[None]:
-    """Show on stderr that something is going on, and how long it took."""
-    if settings.quiet:
+    """Show on stderr that something is going on, and how long it took; nothing without text."""
+    if settings.quiet or not text:
         yield
         return
     start = time.perf_counter()

@@ -1,0 +1,61 @@
+"""The examples run as a user runs them, each in a process of its own, and say what they should."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+pytestmark = pytest.mark.slow
+
+
+def run(name: str, *arguments: str, cwd: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / name), *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def test_embeddings(tmp_path: Path) -> None:
+    shown = run("embeddings.py", "when does the train go?", cwd=tmp_path)
+    assert shown.splitlines()[0].endswith("The train to the coast leaves at noon.")
+    assert "compilations: 1" in shown
+
+
+def test_classification(tmp_path: Path) -> None:
+    shown = run("classification.py", "Boil the potatoes in salted water.", cwd=tmp_path)
+    assert "9 of 9 examples right" in shown
+    chances = {line.split()[1]: float(line.split()[0]) for line in shown.splitlines()[1:]}
+    assert max(chances, key=chances.__getitem__) == "cooking"
+
+
+def test_generation(tmp_path: Path) -> None:
+    assert "same tokens: True" in run("generation.py", cwd=tmp_path)
+
+
+def test_own_operator(tmp_path: Path) -> None:
+    lines = run("own_operator.py", cwd=tmp_path).splitlines()
+    assert len(lines) == 3
+    assert all(float(line.split()[-1]) < 1e-5 for line in lines)
+
+
+def test_queue(tmp_path: Path) -> None:
+    assert "reopened: 4" in run("device_queue.py", cwd=tmp_path)
+
+
+def test_every_example_is_run() -> None:
+    source = Path(__file__).read_text(encoding="utf-8")
+    elsewhere = {"demo.py", "tutorial_gemm.py"}  # by `make demo` and tests/docs
+    for example in (ROOT / "examples").glob("*.py"):
+        assert example.name in elsewhere or f'"{example.name}"' in source
