@@ -251,21 +251,43 @@ def map_accesses(
     s: Stmt, name: str, fn: Callable[[tuple[Expr, ...]], tuple[Buffer, tuple[Expr, ...]]]
 ) -> Stmt:
     """Every load, store and update of buffer `name` goes where `fn(indices)` says."""
+    return _move(s, lambda b, i: fn(i) if b.name == name else (b, i))
 
+
+def move_buffers(
+    s: Stmt,
+    new: Mapping[str, Buffer],
+    fn: Callable[[tuple[Expr, ...]], tuple[Expr, ...]],
+) -> Stmt:
+    """Every access of a buffer named in `new` goes to the new one, at `fn(indices)`."""
+    return _move(s, lambda b, i: (new[b.name], fn(i)) if b.name in new else (b, i))
+
+
+Place = tuple[Buffer, tuple[Expr, ...]]
+
+
+def _move(s: Stmt, at: Callable[[Buffer, tuple[Expr, ...]], Place]) -> Stmt:
     def expr(x: Expr) -> Expr | None:
-        if isinstance(x, Load) and x.buffer.name == name:
-            buffer, indices = fn(x.indices)
-            return Load(buffer, indices, x.mask)
-        return None
+        if not isinstance(x, Load):
+            return None
+        buffer, indices = at(x.buffer, x.indices)
+        same = buffer is x.buffer and indices is x.indices
+        return None if same else Load(buffer, indices, x.mask)
 
     def stmt(x: Stmt) -> Stmt | None:
         match x:
-            case Store(buffer, indices, value, mask) if buffer.name == name:
-                return Store(*fn(indices), value, mask)
-            case Update(monoid, buffers, indices, values) if any(b.name == name for b in buffers):
-                moved = [fn(indices) if b.name == name else (b, None) for b in buffers]
-                at = next(i for _, i in moved if i is not None)
-                return Update(monoid, tuple(b for b, _ in moved), at, values)
+            case Store(buffer, indices, value, mask):
+                new, place = at(buffer, indices)
+                same = new is buffer and place is indices
+                return None if same else Store(new, place, value, mask)
+            case Update(monoid, buffers, indices, values):
+                moved = [at(b, indices) for b in buffers]
+                place = moved[0][1]
+                if any(p != place for _, p in moved):
+                    raise InternalError("move: the states of a fold share their indices")
+                news = tuple(b for b, _ in moved)
+                same = place is indices and all(a is b for a, b in zip(news, buffers, strict=True))
+                return None if same else Update(monoid, news, place, values)
         return None
 
     return map_stmt(s, expr, stmt)

@@ -1,0 +1,1 @@
+"""Schedules: steps that rewrite loops, what makes them legal, and the default of each family."""

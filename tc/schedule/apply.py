@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 # Importing the modules enters their primitives.
 from tc.errors import ScheduleError
@@ -14,6 +14,7 @@ from tc.schedule import (  # noqa: F401  (each import registers primitives)
     compute_at,
     kinds,
     pack,
+    relax,
     reorder,
     rfactor,
     specialize,
@@ -54,7 +55,7 @@ class Scheduled:
 
     outputs: tuple[Tensor, ...]
     inputs: tuple[Placeholder, ...] | None = None
-    schedule: Schedule = Schedule()
+    schedule: Schedule = field(default_factory=Schedule)
 
     def step(self, name: str, *args: Arg, **options: Arg) -> Scheduled:
         """One more step by name."""

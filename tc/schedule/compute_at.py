@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
-from tc.ir.expr import Const, Expr, Load, Var
-from tc.ir.loop import Alloc, Buffer, For, Func, LoopKind, Scope, Seq, Stmt, Store, seq
-from tc.ir.simplify import simplify
+from tc.errors import ScheduleError
+from tc.ir.expr import Binary, Const, Expr, Load, Var, maximum, minimum
+from tc.ir.interval import bounds
+from tc.ir.loop import (
+    Alloc,
+    Buffer,
+    For,
+    Func,
+    If,
+    LoopKind,
+    Scope,
+    Seq,
+    Stmt,
+    Store,
+    Update,
+    seq,
+)
+from tc.ir.simplify import prove, simplify
 from tc.ir.visit import (
+    exprs_of,
+    free_vars,
     loads_of,
     map_accesses,
     map_stmt,
@@ -15,10 +32,12 @@ from tc.ir.visit import (
     uses,
     with_body,
 )
-from tc.schedule.dependence import coefficient
+from tc.schedule.dependence import coefficient, extent_facts
 from tc.schedule.rewrite import (
+    env_of,
     find_alloc,
     find_loops,
+    loaded_buffers,
     loops,
     primitive,
     refuse,
@@ -44,29 +63,89 @@ def compute_at(func: Func, buffer: str, loop: str, scope: str = "scratch") -> Fu
     """
     alloc = find_alloc(func, "compute_at", buffer)
     find_loops(func, "compute_at", loop)
+    if scope not in (Scope.SCRATCH.value, Scope.REGISTER.value):
+        raise ScheduleError(f"compute_at: scope is {scope!r}; it can be scratch or register")
     rest = _without_alloc(func.body, buffer)
-    producer = _producer(rest, buffer)
+    producer = _producer("compute_at", rest, buffer)
+    _require_movable("compute_at", rest, producer, buffer)
     body = _remove(rest, producer)
-    outside = _loads_outside(body, buffer, loop)
-    if outside:
+    if _loads_outside(body, buffer, loop):
         raise refuse(
             "compute_at", buffer, f"it is read outside the loop {loop!r}",
             "choose a loop that holds all of its uses",
         )  # fmt: skip
     kind = Scope(scope)
+    bound = {x.var for x in loops(producer)}
+    free = {v for x in exprs_of(producer) for v in free_vars(x)} - bound
 
-    def place(s: Stmt) -> Stmt | None:
-        if isinstance(s, For) and s.var.name == loop and _reads_of(s.body, buffer):
-            inner = _insert(s.body, alloc.buffer, producer, s, kind)
-            return For(s.var, s.extent, s.kind, inner)
-        return None
+    def place(s: Stmt, path: list[For]) -> Stmt:
+        match s:
+            case For(var, extent, how, inner) if var.name == loop and _reads_of(inner, buffer):
+                here = [*path, s]
+                _require_scope(here, bound, free, buffer)
+                return For(var, extent, how, _insert(inner, alloc.buffer, producer, here, kind))
+            case For(var, extent, how, inner):
+                return For(var, extent, how, place(inner, [*path, s]))
+            case Alloc(b, inner):
+                return Alloc(b, place(inner, path))
+            case Seq(parts):
+                return seq(*[place(b, path) for b in parts])
+            case If(cond, then, other):
+                no = None if other is None else place(other, path)
+                return If(cond, place(then, path), no)
+        return s
 
-    return with_body(func, map_stmt(body, None, place))
+    return with_body(func, place(body, []))
 
 
-def _insert(body: Stmt, b: Buffer, producer: Stmt, at: For, scope: Scope) -> Stmt:
-    region = _region(body, b, at)
-    shape = tuple(simplify(size_bound(n)) for _, n in region)
+def _require_scope(path: list[For], bound: set[Var], free: set[Var], name: str) -> None:
+    """What computes the buffer may stand in this loop: its variables mean the same there."""
+    around = {x.var for x in path}
+    for v in free - around:
+        raise refuse(
+            "compute_at", name, f"it is computed inside the loop {v.name!r}",
+            "choose that loop or one inside it",
+        )  # fmt: skip
+    for v in bound & around:
+        raise refuse(
+            "compute_at", name, f"the loop {v.name!r} is around its use and computes it too",
+            "give the loops different names",
+        )  # fmt: skip
+
+
+def _require_movable(step: str, s: Stmt, producer: Stmt, name: str) -> None:
+    """The producer does nothing else, and what it reads is still the same at any later place."""
+    own = {x.buffer.name for x in sub_stmts(producer) if isinstance(x, Alloc)}
+    also = stored_buffers(producer) - own - {name}
+    if also or _reads_of(producer, name):
+        raise refuse(
+            step, name, f"the loops that compute it also {_other_work(also)}",
+            "move it before its loops are merged with others",
+        )  # fmt: skip
+    if not _reads_of(s, name):
+        raise refuse(step, name, "it is never read", "leave it out of the expression")
+    read = loaded_buffers(producer) - own
+    later = False
+    inside = set(map(id, sub_stmts(producer)))
+    for x in sub_stmts(s):
+        if x is producer:
+            later = True
+        if later and id(x) not in inside and isinstance(x, Store | Update):
+            changed = stored_buffers(x) & read
+            if changed:
+                raise refuse(
+                    step, name, f"{changed.pop()}, which it is computed from, changes later",
+                    "leave it where it is",
+                )  # fmt: skip
+
+
+def _other_work(also: set[str]) -> str:
+    return f"compute {min(also)}" if also else "use it"
+
+
+def _insert(body: Stmt, b: Buffer, producer: Stmt, path: list[For], scope: Scope) -> Stmt:
+    region = _region(body, b, path)
+    shape = tuple(_dim(n) for _, n in region)
     local = Buffer(b.name, shape, b.dtype, scope, b.align)
     starts = [s for s, _ in region]
     moved = map_accesses(
@@ -77,31 +156,63 @@ def _insert(body: Stmt, b: Buffer, producer: Stmt, at: For, scope: Scope) -> Stm
     return Alloc(local, seq(_shrink(producer, local, region), moved))
 
 
-def _region(body: Stmt, b: Buffer, at: For) -> Region:
-    """The smallest box known to hold every element of `b` that `body` reads."""
-    inner = {x.var: x for x in loops(body)}
+def _dim(length: Expr) -> Expr:
+    """The dim of a buffer that holds `length` elements."""
+    n = simplify(size_bound(length))
+    lo = bounds(n).lo
+    return n if lo is not None and lo >= 0 else simplify(maximum(n, 0))
+
+
+def _region(body: Stmt, b: Buffer, path: list[For]) -> Region:
+    """The smallest box known to hold every element of `b` that `body` reads, within `b`.
+
+    Reads under a guard may have indices beyond the buffer, which the box leaves out.
+    """
+    inner = _lengths(body)
+    env, known = env_of(path), extent_facts(path)
     places = [x.indices for x in loads_of(body) if x.buffer.name == b.name]
     out: Region = []
     for dim, whole in enumerate(b.shape):
         boxes = {_box(p[dim], inner) for p in places}
         box = boxes.pop() if len(boxes) == 1 else None
-        out.append((Const(0), whole) if box is None else box)
+        if box is None or not prove(Const(0) <= box[0], env, known):
+            out.append((Const(0), whole))
+            continue
+        start, length = box
+        if not any(prove(start + n <= whole, env, known) for n in _at_most(length)):
+            length = simplify(minimum(length, whole - start))
+        out.append((start, length))
     return out
 
 
-def _box(index: Expr, inner: dict[Var, For]) -> tuple[Expr, Expr] | None:
+def _at_most(x: Expr) -> list[Expr]:
+    """Expressions that `x` does not exceed: itself, and each side of a minimum."""
+    if isinstance(x, Binary) and x.op == "min":
+        return [x, *_at_most(x.a), *_at_most(x.b)]
+    return [x]
+
+
+def _lengths(s: Stmt) -> dict[Var, Expr | None]:
+    """The length of each loop; None where loops side by side share a name, not a length."""
+    out: dict[Var, Expr | None] = {}
+    for x in loops(s):
+        out[x.var] = x.extent if out.get(x.var, x.extent) == x.extent else None
+    return out
+
+
+def _box(index: Expr, inner: dict[Var, Expr | None]) -> tuple[Expr, Expr] | None:
     """(start, length) of the values of an affine index over the inner loops."""
-    start, length = index, Const(1)
-    total: Expr = length
-    for v, x in inner.items():
+    start: Expr = index
+    total: Expr = Const(1)
+    for v, extent in inner.items():
         if not uses(index, v):
             continue
         part = coefficient(start, v)
-        if part is None or part[0] < 0:
+        if part is None or part[0] < 0 or extent is None:
             return None
         factor, start = part
-        total = total + (x.extent - 1) * factor
-        if any(uses(x.extent, w) for w in inner):
+        total = total + (extent - 1) * factor
+        if any(uses(extent, w) for w in inner):
             return None
     return (simplify(start), simplify(total))
 
@@ -136,7 +247,7 @@ def _store_axes(producer: Stmt, name: str) -> tuple[Var, ...]:
     for s in sub_stmts(producer):
         if isinstance(s, Store) and s.buffer.name == name:
             vars_ = [i for i in s.indices if isinstance(i, Var)]
-            if len(vars_) == len(s.indices):
+            if len(set(vars_)) == len(s.indices):
                 return tuple(vars_)
     raise refuse(
         "compute_at", name, "its own loops have been changed already",
@@ -161,20 +272,20 @@ def _without_alloc(s: Stmt, name: str) -> Stmt:
     return map_stmt(s, None, fn)
 
 
-def _producer(s: Stmt, name: str) -> Stmt:
+def _producer(step: str, s: Stmt, name: str) -> Stmt:
     """The smallest statement of a sequence that does all the writing to a buffer."""
+    writers = [x for x in sub_stmts(s) if isinstance(x, Store | Update)]
+    if sum(name in stored_buffers(x) for x in writers) != 1:
+        raise refuse(
+            step, name, "more than one statement writes it",
+            "only a buffer that one store in one loop nest computes can be moved",
+        )  # fmt: skip
     while True:
         match s:
             case Alloc(_, body):
                 s = body
             case Seq(body):
-                writers = [b for b in body if name in stored_buffers(b)]
-                if len(writers) != 1:
-                    raise refuse(
-                        "compute_at", name, f"{len(writers)} statements write it",
-                        "only a buffer that one loop nest computes can be moved",
-                    )  # fmt: skip
-                s = writers[0]
+                s = next(b for b in body if name in stored_buffers(b))
             case For(body=body) if _reads_of(body, name):
                 s = body
             case _:
@@ -205,12 +316,13 @@ def inline(func: Func, buffer: str) -> Func:
     """
     find_alloc(func, "inline", buffer)
     rest = _without_alloc(func.body, buffer)
-    producer = _producer(rest, buffer)
+    producer = _producer("inline", rest, buffer)
+    _require_movable("inline", rest, producer, buffer)
     axes = _store_axes(producer, buffer)
     core: Stmt = producer
     while isinstance(core, For):
         core = core.body
-    if not isinstance(core, Store):
+    if not isinstance(core, Store) or core.mask is not None:
         raise refuse(
             "inline", buffer, "it is computed by more than one store per element",
             "use compute_at to compute it near its use",
@@ -223,4 +335,3 @@ def inline(func: Func, buffer: str) -> Func:
         return None
 
     return with_body(func, map_stmt(_remove(rest, producer), fn))
-

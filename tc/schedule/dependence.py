@@ -106,9 +106,7 @@ def _separates(indices: list[Expr], x: For, env: dict[Var, Interval], known: lis
         if all(s.lo is not None and s.hi is not None for s in spans):
             lo, hi = min(s.lo or 0 for s in spans), max(s.hi or 0 for s in spans)
             return hi - lo < int(step.value)
-    return all(
-        prove(Const(0) <= o, env, known) and prove(o < step, env, known) for o in offsets
-    )
+    return all(prove(Const(0) <= o, env, known) and prove(o < step, env, known) for o in offsets)
 
 
 def extent_facts(nest: list[For]) -> list[Expr]:

@@ -15,7 +15,8 @@ from tc.schedule.rewrite import header, refuse
 
 def check_structure(step: str, func: Func) -> None:
     """ScheduleError if the loops of `func` cannot be nested as they are."""
-    taken = {s.name for s in func.symbols} | {p.name for p in func.params}
+    # Buffers are written with brackets, so that a loop may be called like one.
+    taken = {s.name for s in func.symbols} | {f"{p.name}[]" for p in func.params}
     _walk(step, func.body, taken, None, True)
 
 
@@ -34,7 +35,7 @@ def _walk(step: str, s: Stmt, taken: set[str], around: For | None, outermost: bo
                 _walk(step, other, taken, around, False)
         case Alloc(buffer, body):
             _alloc(step, buffer, taken)
-            _walk(step, body, taken | {buffer.name}, around, outermost)
+            _walk(step, body, taken | {f"{buffer.name}[]"}, around, outermost)
 
 
 def _loop(step: str, s: For, taken: set[str], around: For | None, outermost: bool) -> None:
@@ -53,7 +54,10 @@ def _loop(step: str, s: For, taken: set[str], around: For | None, outermost: boo
     if s.kind is LoopKind.VECTOR:
         if not isinstance(s.extent, Const):
             raise refuse(
-                step, header(s), "lanes need a constant number", "vectorize it with a number of lanes"
+                step,
+                header(s),
+                "lanes need a constant number",
+                "vectorize it with a number of lanes",
             )
         for x in sub_stmts(s.body):
             _inside_lanes(step, s, x)
@@ -75,9 +79,12 @@ def _inside_lanes(step: str, lanes: For, x: Stmt) -> None:
 
 
 def _alloc(step: str, b: Buffer, taken: set[str]) -> None:
-    if b.name in taken:
+    if f"{b.name}[]" in taken:
         raise ScheduleError(f"{step}: buffer {b.name}: the name is taken by what is around it")
     if b.scope is Scope.REGISTER and not all(isinstance(d, Const) for d in b.shape):
         raise refuse(
-            step, b.name, "registers need a constant shape", "use the scope scratch, or bake the dims"
+            step,
+            b.name,
+            "registers need a constant shape",
+            "use the scope scratch, or bake the dims",
         )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
-from tc.ir.expr import Expr
-from tc.ir.loop import Alloc, Buffer, For, Func, If, Seq, Stmt, Store, Update, seq
-from tc.ir.visit import loads_of, map_accesses, sub_stmts, uses
+from tc.ir.expr import Const, Expr, Load
+from tc.ir.loop import Alloc, Buffer, For, Func, If, Scope, Seq, Stmt, Store, Update, seq
+from tc.ir.visit import loads_of, move_buffers, sub_exprs, sub_stmts, uses
 from tc.schedule.dependence import require_independent
 from tc.schedule.rewrite import (
     find_loops,
@@ -18,6 +19,8 @@ from tc.schedule.rewrite import (
     size_bound,
     stored_buffers,
 )
+
+MAX_REGISTER = 4096  # elements of an accumulator; a larger one lives in memory
 
 
 @primitive
@@ -83,9 +86,7 @@ def _place(s: Stmt, order: Sequence[str], own: frozenset[str] = frozenset()) -> 
     return _hoist_reduction(chain, at, order, own)
 
 
-def _hoist_perfect(
-    chain: list[For], x: For, order: Sequence[str], own: frozenset[str]
-) -> Stmt:
+def _hoist_perfect(chain: list[For], x: For, order: Sequence[str], own: frozenset[str]) -> Stmt:
     for c in chain:
         if uses(x.extent, c.var):
             raise refuse(
@@ -150,15 +151,13 @@ def _hoist_reduction(
     middle = _place_in(parts[at[0]], chain, order, own)
     before, after = seq(*parts[: at[0]]), seq(*parts[at[0] + 1 :])
     out = seq(*_wrap(before, chain), middle, *_wrap(after, chain))
-    for b in reversed(allocs):
-        out = Alloc(*_expand(b, chain, out))
-    return out
+    return _expand(allocs, chain, out) if chain else _allocated(allocs, out)
 
 
 def _guards_inside(s: Stmt, first: str) -> Stmt:
     """`if c: (a; for k: b)` as `(if c: a); for k: (if c: b)`, down to the loop `first`."""
     match s:
-        case If(cond, then, None):
+        case If(cond, then, None) if not any(isinstance(n, Load) for n in sub_exprs(cond)):
             return _guard(cond, _guards_inside(then, first), first)
         case Alloc(b, body):
             return Alloc(b, _guards_inside(body, first))
@@ -178,9 +177,7 @@ def _guard(cond: Expr, s: Stmt, first: str) -> Stmt:
     return If(cond, s)
 
 
-def _place_in(
-    s: Stmt, chain: list[For], order: Sequence[str], own: frozenset[str]
-) -> Stmt:
+def _place_in(s: Stmt, chain: list[For], order: Sequence[str], own: frozenset[str]) -> Stmt:
     for c in reversed(chain):
         s = For(c.var, c.extent, c.kind, s)
     return _place(s, order, own)
@@ -205,10 +202,29 @@ def _inner_allocs(s: Stmt) -> set[str]:
     return {x.buffer.name for x in sub_stmts(s) if isinstance(x, Alloc)}
 
 
-def _expand(b: Buffer, chain: list[For], s: Stmt) -> tuple[Buffer, Stmt]:
-    """One element of `b` for each iteration of the distributed loops."""
-    dims = tuple(size_bound(c.extent) for c in chain)
-    index: tuple[Expr, ...] = tuple(c.var for c in chain)
-    new = Buffer(b.name, (*dims, *b.shape), b.dtype, b.scope, b.align)
-    return new, map_accesses(s, b.name, lambda i: (new, (*index, *i)))
+def _allocated(buffers: Sequence[Buffer], s: Stmt) -> Stmt:
+    for b in reversed(buffers):
+        s = Alloc(b, s)
+    return s
 
+
+def _expand(buffers: Sequence[Buffer], chain: list[For], s: Stmt) -> Stmt:
+    """`s` with one element of each buffer for each iteration of the distributed loops."""
+    dims = tuple(size_bound(c.extent) for c in chain)
+    for c, d in zip(chain, dims, strict=True):
+        if any(uses(d, other.var) for other in chain):
+            raise refuse(
+                "reorder", header(c), "its extent depends on a loop that moves with it",
+                "split it first, so that its length has a constant bound",
+            )  # fmt: skip
+    index: tuple[Expr, ...] = tuple(c.var for c in chain)
+    wide = {b.name: _wider(b, dims) for b in buffers}
+    return _allocated(list(wide.values()), move_buffers(s, wide, lambda i: (*index, *i)))
+
+
+def _wider(b: Buffer, dims: tuple[Expr, ...]) -> Buffer:
+    shape = (*dims, *b.shape)
+    sizes = [int(d.value) for d in shape if isinstance(d, Const)]
+    fits = len(sizes) == len(shape) and math.prod(sizes) <= MAX_REGISTER
+    scope = b.scope if fits else Scope.SCRATCH
+    return Buffer(b.name, shape, b.dtype, scope, b.align)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from tc.errors import ScheduleError
 from tc.ir.expr import Const, Expr, Load, Var
 from tc.ir.loop import Alloc, Buffer, For, Func, If, LoopKind, Scope, Stmt, Store, Update, seq
 from tc.ir.monoid import Monoid
 from tc.ir.simplify import simplify
-from tc.ir.visit import map_stmt, sub_stmts, substitute_stmt, uses
+from tc.ir.visit import loads_of, map_stmt, sub_stmts, substitute_stmt, uses
 from tc.schedule.rewrite import check_factor, header, primitive, refuse, rewrite_loops
 
 
@@ -49,9 +48,7 @@ def _rfactor(x: For, lanes: int, rows: int) -> Stmt:
     def nest(inner: Stmt) -> Stmt:
         return For(row, Const(rows), LoopKind.UNROLLED, _vector(lane, lanes, inner))
 
-    inits = seq(
-        *[Store(p, (row, lane), i) for p, i in zip(parts, monoid.identity, strict=True)]
-    )
+    inits = seq(*[Store(p, (row, lane), i) for p, i in zip(parts, monoid.identity, strict=True)])
     outer = Var(name + "0")
     main = For(
         outer, simplify(n // block), LoopKind.SERIAL,
@@ -59,7 +56,7 @@ def _rfactor(x: For, lanes: int, rows: int) -> Stmt:
     )  # fmt: skip
     out: Stmt = seq(
         nest(inits), main, *_left_over(x, n, block, lanes, body),
-        *_fold(monoid, accs, at, parts, row, lane),
+        *_fold(monoid, accs, at, parts, lane),
     )  # fmt: skip
     for p in reversed(parts):
         out = Alloc(p, out)
@@ -86,7 +83,6 @@ def _fold(
     accs: tuple[Buffer, ...],
     at: tuple[Expr, ...],
     parts: tuple[Buffer, ...],
-    row: Var,
     lane: Var,
 ) -> list[Stmt]:
     """All rows into the first, then its lanes into the accumulator."""
@@ -115,13 +111,17 @@ def _the_update(x: For) -> Update:
             "apply rfactor to a reduction loop before the loops around it are reordered",
         )  # fmt: skip
     if any(isinstance(s, For) for s in sub_stmts(x.body)):
-        raise ScheduleError(f"rfactor: {header(x)}: loops inside it; choose the innermost loop")
+        raise refuse("rfactor", header(x), "there are loops inside it", "choose the innermost loop")
+    accs = {b.name for b in updates[0].buffers}
+    if any(n.buffer.name in accs for n in loads_of(x.body)):
+        raise refuse(
+            "rfactor", header(x), "its values depend on what is reduced so far",
+            "keep this loop as it is",
+        )  # fmt: skip
     return updates[0]
 
 
-def _redirect(
-    s: Stmt, update: Update, parts: tuple[Buffer, ...], at: tuple[Expr, ...]
-) -> Stmt:
+def _redirect(s: Stmt, update: Update, parts: tuple[Buffer, ...], at: tuple[Expr, ...]) -> Stmt:
     def fn(x: Stmt) -> Stmt | None:
         if isinstance(x, Update) and x.buffers == update.buffers:
             return Update(x.monoid, parts, at, x.values)

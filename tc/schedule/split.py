@@ -61,7 +61,9 @@ def split_loop(x: For, factor: int, tail: str) -> Stmt:
             )  # fmt: skip
         case "cut":
             rest, whole = Var(name + "t"), simplify(n // f)
-            main = For(outer, whole, x.kind, For(inner, f, LoopKind.SERIAL, _at(x, outer * f + inner)))
+            main = For(
+                outer, whole, x.kind, For(inner, f, LoopKind.SERIAL, _at(x, outer * f + inner))
+            )
             left = For(rest, simplify(n % f), x.kind, _at(x, whole * f + rest))
             return left if whole == Const(0) else seq(main, left)
         case "ragged":
@@ -72,8 +74,8 @@ def split_loop(x: For, factor: int, tail: str) -> Stmt:
             )  # fmt: skip
         case "balanced":
             return _balanced(x, n, f, outer, inner)
-    body: Stmt = If(outer * f + inner < n, _at(x, outer * f + inner))
-    return For(outer, _ceil(n, f), x.kind, For(inner, f, LoopKind.SERIAL, body))
+    guarded: Stmt = If(outer * f + inner < n, _at(x, outer * f + inner))
+    return For(outer, _ceil(n, f), x.kind, For(inner, f, LoopKind.SERIAL, guarded))
 
 
 def _balanced(x: For, n: Expr, f: Const, outer: Var, inner: Var) -> Stmt:
@@ -96,9 +98,7 @@ def _at(x: For, value: Expr) -> Stmt:
 
 
 @primitive
-def tile(
-    func: Func, rows: str, columns: str, mr: int, nr: int, tail: str = "ragged"
-) -> Func:
+def tile(func: Func, rows: str, columns: str, mr: int, nr: int, tail: str = "ragged") -> Func:
     """Split two nested loops and bring the outer halves outside.
 
     rewrite: for i: for j: body
@@ -139,7 +139,9 @@ def fuse(func: Func, outer: str, inner: str, name: str) -> Func:
             at = {x.var: both, y.var: Const(0)}
         else:
             at = {x.var: both // y.extent, y.var: both % y.extent}
-        return For(both, simplify(x.extent * y.extent), LoopKind.SERIAL, substitute_stmt(y.body, at))
+        return For(
+            both, simplify(x.extent * y.extent), LoopKind.SERIAL, substitute_stmt(y.body, at)
+        )
 
     return rewrite_loops(func, "fuse", outer, join)
 
@@ -161,9 +163,10 @@ def merge(func: Func, first: str, second: str) -> Func:
         if not isinstance(s, Seq):
             return None
         for n, (x, y) in enumerate(itertools.pairwise(s.body)):
-            if isinstance(x, For) and isinstance(y, For):
-                if (x.var.name, y.var.name) == (first, second):
-                    return seq(*s.body[:n], _merged(x, y), *s.body[n + 2 :])
+            if not isinstance(x, For) or not isinstance(y, For):
+                continue
+            if (x.var.name, y.var.name) == (first, second):
+                return seq(*s.body[:n], _merged(x, y), *s.body[n + 2 :])
         return None
 
     body = map_stmt(func.body, None, join)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from tc.errors import InternalError
 from tc.ir.expr import Const, Expr, Var, equal
 from tc.ir.interval import Interval, bounds
-from tc.ir.loop import Alloc, For, Func, If, LoopKind, Seq, Stmt
+from tc.ir.loop import Alloc, Assert, For, Func, If, LoopKind, Seq, Stmt, Store, Update
 from tc.ir.visit import map_stmt, sub_stmts, uses, with_body
 
 MAX_VERSIONS = 32
@@ -77,10 +77,22 @@ def specialize_extent(s: Stmt, extent: Expr, longest: int) -> Stmt:
 
 def _choose(body: Stmt, extent: Expr, longest: int) -> Stmt:
     """The versions in a chain of tests, the longest first: most tiles are whole."""
-    out: Stmt | None = None
+    # Where the loops do not run at all, what is beside them still does.
+    out = _without(body, extent)
     for length in range(1, longest + 1):
         out = If(equal(extent, length), _with_length(body, extent, length), out)
     return Seq(()) if out is None else out
+
+
+def _without(body: Stmt, extent: Expr) -> Stmt | None:
+    """`body` without the loops of that length; None if nothing is left to do."""
+
+    def fn(x: Stmt) -> Stmt | None:
+        return Seq(()) if isinstance(x, For) and x.extent == extent else None
+
+    out = map_stmt(body, None, fn)
+    works = any(isinstance(x, Store | Update | Assert) for x in sub_stmts(out))
+    return out if works else None
 
 
 def _with_length(s: Stmt, extent: Expr, length: int) -> Stmt:

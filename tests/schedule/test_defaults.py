@@ -1,0 +1,270 @@
+"""The default schedule of each family: it applies, and the result is that of the naive loops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tc import te
+from tc.ir import monoid as monoids
+from tc.ir.lower import lower
+from tc.schedule.apply import apply
+from tc.schedule.defaults import default_schedule
+from tc.schedule.pack import Packing, packings
+from tc.target import Target
+from tests.schedule.running import assert_same, inputs_of, results, turned
+
+TARGETS = ("host", "x86-64-v3", "arm-neon", "generic")
+Group = tuple[tuple[te.Tensor, ...], tuple[te.Placeholder, ...], frozenset[str]]
+M = te.sym("M", 1, 512)
+S = te.sym("S", 1, 512)
+
+
+def group(outputs: Any, inputs: Any, constants: Any = ()) -> Group:
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    return outputs, tuple(inputs), frozenset(t.name for t in constants)
+
+
+def linear(b: te.DimLike, s: te.DimLike, k: int, n: int) -> Group:
+    x, w, bias = te.placeholder((b, s, k)), te.placeholder((n, k)), te.placeholder((n,))
+    c = te.reduce_axis(k)
+    y = te.compute((b, s, n), lambda i, j, o: te.sum(x[i, j, c] * w[o, c], axis=c) + bias[o])
+    return group(y, (x, w, bias), (w,))
+
+
+def linear_rows(b: te.DimLike, k: int, n: int) -> Group:
+    x, w = te.placeholder((b, k)), te.placeholder((n, k))
+    c = te.reduce_axis(k)
+    return group(te.compute((b, n), lambda i, o: te.sum(x[i, c] * w[o, c], axis=c)), (x, w), (w,))
+
+
+def linear_kn(b: te.DimLike, k: int, n: int) -> Group:
+    x, w = te.placeholder((b, k)), te.placeholder((k, n))
+    c = te.reduce_axis(k)
+    y = te.compute((b, n), lambda i, o: te.maximum(te.sum(x[i, c] * w[c, o], axis=c), 0.0))
+    return group(y, (x, w), (w,))
+
+
+def matmul(b: te.DimLike, h: int, i: te.DimLike, k: te.DimLike, j: te.DimLike) -> Group:
+    x, y = te.placeholder((b, h, i, k)), te.placeholder((b, h, k, j))
+    c = te.reduce_axis(k)
+    z = te.compute((b, h, i, j), lambda n, m, p, q: te.sum(x[n, m, p, c] * y[n, m, c, q], axis=c))
+    return group(z, (x, y))
+
+
+def scores(h: int, s: te.DimLike, d: int) -> Group:
+    q, k = te.placeholder((1, h, s, d)), te.placeholder((1, h, s, d))
+    c = te.reduce_axis(d)
+    z = te.compute((1, h, s, s), lambda b, n, i, j: te.sum(q[b, n, i, c] * k[b, n, j, c], axis=c))
+    return group(z, (q, k))
+
+
+def layer_norm(b: te.DimLike, n: int) -> Group:
+    x, r = te.placeholder((b, 3, n)), te.placeholder((b, 3, n))
+    g, o = te.placeholder((n,)), te.placeholder((n,))
+    w = monoids.welford_of()
+    k = te.reduce_axis(n)
+    y = te.compute((b, 3, n), lambda i, s, j: x[i, s, j] + r[i, s, j])
+
+    def fold(i: te.Expr, s: te.Expr, result: Callable[..., te.Expr]) -> te.Expr:
+        return te.reduce(w, (y[i, s, k], te.const(0.0), te.const(1.0)), k, result)
+
+    mean = te.compute((b, 3), lambda i, s: fold(i, s, lambda m, _, __: m))
+    var = te.compute((b, 3), lambda i, s: fold(i, s, lambda _, v, c: v / c))
+    z = te.compute(
+        (b, 3, n),
+        lambda i, s, j: (y[i, s, j] - mean[i, s]) * te.rsqrt(var[i, s] + 1.0) * g[j] + o[j],
+    )
+    return group((y, z), (x, r, g, o))
+
+
+def rms_norm(b: te.DimLike, n: int) -> Group:
+    x, g = te.placeholder((b, n)), te.placeholder((n,))
+    k = te.reduce_axis(n)
+    s = te.compute((b,), lambda i: te.sum(x[i, k] * x[i, k], axis=k))
+    y = te.compute((b, n), lambda i, j: x[i, j] * te.rsqrt(s[i] / float(n) + 1.0) * g[j])
+    return group(y, (x, g))
+
+
+def softmax(b: te.DimLike, n: te.DimLike) -> Group:
+    x = te.placeholder((b, n))
+    k, q = te.reduce_axis(n), te.reduce_axis(n)
+    m = te.compute((b,), lambda i: te.max(x[i, k], axis=k))
+    e = te.compute((b, n), lambda i, j: te.exp(x[i, j] - m[i]))
+    s = te.compute((b,), lambda i: te.sum(e[i, q], axis=q))
+    return group(te.compute((b, n), lambda i, j: e[i, j] / s[i]), (x,))
+
+
+def attention(
+    h: int, s: te.DimLike, t: te.DimLike, d: int, mask: str = "none", groups: int = 1, b: Any = 1
+) -> Group:
+    kv = h // groups
+    q = te.placeholder((b, h, s, d))
+    k, v = te.placeholder((b, kv, t, d)), te.placeholder((b, kv, t, d))
+    add = te.placeholder((b, 1, s, t))
+    c = te.reduce_axis(d)
+    j1, j2, j3 = (te.reduce_axis(t) for _ in range(3))
+
+    def score(n: te.Expr, m: te.Expr, i: te.Expr, j: te.Expr) -> te.Expr:
+        x = te.sum(q[n, m, i, c] * k[n, m // groups, j, c], axis=c) * 0.5
+        if mask == "causal":
+            return te.where(j <= i, x, float("-inf"))
+        return x + add[n, 0, i, j] if mask == "additive" else x
+
+    a = te.compute((b, h, s, t), score)
+    top = te.compute((b, h, s), lambda n, m, i: te.max(a[n, m, i, j1], axis=j1))
+    e = te.compute((b, h, s, t), lambda n, m, i, j: te.exp(a[n, m, i, j] - top[n, m, i]))
+    den = te.compute((b, h, s), lambda n, m, i: te.sum(e[n, m, i, j2], axis=j2))
+    o = te.compute(
+        (b, h, s, d),
+        lambda n, m, i, x: te.sum(e[n, m, i, j3] * v[n, m // groups, j3, x], axis=j3) / den[n, m, i],
+    )
+    return group(o, (q, k, v, add) if mask == "additive" else (q, k, v))
+
+
+def gelu(b: te.DimLike, n: te.DimLike) -> Group:
+    x = te.placeholder((b, n))
+    return group(te.compute((b, n), lambda i, j: x[i, j] * 0.5 * (te.erf(x[i, j]) + 1.0)), (x,))
+
+
+def bias_broadcast(b: te.DimLike, n: int) -> Group:
+    x, y, z = te.placeholder((b, 3, n)), te.placeholder((n,)), te.placeholder((b, 1, 1))
+    return group(
+        te.compute((b, 3, n), lambda i, s, j: te.maximum(x[i, s, j] + y[j] * z[i, 0, 0], 0.0)),
+        (x, y, z),
+    )
+
+
+def two_maps(b: te.DimLike, n: int) -> Group:
+    x = te.placeholder((b, n))
+    t = te.compute((b, n), lambda i, j: x[i, j] * 2.0)
+    outs = (
+        te.compute((b, n), lambda i, j: t[i, j] + 1.0),
+        te.compute((b, n), lambda i, j: t[i, j] * x[i, j]),
+    )
+    return group(outs, (x,))
+
+
+def mean_dim1(b: te.DimLike, s: te.DimLike, n: int) -> Group:
+    x = te.placeholder((b, s, n))
+    k = te.reduce_axis(s)
+    count = te.cast(te.wrap(s), te.F32)
+    return group(te.compute((b, n), lambda i, j: te.sum(x[i, k, j], axis=k) / count), (x,))
+
+
+def argmax(b: te.DimLike, n: te.DimLike) -> Group:
+    x = te.placeholder((b, n))
+    k = te.reduce_axis(n)
+    return group(te.compute((b,), lambda i: te.argmax(x[i, k], axis=k)), (x,))
+
+
+def total(b: te.DimLike, n: int) -> Group:
+    x = te.placeholder((b, n))
+    i, j = te.reduce_axis(b), te.reduce_axis(n)
+    return group(te.compute((), lambda: te.sum(x[i, j], axis=(i, j))), (x,))
+
+
+def embedding(b: te.DimLike, n: int) -> Group:
+    table, ids = te.placeholder((7, n)), te.placeholder((b, 3), te.I64)
+    return group(te.compute((b, 3, n), lambda i, s, j: table[ids[i, s], j]), (table, ids), (table,))
+
+
+def transpose(b: te.DimLike, s: te.DimLike, n: int) -> Group:
+    x = te.placeholder((b, s, n))
+    return group(te.compute((b, n, s), lambda i, j, k: x[i, k, j]), (x,))
+
+
+def cumsum(b: te.DimLike, n: te.DimLike) -> Group:
+    x = te.placeholder((b, n))
+    return group(te.scan((b, n), lambda i, j: x[i, j], 1), (x,))
+
+
+def scatter(b: te.DimLike, n: int) -> Group:
+    base, ids, x = te.placeholder((n,)), te.placeholder((b,), te.I64), te.placeholder((b,))
+    return group(
+        te.scatter(base, (b,), lambda i: ((ids[i] % n,), x[i]), monoids.sum_of()), (base, ids, x)
+    )
+
+
+CASES: dict[str, Callable[[], Group]] = {
+    "linear": lambda: linear(M, S, 5, 17),
+    "linear one column": lambda: linear(M, S, 3, 1),
+    "linear k=1": lambda: linear(M, S, 1, 33),
+    "linear rows": lambda: linear_rows(M, 7, 65),
+    "linear static": lambda: linear_rows(7, 13, 41),
+    "linear one row": lambda: linear_rows(1, 13, 41),
+    "linear kn": lambda: linear_kn(M, 6, 31),
+    "matmul": lambda: matmul(M, 2, S, 5, 9),
+    "matmul symbolic k, j": lambda: matmul(1, 1, M, S, S),
+    "matmul static": lambda: matmul(1, 2, 3, 4, 5),
+    "q k^T": lambda: scores(2, S, 6),
+    "layer norm": lambda: layer_norm(M, 37),
+    "layer norm n=1": lambda: layer_norm(M, 1),
+    "rms norm": lambda: rms_norm(M, 130),
+    "rms norm static": lambda: rms_norm(1, 3),
+    "softmax": lambda: softmax(M, S),
+    "softmax static": lambda: softmax(3, 65),
+    "attention": lambda: attention(2, S, S, 5),
+    "attention batch": lambda: attention(1, S, S, 8, b=M),
+    "attention causal": lambda: attention(1, S, S, 16, "causal"),
+    "attention additive": lambda: attention(1, S, M, 4, "additive"),
+    "attention GQA": lambda: attention(4, S, M, 3, "none", 2),
+    "attention one query": lambda: attention(2, 1, S, 4),
+    "attention static": lambda: attention(1, 9, 9, 4),
+    "gelu": lambda: gelu(M, S),
+    "gelu static": lambda: gelu(5, 33),
+    "bias": lambda: bias_broadcast(M, 19),
+    "bias n=1": lambda: bias_broadcast(M, 1),
+    "two maps": lambda: two_maps(M, 6),
+    "mean dim 1": lambda: mean_dim1(M, S, 18),
+    "mean dim 1, n=1": lambda: mean_dim1(M, S, 1),
+    "argmax": lambda: argmax(M, S),
+    "argmax static": lambda: argmax(2, 70),
+    "total": lambda: total(M, 5),
+    "embedding": lambda: embedding(M, 9),
+    "transpose": lambda: transpose(M, S, 5),
+    "cumsum": lambda: cumsum(M, S),
+    "scatter": lambda: scatter(M, 5),
+}
+
+
+def packed(x: np.ndarray[Any, Any], p: Packing) -> np.ndarray[Any, Any]:
+    """The data as `Packing` says: blocks along `dim`, innermost, zeros at the end."""
+    last = np.moveaxis(x, p.dim, -1)
+    blocks = -(-last.shape[-1] // p.factor)
+    pad = blocks * p.factor - last.shape[-1]
+    last = np.pad(last, [(0, 0)] * (last.ndim - 1) + [(0, pad)])
+    cut = last.reshape(*last.shape[:-1], blocks, p.factor)
+    return np.ascontiguousarray(np.moveaxis(cut, -2, 0))
+
+
+def sizes_for(target: Target) -> list[int]:
+    lanes = target.vector_lanes(32)
+    return sorted({1, 5, lanes - 1, lanes + 1} - {0})
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("where", TARGETS)
+def test_default(name: str, where: str) -> None:
+    target = Target.parse(where)
+    outputs, inputs, constants = CASES[name]()
+    naive = lower(outputs, inputs)
+    schedule = default_schedule(outputs, inputs, constants, target)
+    func = apply(naive, schedule)
+    names = [s.name for s in naive.symbols]
+    sizes = sizes_for(target)
+    for n, size in enumerate(sizes if names else [1]):
+        # The other symbol goes the other way, so that both extremes meet both.
+        symbols = {s: v for s, v in zip(names, (size, sizes[-1 - n] % 4 + 1), strict=False)}
+        arrays = inputs_of(naive, symbols, high=3)
+        want = results(naive, arrays, symbols)
+        given = dict(arrays)
+        for p in packings(schedule):
+            given[p.buffer] = packed(given[p.buffer], p)
+        told = f"{symbols}\n{schedule}\n{func}"
+        assert_same(results(func, given, symbols), want, told)
+        if n == 1:
+            assert_same(results(turned(func), given, symbols), want, "turned " + told)
