@@ -1,0 +1,68 @@
+"""How much work a computation is: floating-point operations, and bytes that must move at least.
+
+Counted on the tensor expressions, so that no schedule changes it. A product of a sum and its
+addition count as two operations, any function as one.
+"""
+
+from __future__ import annotations
+
+from tc.graph.group import Computation
+from tc.ir.expr import Binary, Const, Expr, Fma, Read, Reduce, Unary
+from tc.ir.tensor import Placeholder, Scatter, Tensor
+from tc.ir.tensor_walk import bodies, reads, topological
+from tc.ir.visit import children, sub_exprs
+from tc.ops.dims import product, smaller, tidy
+
+
+def flops(made: Computation) -> Expr:
+    """Floating-point operations of one call, over its symbols."""
+    total: Expr = Const(0)
+    for t in topological(made.outputs):
+        if not isinstance(t, Placeholder):
+            extents = t.extents if isinstance(t, Scatter) else t.shape
+            each: Expr = Const(0)
+            for body in bodies(t):
+                each = each + _operations(body)
+            total = total + product(extents) * each
+    return tidy(total)
+
+
+def moved_bytes(made: Computation) -> Expr:
+    """Bytes of the operands and results of one call; of a table, only what is looked up."""
+    order = topological(made.outputs)
+    total: Expr = Const(0)
+    for p in made.inputs:
+        size = product(p.shape)
+        looked_up = [product(t.shape) for t in order if _looks_up(t, p)]
+        if looked_up:
+            size = smaller(size, looked_up[0])
+        total = total + size * p.dtype.bytes
+    for t in made.outputs:
+        total = total + product(t.shape) * t.dtype.bytes
+    return tidy(total)
+
+
+def _operations(x: Expr) -> Expr:
+    if isinstance(x, Reduce):
+        inner: Expr = Const(len(x.monoid.left) if x.dtype.is_float else 0)
+        for v in x.values:
+            inner = inner + _operations(v)
+        return product(x.extents) * inner + _operations(x.result)
+    if isinstance(x, Read):
+        return Const(0)
+    own = 0
+    if isinstance(x, Binary | Unary | Fma) and x.dtype.is_float:
+        own = 2 if isinstance(x, Fma) else 1
+    total: Expr = Const(own)
+    for kid in children(x):
+        total = total + _operations(kid)
+    return total
+
+
+def _looks_up(t: Tensor, p: Placeholder) -> bool:
+    """Whether `t` reads `p` at places that are data."""
+    return any(
+        r.tensor.name == p.name
+        and any(isinstance(n, Read) for i in r.indices for n in sub_exprs(i))
+        for r in reads(t)
+    )
