@@ -51,7 +51,9 @@ class Sizes:
 
     def __init__(self, symbols: tuple[Symbol, ...]) -> None:
         self.symbols = {
-            s.name: Sym(s.name, s.low, UNBOUNDED if s.high is None else s.high) for s in symbols
+            # An empty tensor runs no loop, so what is proven for a size of 1 or more is enough.
+            s.name: Sym(s.name, max(1, s.low), UNBOUNDED if s.high is None else s.high)
+            for s in symbols
         }
         self._seen: dict[Any, Expr] = {}
 
