@@ -323,6 +323,7 @@ class _WithPacked:
         self._arrays = arrays
         self.empty = arrays.empty
         self.give_back = arrays.give_back
+        self.identity = arrays.identity
         self.fallback = arrays.fallback
 
     def ready(self, array: Any, info: TensorInfo) -> Any:

@@ -69,7 +69,7 @@ class Block:
     Large blocks lie on huge pages where the system has them.
     """
 
-    __slots__ = ("_map", "address", "size")
+    __slots__ = ("__weakref__", "_map", "address", "size")
 
     def __init__(self, size: int) -> None:
         self.size = max(size, mmap.PAGESIZE)

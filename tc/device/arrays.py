@@ -5,7 +5,7 @@ A frontend gives the same for its own tensors. This module must not import any f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -41,6 +41,12 @@ class Arrays(Protocol):
 
     def empty(self, shape: tuple[int, ...], dtype: DType) -> Any:
         """Fresh memory for a result; its content is undefined."""
+
+    def identity(self, array: Any) -> Hashable | None:
+        """Equal for two ready arrays only if they are the same memory with the same content.
+
+        None where that cannot be told.
+        """
 
     def give_back(self, copy: Any, array: Any) -> None:
         """Write what the program left in `copy` (of `ready`) to the caller's own array."""
@@ -102,6 +108,10 @@ class NumpyArrays:
                 )
             )
         return np.empty(shape, kind)
+
+    def identity(self, array: Any) -> Hashable | None:  # noqa: ARG002  (the protocol's)
+        """None: NumPy does not say when an array is written to."""
+        return None
 
     def give_back(self, copy: Any, array: Any) -> None:
         """See `Arrays.give_back`."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from time import perf_counter_ns
 from typing import Any
 
-from tc.device.arena import Block, align
+from tc.device.arena import Block
 from tc.device.arrays import Arrays
 from tc.device.artifact import (
     FIRST_SLOT,
@@ -32,6 +32,7 @@ from tc.device.physical import shared_device
 from tc.device.run_bind import Binder
 from tc.device.run_call import Arena, Frame, Weights
 from tc.device.run_plan import Plan, Planner
+from tc.device.run_prepared import find, keys, share
 from tc.device.run_profile import CallTime, Profile
 from tc.device.run_stats import LAST, Stats
 from tc.errors import InternalError, TcError, describe
@@ -207,26 +208,37 @@ class Program:
     def _prepare(self, ready: Sequence[Any], slots: list[tuple[int, int]]) -> Weights:
         plan = self._planner.prepare()
         sizes = self._planner.sizes(plan.shapes, Place.PREPARED)
-        offsets: dict[int, int] = {}
-        total = 0
-        for number, size in sizes.items():
-            offsets[number] = total
-            total += align(size)
-        if not sizes:
-            return Weights(ready, None, slots)
-        block = Block(total)
-        slots += [
-            (FIRST_SLOT + s, block.address + offsets[storage.number])
+        wanted = self._keys(ready) if sizes else None
+        blocks = None if wanted is None else find(wanted)
+        if blocks is None:
+            blocks = {number: Block(size) for number, size in sizes.items()}
+            weights = Weights(ready, blocks, slots + self._prepared_slots(blocks))
+            items = self._items("prepare")
+            if items:
+                arena = Arena()
+                frame = arena.frame(plan, weights, self.threads, self._table_size)
+                self._execute(items, arena, frame, plan, None)
+            if wanted is not None:
+                blocks = share(wanted, blocks)
+        return Weights(ready, blocks, slots + self._prepared_slots(blocks))
+
+    def _keys(self, ready: Sequence[Any]) -> dict[int, str] | None:
+        """How everything prepared is made, or None where that cannot be told."""
+        if any(isinstance(w, RawTensor) for w in ready):
+            return None
+        identities = [self._arrays.identity(w) for w in ready]
+        if any(identity is None for identity in identities):
+            return None
+        found = keys(self.artifact, identities)
+        places = [s for s in self.artifact.storages if s.place is Place.PREPARED]
+        return found if {s.number for s in places} == set(found) else None
+
+    def _prepared_slots(self, blocks: Mapping[int, Block]) -> list[tuple[int, int]]:
+        return [
+            (FIRST_SLOT + s, blocks[storage.number].address)
             for s, storage in enumerate(self.artifact.storages)
             if storage.place is Place.PREPARED
         ]
-        weights = Weights(ready, block, slots)
-        items = self._items("prepare")
-        if items:
-            arena = Arena()
-            frame = arena.frame(plan, weights, self.threads, self._table_size)
-            self._execute(items, arena, frame, plan, None)
-        return weights
 
     def _run(self, args: Sequence[Any], profile: Profile | None) -> list[Any]:
         arrays = self._arrays

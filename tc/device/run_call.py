@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tc.device.arena import Block
@@ -25,18 +25,21 @@ class Weights:
 
     Attributes:
         arrays: the model's own memory, kept alive.
-        block: what the prepare steps made of it; None if there are none.
+        blocks: what the prepare steps made of it, by number.
         slots: (slot, address) of every parameter and everything prepared.
         version: unlike that of any other weights of this process.
     """
 
-    __slots__ = ("arrays", "block", "slots", "version")
+    __slots__ = ("arrays", "blocks", "slots", "version")
 
     def __init__(
-        self, arrays: Sequence[Any], block: Block | None, slots: Sequence[tuple[int, int]]
+        self,
+        arrays: Sequence[Any],
+        blocks: Mapping[int, Block],
+        slots: Sequence[tuple[int, int]],
     ) -> None:
         self.arrays = tuple(arrays)
-        self.block = block
+        self.blocks = dict(blocks)
         self.slots = tuple(slots)
         self.version = next(_VERSIONS)
 

@@ -73,7 +73,8 @@ class Runner:
         self.program.set_weights(self._pick(weights))
 
     def _pick(self, weights: Sequence[Weight]) -> list[torch.Tensor]:
-        return [weights[number].tensor for number in self._order]
+        # An alias: it keeps the memory alive even where the parameter is given other memory.
+        return [weights[number].tensor.detach() for number in self._order]
 
 
 def compile_model(

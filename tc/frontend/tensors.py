@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import torch
@@ -61,6 +61,10 @@ class TorchArrays:
     def empty(self, shape: tuple[int, ...], dtype: DType) -> Any:
         """See `Arrays.empty`."""
         return torch.empty(shape, dtype=DTYPES[dtype])
+
+    def identity(self, array: Any) -> Hashable | None:
+        """See `Arrays.identity`; a tensor counts its versions, but for those of inference mode."""
+        return None if array.is_inference() else (array.data_ptr(), array._version)
 
     def give_back(self, copy: Any, array: Any) -> None:
         """See `Arrays.give_back`."""

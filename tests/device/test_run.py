@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -118,11 +119,50 @@ def test_new_weights_are_prepared_anew() -> None:
 def test_old_weights_are_let_go() -> None:
     p = program()
     p([rows(3)])
-    block = p._weights.block
-    assert block is not None
+    block = p._weights.blocks[0]
     p.set_weights([np.zeros(4, np.float32)])
     p([rows(3)])
-    assert not [r for r in gc.get_referrers(block) if type(r).__name__ == "Weights"]
+    gone = weakref.ref(block)
+    del block
+    assert gone() is None
+
+
+class Versioned(NumpyArrays):
+    """Arrays that are never written to."""
+
+    def identity(self, array):
+        return array.__array_interface__["data"][0]
+
+
+def test_programs_of_the_same_weights_share_what_is_prepared() -> None:
+    w, other = np.full(4, 2, np.float32), np.full(4, 2, np.float32)
+    made = functions(ARTIFACT, KERNELS)
+    first, second, third = (Program(ARTIFACT, made, Versioned(), [x]) for x in (w, w, other))
+    assert first._weights.blocks[0] is second._weights.blocks[0]
+    assert first._weights.blocks[0] is not third._weights.blocks[0]
+    for p in (first, second, third):
+        np.testing.assert_array_equal(p([rows(3)])[0], expected(rows(3), w))
+    block = weakref.ref(first._weights.blocks[0])
+    first.set_weights([other])
+    assert first._weights.blocks[0] is third._weights.blocks[0]
+    assert block() is second._weights.blocks[0]
+    del second
+    gc.collect()
+    assert block() is None
+
+
+def test_what_is_made_otherwise_is_not_shared() -> None:
+    w = np.full(4, 2, np.float32)
+    thrice = replace(ARTIFACT, kernels=(kernel("thrice"), *ARTIFACT.kernels[1:]))
+
+    def triple(b: list[int], _: list[int]) -> None:
+        floats(b[1], 4)[:] = 3 * floats(b[0], 4)
+
+    one = Program(ARTIFACT, functions(ARTIFACT, KERNELS), Versioned(), [w])
+    two = Program(thrice, functions(thrice, (triple, add, multiply)), Versioned(), [w])
+    x = rows(2)
+    np.testing.assert_array_equal(one([x])[0], (x + 4) * x)
+    np.testing.assert_array_equal(two([x])[0], (x + 6) * x)
 
 
 def test_many_threads_on_one_program() -> None:
