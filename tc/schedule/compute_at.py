@@ -125,6 +125,13 @@ def _require_movable(step: str, s: Stmt, producer: Stmt, name: str) -> None:
     if not _reads_of(s, name):
         raise refuse(step, name, "it is never read", "leave it out of the expression")
     read = loaded_buffers(producer) - own
+    for x in sub_stmts(s):
+        if isinstance(x, Alloc) and x.buffer.name in read:
+            if len(_reads_of(x.body, name)) < len(_reads_of(s, name)):
+                raise refuse(
+                    step, name, f"{x.buffer.name}, which it is computed from, ends before its use",
+                    "leave it where it is",
+                )  # fmt: skip
     later = False
     inside = set(map(id, sub_stmts(producer)))
     for x in sub_stmts(s):
@@ -226,20 +233,27 @@ def _shrink(producer: Stmt, local: Buffer, region: Region) -> Stmt:
     while isinstance(s, For) and s.var in axes:
         nest.append(s)
         s = s.body
-    ordered = {x.var: x for x in nest}
-    for (start, _), v in zip(region, axes, strict=True):
-        env[v] = simplify(start + v)
-    store_at: tuple[Expr, ...] = axes
-    body = map_accesses(substitute_stmt(s, env), local.name, lambda _: (local, store_at))
-    ones: dict[Var, Expr] = {}
-    extents = dict(zip(axes, (n for _, n in region), strict=True))
-    for v in ordered:
-        if simplify(extents[v]) == Const(1):
-            ones[v] = Const(0)
-    body = substitute_stmt(body, ones)
+    lengths: dict[Var, Expr] = {}
+    store_at: list[Expr] = []
+    for (start, n), v in zip(region, axes, strict=True):
+        if any(x.var == v for x in nest):
+            env[v] = simplify(start + v)
+            lengths[v] = n
+            store_at.append(v)
+        elif n == Const(1) and simplify(start - v) == Const(0):
+            store_at.append(Const(0))  # the loop is around the use as well
+        else:
+            raise refuse(
+                "compute_at", local.name, f"other iterations of {v.name!r} compute what is read",
+                f"choose a loop around {v.name!r}",
+            )  # fmt: skip
+    ones: dict[Var, Expr] = {v: Const(0) for v, n in lengths.items() if n == Const(1)}
+    place = tuple(ones.get(v, v) if isinstance(v, Var) else v for v in store_at)
+    env = {v: substitute(x, ones) for v, x in env.items()}
+    body = map_accesses(substitute_stmt(s, env), local.name, lambda _: (local, place))
     for x in reversed(nest):
         if x.var not in ones:
-            body = For(x.var, extents[x.var], LoopKind.SERIAL, body)
+            body = For(x.var, lengths[x.var], LoopKind.SERIAL, body)
     return body
 
 
