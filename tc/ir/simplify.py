@@ -11,7 +11,7 @@ brought into normal form (which wraps alike) but neither compared nor divided by
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from tc.errors import InternalError
 from tc.ir.expr import Const, Expr, Load, Read, Unary, Var
@@ -39,11 +39,23 @@ def simplify(
     return Rewriter(_facts(env, known))(expr)
 
 
+def simplifier(
+    env: Mapping[Var, Interval] | None = None, known: Sequence[Expr] = ()
+) -> Callable[[Expr], Expr]:
+    """`simplify` for many expressions that stand in one place; it remembers what it has seen."""
+    return Rewriter(_facts(env, known))
+
+
 def prove(
     cond: Expr, env: Mapping[Var, Interval] | None = None, known: Sequence[Expr] = ()
 ) -> bool:
     """True only if `cond` (in every lane) is always true; False says nothing."""
-    found = literal(simplify(cond, env, known))
+    return is_true(simplify(cond, env, known))
+
+
+def is_true(cond: Expr) -> bool:
+    """Whether a simplified condition is the constant true."""
+    found = literal(cond)
     return found is not None and bool(found.value)
 
 

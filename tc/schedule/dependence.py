@@ -8,10 +8,13 @@ different iterations touch different elements.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from tc.ir.expr import Binary, Const, Expr, Load, Var
 from tc.ir.interval import Interval, bounds
 from tc.ir.loop import Alloc, For, Stmt, Store, Update
-from tc.ir.simplify import prove, simplify
+from tc.ir.simplify import is_true, simplifier
 from tc.ir.visit import own_exprs, sub_exprs, sub_stmts, substitute, uses
 from tc.schedule.rewrite import env_of, header, loops, refuse
 
@@ -70,43 +73,59 @@ def separated(accesses: list[Access], shape: tuple[Expr, ...], x: For) -> bool:
     inner = env_of(list(loops(x.body)))
     inner[x.var] = Interval(0, None if extent.hi is None else extent.hi - 1)
     known = extent_facts([x, *loops(x.body)])
+    place = _Place(x.var, inner, simplifier(), simplifier(inner, known))
+    accesses = list(dict.fromkeys(accesses))
     rank = len(shape)
     for width in range(1, rank + 1):
         for first in range(rank - width + 1):
             dims = slice(first, first + width)
             joined = [_linear(a[dims], shape[dims]) for a in accesses]
-            if _separates(joined, x, inner, known):
+            if width > 1:
+                joined = [place.plain(i) for i in joined]
+            if _separates(list(dict.fromkeys(joined)), place):
                 return True
     return False
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A loop variable, what is known of it and the loops inside, and simplifiers to share."""
+
+    var: Var
+    env: dict[Var, Interval]
+    plain: Callable[[Expr], Expr]
+    inside: Callable[[Expr], Expr]
 
 
 def _linear(indices: Access, shape: tuple[Expr, ...]) -> Expr:
     out = indices[0]
     for i, n in zip(indices[1:], shape[1:], strict=True):
         out = out * n + i
-    return out if len(indices) == 1 else simplify(out)
+    return out
 
 
-def _separates(indices: list[Expr], x: For, env: dict[Var, Interval], known: list[Expr]) -> bool:
+def _separates(indices: list[Expr], place: _Place) -> bool:
     """Whether this one dim tells the iterations apart: step * var + rest, 0 <= rest - c < step."""
-    parts = [affine_step(i, x.var) for i in indices]
+    parts = [_affine_step(i, place.var, place.plain) for i in indices]
     found = [p for p in parts if p is not None]
     steps = {s for s, _ in found}
     if len(found) < len(parts) or len(steps) != 1:
         return False
     rests = [r for _, r in found]
     step = steps.pop()
-    if not prove(Const(0) < step, env):
+    if not is_true(place.inside(Const(0) < step)):
         return False
     # Parts that do not vary inside the loop shift all iterations alike.
-    fixed = substitute(rests[0], {v: Const(0) for v in env})
-    offsets = [simplify(r - fixed, env) for r in rests]
+    fixed = substitute(rests[0], {v: Const(0) for v in place.env})
+    offsets = list(dict.fromkeys(place.plain(r - fixed) for r in rests))
     if isinstance(step, Const):
-        spans = [bounds(o, env) for o in offsets]
+        spans = [bounds(o, place.env) for o in offsets]
         if all(s.lo is not None and s.hi is not None for s in spans):
             lo, hi = min(s.lo or 0 for s in spans), max(s.hi or 0 for s in spans)
             return hi - lo < int(step.value)
-    return all(prove(Const(0) <= o, env, known) and prove(o < step, env, known) for o in offsets)
+    return all(
+        is_true(place.inside(Const(0) <= o)) and is_true(place.inside(o < step)) for o in offsets
+    )
 
 
 def extent_facts(nest: list[For]) -> list[Expr]:
@@ -130,11 +149,17 @@ def extent_facts(nest: list[For]) -> list[Expr]:
 
 def affine_step(index: Expr, var: Var) -> tuple[Expr, Expr] | None:
     """(step, rest) with index = step * var + rest, both free of var, or None if there is none."""
+    return _affine_step(index, var, simplifier())
+
+
+def _affine_step(
+    index: Expr, var: Var, plain: Callable[[Expr], Expr]
+) -> tuple[Expr, Expr] | None:
     if not uses(index, var):
         return Const(0), index
-    rest = simplify(substitute(index, {var: Const(0)}))
-    step = simplify(substitute(index, {var: Const(1)}) - rest)
-    if uses(step, var) or simplify(index - (rest + var * step)) != Const(0):
+    rest = plain(substitute(index, {var: Const(0)}))
+    step = plain(substitute(index, {var: Const(1)}) - rest)
+    if uses(step, var) or plain(index - (rest + var * step)) != Const(0):
         return None
     return step, rest
 
