@@ -53,13 +53,14 @@ class Binder:
         values = []
         for symbol, whence in zip(self._symbols, self._whence, strict=True):
             value = symbol.low if whence is None else shapes[whence[0]][whence[1]]
-            if not symbol.low <= value <= symbol.high:
+            least = 0 if symbol.low == 1 else symbol.low  # an empty call runs no kernel
+            if not least <= value <= symbol.high:
                 where = "" if whence is None else f"dim {whence[1]} of "
                 name = "" if whence is None else self._inputs[whence[0]].name
                 raise TcError(
                     describe(
                         f"{where}{name}",
-                        why=f"is {value}, the program takes {symbol.low} to {symbol.high}",
+                        why=f"is {value}, the program takes {least} to {symbol.high}",
                         way_out="cut or pad the input",
                     )
                 )

@@ -25,6 +25,7 @@ from tc.device.artifact import (
     touched,
 )
 from tc.device.dims import Dim, Evaluate, compile_dim
+from tc.errors import TcError, describe
 from tc.ir.types import DType
 
 Shape = tuple[int, ...]
@@ -44,6 +45,7 @@ class Plan:
         scratch: offset of the threads' scratch memory, which is last.
         scratch_bytes: of one thread.
         arena_bytes: of all together.
+        empty: nothing is to be computed: no result has any element.
     """
 
     values: tuple[int, ...]
@@ -54,6 +56,7 @@ class Plan:
     scratch: int
     scratch_bytes: int
     arena_bytes: int
+    empty: bool = False
 
 
 class Planner:
@@ -95,8 +98,31 @@ class Planner:
         return FIRST_SLOT + len(self._artifact.storages) + len(self._slots)
 
     def main(self, values: tuple[int, ...]) -> Plan:
-        """The plan of a call with these values of the symbols."""
-        return self._plan(self._artifact.main, values)
+        """The plan of a call with these values of the symbols.
+
+        Raises:
+            TcError: a size of 0 where kernels were made for 1 or more, and a result that is not
+                empty for it.
+        """
+        symbols = self._artifact.symbols
+        below = [s.name for s, v in zip(symbols, values, strict=True) if v < s.low]
+        return self._empty(values, below) if below else self._plan(self._artifact.main, values)
+
+    def _empty(self, values: tuple[int, ...], below: Sequence[str]) -> Plan:
+        shapes = self.tensor_shapes(self._artifact.outputs, values)
+        if not all(0 in shape for shape in shapes):
+            raise TcError(
+                describe(
+                    f"inputs of size 0 ({', '.join(below)})",
+                    why="the program was compiled for 1 or more, and not all results are empty",
+                    way_out="run the model eagerly for empty inputs",
+                )
+            )
+        outputs = tuple(
+            ((), shape, info.dtype)
+            for shape, info in zip(shapes, self._artifact.outputs, strict=True)
+        )
+        return Plan(values, (), (), outputs, (), 0, 0, 0, empty=True)
 
     def prepare(self) -> Plan:
         """The plan of the prepare steps, which depend on no symbol."""

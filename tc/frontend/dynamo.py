@@ -28,6 +28,7 @@ from tc.frontend.dynamo_graph import Lifted, lift
 from tc.frontend.importer import import_graph
 from tc.frontend.options import Options, from_mapping
 from tc.frontend.tensors import FallbackWarning, TorchArrays
+from tc.pipeline import Compiled
 
 OPTIONS = ("target", "precision", "threads", "tuning_db", "fallback")
 Run = Callable[..., Any]
@@ -86,7 +87,7 @@ class _Call:
     """A compiled graph as torch.compile calls it: with every placeholder's value, in order."""
 
     def __init__(
-        self, lifted: Lifted, compiled: front.Compiled, order: list[int], options: Options
+        self, lifted: Lifted, compiled: Compiled, order: list[int], options: Options
     ) -> None:
         self._lifted = lifted
         self._artifact = compiled.artifact

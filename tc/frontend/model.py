@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -27,16 +26,9 @@ from tc.frontend.options import Options
 from tc.frontend.saved import SavedProgram, save_model
 from tc.frontend.tensors import TorchArrays
 from tc.graph.graph import Graph
+from tc.pipeline import Compiled, compile_graph
 
 ModelT = TypeVar("ModelT")
-
-
-@dataclass(frozen=True, slots=True)
-class Compiled:
-    """What the pipeline makes of a graph; `cache_hits` counts code found in the cache folder."""
-
-    artifact: Artifact
-    cache_hits: int = 0
 
 
 Compile = Callable[[Graph, Options], Compiled]
@@ -45,9 +37,9 @@ Compile = Callable[[Graph, Options], Compiled]
 class Runner:
     """One compiled program of a model, over flat tensors."""
 
-    def __init__(self, captured: Captured, options: Options, compile_graph: Compile) -> None:
+    def __init__(self, captured: Captured, options: Options, make: Compile) -> None:
         graph = import_graph(captured).graph
-        compiled = compile_graph(graph, options)
+        compiled = make(graph, options)
         self.artifact = compiled.artifact
         refuse_fallbacks(self.artifact, options)
         self.signature = captured.signature
@@ -87,9 +79,8 @@ def compile_model(
     dynamic: bool = True,
     example_inputs: tuple[Any, ...] | Mapping[str, Any] | None = None,
     fallback: str = "warn",
-    compile_graph: Compile | None = None,
 ) -> ModelT:
-    """See `tc.compile`; `compile_graph` is another pipeline, for tests.
+    """See `tc.compile`.
 
     Raises:
         UnsupportedError: an unknown option, a model that is none or compiled already, or an
@@ -97,7 +88,6 @@ def compile_model(
         CompileError: the model cannot be traced.
     """
     options = Options.of(target, precision, threads, tuning_db, dynamic, fallback)
-    make = compile_graph or pipeline
     if not isinstance(model, torch.nn.Module):
         raise UnsupportedError(
             describe(
@@ -108,7 +98,7 @@ def compile_model(
         )
     made = wrap(
         model,
-        lambda captured: Runner(captured, options, make),
+        lambda captured: Runner(captured, options, pipeline),
         dynamic=dynamic,
         example_inputs=_example(example_inputs),
     )
@@ -121,8 +111,6 @@ def compile_model(
 
 def pipeline(graph: Graph, options: Options) -> Compiled:
     """The compiler's own pipeline."""
-    from tc.pipeline import compile_graph
-
     return compile_graph(graph, options)
 
 

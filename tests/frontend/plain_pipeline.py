@@ -26,7 +26,6 @@ from tc.device.artifact import (
 )
 from tc.device.dims import dim_of
 from tc.device.run_code import make_code
-from tc.frontend.model import Compiled
 from tc.frontend.options import Options
 from tc.graph.fold import fold
 from tc.graph.graph import Arg, Graph, Node, Value
@@ -37,6 +36,7 @@ from tc.ir.passes import place_scratch, run_passes
 from tc.ir.passes.expand_math import expand_math
 from tc.ir.tensor import Placeholder, Tensor
 from tc.ops.table import by_name
+from tc.pipeline import Compiled
 
 
 class _Making:
