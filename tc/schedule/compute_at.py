@@ -126,12 +126,13 @@ def _require_movable(step: str, s: Stmt, producer: Stmt, name: str) -> None:
         raise refuse(step, name, "it is never read", "leave it out of the expression")
     read = loaded_buffers(producer) - own
     for x in sub_stmts(s):
-        if isinstance(x, Alloc) and x.buffer.name in read:
-            if len(_reads_of(x.body, name)) < len(_reads_of(s, name)):
-                raise refuse(
-                    step, name, f"{x.buffer.name}, which it is computed from, ends before its use",
-                    "leave it where it is",
-                )  # fmt: skip
+        if not isinstance(x, Alloc) or x.buffer.name not in read:
+            continue
+        if len(_reads_of(x.body, name)) < len(_reads_of(s, name)):
+            raise refuse(
+                step, name, f"{x.buffer.name}, which it is computed from, ends before its use",
+                "leave it where it is",
+            )  # fmt: skip
     later = False
     inside = set(map(id, sub_stmts(producer)))
     for x in sub_stmts(s):

@@ -8,7 +8,7 @@ from tc.errors import ScheduleError
 from tc.ir.expr import Const, Expr, Load, Var, select
 from tc.ir.loop import Alloc, Buffer, For, Func, LoopKind, Scope, Stmt, Store, seq
 from tc.ir.simplify import simplify
-from tc.ir.visit import map_accesses, with_body
+from tc.ir.visit import map_accesses, sub_stmts, with_body
 from tc.schedule.compute_at import compute_at
 from tc.schedule.rewrite import (
     check_factor,
@@ -99,6 +99,10 @@ def cache(func: Func, buffer: str, loop: str, swap: int = 0, pad: int = 1) -> Fu
         raise ScheduleError(
             f"cache: {buffer} has {rank} dims, swap={swap}; a copy needs one dim, swap=1 two"
         )
+    if any(
+        isinstance(s, Alloc) and s.buffer.name == f"{buffer}_local" for s in sub_stmts(func.body)
+    ):
+        raise refuse("cache", buffer, "it is cached already", "cache it once, at the outer loop")
     order = list(range(rank))
     if swap:
         order[-2:] = order[:-3:-1]

@@ -7,39 +7,26 @@ threads or put in lanes are turned round here, so that a dependence between thei
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from tc.ir.expr import Const, Sym
+from tc.ir.expr import Const, Expr, Sym
 from tc.ir.interpret import run, storage
+from tc.ir.interpret.scalar import Evaluator
 from tc.ir.loop import For, Func, LoopKind, Stmt
-from tc.ir.visit import map_expr, map_stmt, substitute_stmt
+from tc.ir.visit import map_stmt, substitute_stmt
 from tc.schedule.apply import apply
+from tc.schedule.pack import Packing
 from tc.schedule.step import Schedule
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 
-def shapes(func: Func, symbols: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
-    """The shape of each parameter for given symbols."""
-    probe = Func(func.name, (), func.symbols, (), func.body)
-    del probe
-    return {p.name: tuple(value(d, symbols) for d in p.shape) for p in func.params}
-
-
-def value(x: Any, symbols: Mapping[str, int]) -> int:
+def value(x: Expr, symbols: Mapping[str, int]) -> int:
     """An index expression over symbols, as a number."""
-    folded = map_expr(x, lambda n: Const(symbols[n.name]) if isinstance(n, Sym) else None)
-    assert isinstance(folded, Const) or not isinstance(folded, Sym)
-    return int(_fold(folded))
-
-
-def _fold(x: Any) -> int:
-    from tc.ir.interpret.scalar import Evaluator
-
-    return int(Evaluator({}, {})(x))
+    return int(Evaluator({}, symbols)(x))
 
 
 def inputs_of(func: Func, symbols: Mapping[str, int], seed: int = 0, high: int = 5) -> Arrays:
@@ -60,7 +47,9 @@ def turned(func: Func) -> Func:
 
     def fn(s: Stmt) -> Stmt | None:
         if isinstance(s, For) and s.kind in (LoopKind.PARALLEL, LoopKind.VECTOR):
-            return For(s.var, s.extent, s.kind, substitute_stmt(s.body, {s.var: s.extent - 1 - s.var}))
+            return For(
+                s.var, s.extent, s.kind, substitute_stmt(s.body, {s.var: s.extent - 1 - s.var})
+            )
         return None
 
     return Func(func.name, func.params, func.symbols, func.outputs, map_stmt(func.body, None, fn))
@@ -85,13 +74,20 @@ def assert_same(got: Arrays, want: Arrays, told: str, exact: bool = False) -> No
 
 
 def check(
-    naive: Func, scheduled: Func, symbols: Mapping[str, int], exact: bool = False, high: int = 5
+    naive: Func,
+    scheduled: Func,
+    symbols: Mapping[str, int],
+    packs: Sequence[Packing] = (),
+    exact: bool = False,
+    high: int = 5,
 ) -> None:
     """`scheduled` gives what `naive` gives, upwards and downwards."""
     arrays = inputs_of(naive, symbols, high=high)
     want = results(naive, arrays, symbols)
     told = f"{symbols}\n{scheduled}"
-    given = {p.name: arrays[p.name] for p in scheduled.params}
+    given = dict(arrays)
+    for p in packs:
+        given[p.buffer] = packed(given[p.buffer], p)
     left = {s.name: symbols[s.name] for s in scheduled.symbols}
     assert_same(results(scheduled, given, left), want, told, exact)
     assert_same(results(turned(scheduled), given, left), want, "turned " + told, exact)
@@ -99,3 +95,41 @@ def check(
 
 def scheduled(naive: Func, text: str) -> Func:
     return apply(naive, Schedule.parse(text))
+
+
+def packed(x: np.ndarray[Any, Any], p: Packing) -> np.ndarray[Any, Any]:
+    """The data as `Packing` says: blocks along `dim`, innermost, zeros at the end."""
+    last = np.moveaxis(x, p.dim, -1)
+    blocks = -(-last.shape[-1] // p.factor)
+    pad = blocks * p.factor - last.shape[-1]
+    last = np.pad(last, [(0, 0)] * (last.ndim - 1) + [(0, pad)])
+    cut = last.reshape(*last.shape[:-1], blocks, p.factor)
+    return np.ascontiguousarray(np.moveaxis(cut, -2, 0))
+
+
+# Nothing, one, primes, and what lies around the factors of the tests.
+SIZES = (0, 1, 2, 3, 4, 5, 7, 8, 9, 13)
+
+
+def check_all(naive: Func, func: Func, size: int, packs: Sequence[Packing] = ()) -> None:
+    """As `check`, with every symbol that allows it of that size, and one symbol apart."""
+    for other in (size, 3):
+        symbols = {s.name: min(max(size, s.lo), s.hi) for s in naive.symbols}
+        if len(symbols) > 1:
+            symbols[naive.symbols[0].name] = max(other, naive.symbols[0].lo)
+        baked = {s.name for s in naive.symbols} - {s.name for s in func.symbols}
+        if baked:
+            symbols |= _baked(naive, func, baked)
+        check(naive, func, symbols, packs)
+        if len(symbols) < 2:
+            return
+
+
+def _baked(naive: Func, func: Func, names: set[str]) -> dict[str, int]:
+    """The values that `bake` gave: those of dims that are plain symbols in the naive kernel."""
+    out: dict[str, int] = {}
+    for before, after in zip(naive.params, func.params, strict=True):
+        for old, new in zip(before.shape, after.shape, strict=True):
+            if isinstance(old, Sym) and old.name in names and isinstance(new, Const):
+                out[old.name] = int(new.value)
+    return out

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 
 from tc import te
@@ -13,9 +12,9 @@ from tc.ir import monoid as monoids
 from tc.ir.lower import lower
 from tc.schedule.apply import apply
 from tc.schedule.defaults import default_schedule
-from tc.schedule.pack import Packing, packings
+from tc.schedule.pack import packings
 from tc.target import Target
-from tests.schedule.running import assert_same, inputs_of, results, turned
+from tests.schedule.running import assert_same, inputs_of, packed, results, turned
 
 TARGETS = ("host", "x86-64-v3", "arm-neon", "generic")
 Group = tuple[tuple[te.Tensor, ...], tuple[te.Placeholder, ...], frozenset[str]]
@@ -120,7 +119,9 @@ def attention(
     den = te.compute((b, h, s), lambda n, m, i: te.sum(e[n, m, i, j2], axis=j2))
     o = te.compute(
         (b, h, s, d),
-        lambda n, m, i, x: te.sum(e[n, m, i, j3] * v[n, m // groups, j3, x], axis=j3) / den[n, m, i],
+        lambda n, m, i, x: (
+            te.sum(e[n, m, i, j3] * v[n, m // groups, j3, x], axis=j3) / den[n, m, i]
+        ),
     )
     return group(o, (q, k, v, add) if mask == "additive" else (q, k, v))
 
@@ -231,16 +232,6 @@ CASES: dict[str, Callable[[], Group]] = {
 }
 
 
-def packed(x: np.ndarray[Any, Any], p: Packing) -> np.ndarray[Any, Any]:
-    """The data as `Packing` says: blocks along `dim`, innermost, zeros at the end."""
-    last = np.moveaxis(x, p.dim, -1)
-    blocks = -(-last.shape[-1] // p.factor)
-    pad = blocks * p.factor - last.shape[-1]
-    last = np.pad(last, [(0, 0)] * (last.ndim - 1) + [(0, pad)])
-    cut = last.reshape(*last.shape[:-1], blocks, p.factor)
-    return np.ascontiguousarray(np.moveaxis(cut, -2, 0))
-
-
 def sizes_for(target: Target) -> list[int]:
     lanes = target.vector_lanes(32)
     return sorted({1, 5, lanes - 1, lanes + 1} - {0})
@@ -258,7 +249,7 @@ def test_default(name: str, where: str) -> None:
     sizes = sizes_for(target)
     for n, size in enumerate(sizes if names else [1]):
         # The other symbol goes the other way, so that both extremes meet both.
-        symbols = {s: v for s, v in zip(names, (size, sizes[-1 - n] % 4 + 1), strict=False)}
+        symbols = dict(zip(names, (size, sizes[-1 - n] % 4 + 1), strict=False))
         arrays = inputs_of(naive, symbols, high=3)
         want = results(naive, arrays, symbols)
         given = dict(arrays)

@@ -1,0 +1,106 @@
+"""Small tensor expressions that the tests of the primitives schedule."""
+
+from __future__ import annotations
+
+from tc import te
+from tc.ir import monoid as monoids
+from tc.ir.loop import Func
+from tc.ir.lower import lower
+
+N = te.sym("N", 0, 64)
+M = te.sym("M", 1, 64)
+K = te.sym("K", 1, 64)
+
+
+def double(n: te.DimLike = N) -> Func:
+    """A map of one axis."""
+    x = te.placeholder((n,))
+    return lower((te.compute((n,), lambda i: x[i] * 2.0),))
+
+
+def add(n: te.DimLike = N, m: te.DimLike = 5) -> Func:
+    """A map of two axes."""
+    x, y = te.placeholder((n, m)), te.placeholder((m,))
+    return lower((te.compute((n, m), lambda i, j: x[i, j] + y[j]),))
+
+
+def total(n: te.DimLike = M, k: te.DimLike = K) -> Func:
+    """Sums of rows."""
+    x, r = te.placeholder((n, k)), te.reduce_axis(k)
+    return lower((te.compute((n,), lambda i: te.sum(x[i, r], axis=r)),))
+
+
+def matmul(m: te.DimLike = M, k: te.DimLike = 3, n: te.DimLike = 5) -> Func:
+    """A product with an epilogue."""
+    a, b, c = te.placeholder((m, k)), te.placeholder((k, n)), te.placeholder((n,))
+    r = te.reduce_axis(k)
+    out = te.compute((m, n), lambda i, j: te.maximum(te.sum(a[i, r] * b[r, j], axis=r) + c[j], 0.0))
+    return lower((out,))
+
+
+def two_steps(n: te.DimLike = M, m: te.DimLike = 4) -> Func:
+    """An intermediate t0 that the output reads where it was computed."""
+    x = te.placeholder((n, m))
+    t = te.compute((n, m), lambda a, b: te.exp(x[a, b]))
+    return lower((te.compute((n, m), lambda i, j: t[i, j] + x[i, j]),))
+
+
+def window(n: te.DimLike = M, k: int = 3) -> Func:
+    """An intermediate t0 that each output reads in several places: a sliding sum."""
+    x, r = te.placeholder((n,)), te.reduce_axis(k)
+    t = te.compute(
+        (n + (k - 1),), lambda a: te.select(a < n, x[te.minimum(a, te.wrap(n) - 1)] * 2.0, 0.0)
+    )
+    return lower((te.compute((n,), lambda i: te.sum(t[i + r], axis=r)),))
+
+
+def softmax(n: te.DimLike = M, m: te.DimLike = K) -> Func:
+    x = te.placeholder((n, m))
+    k, q = te.reduce_axis(m), te.reduce_axis(m)
+    top = te.compute((n,), lambda a: te.max(x[a, k], axis=k))
+    e = te.compute((n, m), lambda b, c: te.exp(x[b, c] - top[b]))
+    s = te.compute((n,), lambda d: te.sum(e[d, q], axis=q))
+    return lower((te.compute((n, m), lambda i, j: e[i, j] / s[i]),))
+
+
+def pair(n: te.DimLike = N) -> Func:
+    """Two outputs of one shape."""
+    x = te.placeholder((n,))
+    outs = (te.compute((n,), lambda i: x[i] + 1.0), te.compute((n,), lambda j: x[j] * 2.0))
+    return lower(outs)
+
+
+def argmax(n: te.DimLike = M, k: te.DimLike = K) -> Func:
+    x, r = te.placeholder((n, k)), te.reduce_axis(k)
+    return lower((te.compute((n,), lambda i: te.argmax(x[i, r], axis=r)),))
+
+
+def welford(n: te.DimLike = M, k: te.DimLike = K) -> Func:
+    x, r = te.placeholder((n, k)), te.reduce_axis(k)
+
+    def variance(i: te.Expr) -> te.Expr:
+        lifted = (x[i, r], te.const(0.0), te.const(1.0))
+        return te.reduce(monoids.welford_of(), lifted, r, lambda mean, m2, count: m2 / count + mean)
+
+    return lower((te.compute((n,), variance),))
+
+
+def online_softmax(n: te.DimLike = M, k: te.DimLike = K) -> Func:
+    s, v, r = te.placeholder((n, k)), te.placeholder((k,)), te.reduce_axis(k)
+
+    def out(i: te.Expr) -> te.Expr:
+        lifted = (s[i, r], te.const(1.0), v[r])
+        return te.reduce(monoids.online_softmax_of(), lifted, r, lambda _, total, acc: acc / total)
+
+    return lower((te.compute((n,), out),))
+
+
+def scan(n: te.DimLike = M, m: te.DimLike = 5) -> Func:
+    x = te.placeholder((n, m))
+    return lower((te.scan((n, m), lambda i, j: x[i, j], 1),))
+
+
+def scatter(n: te.DimLike = M, m: int = 4) -> Func:
+    """Duplicates fold in."""
+    base, at, x = te.placeholder((m,)), te.placeholder((n,), te.I64), te.placeholder((n,))
+    return lower((te.scatter(base, (n,), lambda i: ((at[i] % m,), x[i]), monoids.sum_of()),))
