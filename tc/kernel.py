@@ -7,13 +7,12 @@ choose schedules, nor generate code.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final
 
-from tc import te
 from tc.config import read as read_config
 from tc.device.arrays import Arrays
 from tc.device.artifact import (
@@ -32,15 +31,16 @@ from tc.device.run_code import Made, load_functions, make_code
 from tc.device.run_stats import Stats
 from tc.errors import CompileError, UnsupportedError, describe
 from tc.frontend.either import Either
+from tc.graph.graph import Value
+from tc.graph.packing import pack_value
 from tc.ir.loop import Func
 from tc.ir.lower import lower
 from tc.ir.passes import place_scratch, run_passes
-from tc.ir.passes.expand_math import expand_math
 from tc.ir.tensor import Placeholder, Tensor
 from tc.ir.tensor_walk import topological
 from tc.schedule.apply import Scheduled, apply
 from tc.schedule.defaults import default_schedule
-from tc.schedule.pack import Packing, packings
+from tc.schedule.pack import packings
 from tc.target import Target
 
 _NO_BOUND: Final = 1 << 31
@@ -179,12 +179,10 @@ class Kernel:
         found = {}
         for n, packing in self._packings.items():
             source = self._given[n]
-            packed = packed_tensor(source, packing)
-            schedule = default_schedule((packed,), (source,), frozenset(), self.target)
-            func = apply(lower((packed,), (source,)), schedule)
-            info = TensorInfo(
-                f"{self.inputs[n].name} packed", source.dtype, tuple(map(dim_of, packed.shape))
-            )
+            packed, made = pack_value(Value(source.name, source.shape, source.dtype), packing)
+            schedule = default_schedule(made.outputs, made.inputs, frozenset(), self.target)
+            func = apply(lower(made.outputs, made.inputs), schedule)
+            info = TensorInfo(packed.name, packed.dtype, tuple(map(dim_of, packed.shape)))
             found[n] = self._compile(func, (self.inputs[n],), (info,), str(schedule))[1]
         return found
 
@@ -195,7 +193,7 @@ class Kernel:
         outputs: tuple[TensorInfo, ...],
         schedule: str,
     ) -> tuple[Made, Either]:
-        flat = expand_math(run_passes(func))
+        flat = run_passes(func)
         main = _artifact(func, flat, inputs, outputs, schedule, self.target)
         found = entries(len(main.storages), (), main.main)
         made = make_code([flat], found, self.target, self._cache_dir)
@@ -233,23 +231,6 @@ def build(
     scheduled = _scheduled(what, constants, chosen)
     count = threads or config.num_threads or chosen.cores
     return Kernel(scheduled, chosen, count, config.cache_dir)
-
-
-def packed_tensor(source: Placeholder, packing: Packing) -> te.Compute:
-    """The tensor [ceil(n / factor), rest…, factor] of `source` packed, zeros at the end."""
-    dim, factor = packing.dim, packing.factor
-    size = source.shape[dim]
-    rest = [n for d, n in enumerate(source.shape) if d != dim]
-    blocks = (size + (factor - 1)) // factor
-
-    def element(*index: te.Expr) -> te.Expr:
-        at = index[0] * factor + index[-1]
-        inner = list(index[1:-1])
-        inner.insert(dim, at)
-        return te.where(at < size, source[tuple(inner)], te.const(0, source.dtype))
-
-    axes: Callable[..., te.Expr] = element
-    return te.compute((blocks, *rest, factor), axes, name=te.fresh("packed"))
 
 
 def _scheduled(

@@ -5,11 +5,13 @@ A frontend gives the same for its own tensors. This module must not import any f
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import numpy as np
 
+from tc.device.arena import ALIGN
 from tc.device.artifact import FallbackCall, TensorInfo
 from tc.errors import TcError, UnsupportedError, describe
 from tc.ir.types import DType
@@ -40,7 +42,7 @@ class Arrays(Protocol):
         """Where the first element of a ready array lies."""
 
     def empty(self, shape: tuple[int, ...], dtype: DType) -> Any:
-        """Fresh memory for a result; its content is undefined."""
+        """Fresh memory for a result, on a boundary of `ALIGN` bytes; its content is undefined."""
 
     def identity(self, array: Any) -> Hashable | None:
         """Equal for two ready arrays only if they are the same memory with the same content.
@@ -107,7 +109,11 @@ class NumpyArrays:
                     way_out="pass torch tensors, then the result is one",
                 )
             )
-        return np.empty(shape, kind)
+        # NumPy aligns to 16 bytes only; a kernel's packed operand must lie as one of torch does.
+        size = math.prod(shape) * kind.itemsize
+        memory = np.empty(size + ALIGN, np.uint8)
+        start = -int(memory.__array_interface__["data"][0]) % ALIGN
+        return memory[start : start + size].view(kind).reshape(shape)
 
     def identity(self, array: Any) -> Hashable | None:  # noqa: ARG002  (the protocol's)
         """None: NumPy does not say when an array is written to."""

@@ -86,8 +86,11 @@ class Explanation:
         return f"<pre>{html.escape(str(self))}</pre>"
 
 
-def explain(program: Program, title: str) -> Section:
-    """Run the program a few times at the sizes of its last call, on made-up values, and see."""
+def explain(program: Program, title: str, labels: Mapping[str, str] | None = None) -> Section:
+    """Run the program a few times at the sizes of its last call, on made-up values, and see.
+
+    `labels` says what a symbol means, by its name.
+    """
     values = program.last_values or _usual_values(program)
     args = _sample(program, values)
     runs = [program.profile(args) for _ in range(_RUNS + 1)][1:]  # the first meets cold memory
@@ -102,7 +105,7 @@ def explain(program: Program, title: str) -> Section:
         for numbers in groups.values()
     ]
     sizes = ", ".join(
-        f"{symbol.name}={value}"
+        f"{(labels or {}).get(symbol.name, symbol.name)}={value}"
         for symbol, value in zip(program.artifact.symbols, values, strict=True)
     )
     rows.sort(key=lambda row: -row.seconds)

@@ -155,7 +155,11 @@ class _Handle:
         """Run each program a few times at the sizes of its last call; a table of its kernels."""
         return Explanation(
             tuple(
-                explain(runner.program, f"{self._name}({_arguments(runner)})")
+                explain(
+                    runner.program,
+                    f"{self._name}({_arguments(runner)})",
+                    {symbol.name: symbol.label for symbol in runner.signature.symbols},
+                )
                 for runner in self._runners
             )
         )

@@ -30,7 +30,6 @@ from tc.frontend.signature import IdCheck, Signature
 from tc.frontend.signature_bind import bind, check_ids
 from tc.ir.parser import parse_func
 from tc.ir.passes import run_passes
-from tc.ir.passes.expand_math import expand_math
 from tc.target import Target
 from tc.target import host as host_target
 
@@ -257,7 +256,7 @@ def for_this_machine(artifact: Artifact, here: Target) -> tuple[Artifact, int]:
         here.has(feature) for feature in _features(compiled)
     ):
         return artifact, 0
-    kernels = [expand_math(run_passes(parse_func(k.text))) for k in artifact.kernels]
+    kernels = [run_passes(parse_func(k.text)) for k in artifact.kernels]
     found = entries(len(artifact.storages), artifact.prepare, artifact.main)
     made = make_code(kernels, found, here, read_config().cache_dir)
     return replace(artifact, target=str(here), code=made.code), made.cache_hits
@@ -335,7 +334,8 @@ class LoadedModel:
         sections = []
         for program in self._programs:
             title = f"{self.name}({', '.join(program.names)})"
-            sections.append(explain(program.either.programs[-1], title))
+            labels = {symbol.name: symbol.label for symbol in program.signature.symbols}
+            sections.append(explain(program.either.programs[-1], title, labels))
         return Explanation(tuple(sections))
 
     def __repr__(self) -> str:

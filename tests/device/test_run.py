@@ -15,6 +15,7 @@ from tc.device.artifact import Artifact, Code, FallbackCall, KernelCall, Place, 
 from tc.device.run import Program
 from tc.device.run_stats import process_stats
 from tc.errors import TcError, UnsupportedError
+from tc.ir.types import BOOL, F32, I64
 from tests.device.fake_code import N, floats, functions, kernel, storage, tensor
 
 # out = (x + packed) * x with packed = 2 * w, over a temporary: a prepare step and two main steps.
@@ -84,6 +85,14 @@ def test_sizes_in_turn_share_an_arena() -> None:
         np.testing.assert_array_equal(p([rows(n)])[0], expected(rows(n)))
     assert len(p.stats.calls) == 1
     assert p.stats.calls[0][0] == 5
+
+
+@pytest.mark.parametrize("shape", [(), (0, 3), (1,), (5, 7)])
+def test_results_lie_on_a_cache_line(shape: tuple[int, ...]) -> None:
+    for dtype in (F32, BOOL, I64):
+        array = NumpyArrays().empty(shape, dtype)
+        assert array.shape == shape
+        assert not array.size or NumpyArrays().address(array) % 64 == 0
 
 
 def test_results_stay_as_they_are() -> None:

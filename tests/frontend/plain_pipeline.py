@@ -33,7 +33,6 @@ from tc.ir.expr import Expr
 from tc.ir.loop import Func
 from tc.ir.lower import lower
 from tc.ir.passes import place_scratch, run_passes
-from tc.ir.passes.expand_math import expand_math
 from tc.ir.tensor import Placeholder, Tensor
 from tc.ops.table import by_name
 from tc.pipeline import Compiled
@@ -91,7 +90,7 @@ class _Making:
         outputs = (result,) if isinstance(result, Tensor) else result
         outputs = tuple(_computed(t) for t in outputs)
         func = lower(outputs, tuple(inputs.values()))
-        flat = expand_math(run_passes(func))
+        flat = run_passes(func)
         names = tuple(s.name for s in flat.symbols)
         scratch = dim_of(place_scratch(flat)[1])
         self.kernels.append(
