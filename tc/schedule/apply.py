@@ -40,10 +40,18 @@ def apply_step(func: Func, step: Step) -> Func:
         known = ", ".join(sorted(PRIMITIVES))
         raise ScheduleError(f"{step}: no primitive {step.name!r}; there are {known}")
     options = dict(step.options)
+    signature = inspect.signature(fn)
     try:
-        inspect.signature(fn).bind(func, *step.args, **options)
+        bound = signature.bind(func, *step.args, **options)
     except TypeError as e:
-        raise ScheduleError(f"{step}: {e}; it takes {inspect.signature(fn)}") from None
+        raise ScheduleError(f"{step}: {e}; it takes {signature}") from None
+    for name, value in list(bound.arguments.items())[1:]:
+        # The annotations are text: "str" for a name, "int" for a number.
+        wanted = str if signature.parameters[name].annotation == "str" else int
+        for one in value if isinstance(value, tuple) else (value,):
+            if not isinstance(one, wanted):
+                kind = "a name" if wanted is str else "an integer"
+                raise ScheduleError(f"{step}: {name} is {one!r}, not {kind}; it takes {signature}")
     out = fn(func, *step.args, **options)
     check_structure(step.name, out)
     return out
@@ -91,8 +99,11 @@ class Scheduled:
     def inline(self, buffer: str) -> Scheduled:
         return self.step("inline", buffer)
 
-    def cache(self, buffer: str, loop: str, swap: int = 0, pad: int = 1) -> Scheduled:
-        return self.step("cache", buffer, loop, swap=swap, pad=pad)
+    def cache(
+        self, buffer: str, loop: str, swap: int = 0, pad: int = 1, along: str = ""
+    ) -> Scheduled:
+        options: dict[str, Arg] = {"along": along} if along else {}
+        return self.step("cache", buffer, loop, swap=swap, pad=pad, **options)
 
     def pack(self, buffer: str, dim: int, factor: int) -> Scheduled:
         return self.step("pack", buffer, dim, factor)

@@ -250,7 +250,7 @@ def _shrink(producer: Stmt, local: Buffer, region: Region) -> Stmt:
             )  # fmt: skip
     ones: dict[Var, Expr] = {v: Const(0) for v, n in lengths.items() if n == Const(1)}
     place = tuple(ones.get(v, v) if isinstance(v, Var) else v for v in store_at)
-    env = {v: substitute(x, ones) for v, x in env.items()}
+    env = {v: simplify(substitute(x, ones)) for v, x in env.items()}
     body = map_accesses(substitute_stmt(s, env), local.name, lambda _: (local, place))
     for x in reversed(nest):
         if x.var not in ones:

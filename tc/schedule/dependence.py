@@ -152,9 +152,7 @@ def affine_step(index: Expr, var: Var) -> tuple[Expr, Expr] | None:
     return _affine_step(index, var, simplifier())
 
 
-def _affine_step(
-    index: Expr, var: Var, plain: Callable[[Expr], Expr]
-) -> tuple[Expr, Expr] | None:
+def _affine_step(index: Expr, var: Var, plain: Callable[[Expr], Expr]) -> tuple[Expr, Expr] | None:
     if not uses(index, var):
         return Const(0), index
     rest = plain(substitute(index, {var: Const(0)}))

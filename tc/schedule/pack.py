@@ -8,10 +8,11 @@ from tc.errors import ScheduleError
 from tc.ir.expr import Const, Expr, Load, Var, select
 from tc.ir.loop import Alloc, Buffer, For, Func, LoopKind, Scope, Stmt, Store, seq
 from tc.ir.simplify import simplify
-from tc.ir.visit import map_accesses, sub_stmts, with_body
+from tc.ir.visit import map_accesses, sub_stmts, uses, with_body
 from tc.schedule.compute_at import compute_at
 from tc.schedule.rewrite import (
     check_factor,
+    find_loops,
     find_param,
     primitive,
     refuse,
@@ -77,7 +78,7 @@ def pack(func: Func, buffer: str, dim: int, factor: int) -> Func:
 
 
 @primitive
-def cache(func: Func, buffer: str, loop: str, swap: int = 0, pad: int = 1) -> Func:
+def cache(func: Func, buffer: str, loop: str, swap: int = 0, pad: int = 1, along: str = "") -> Func:
     """Copy the part of parameter `buffer` that an iteration of `loop` reads to local memory.
 
     rewrite: for i: ... b[i, j] ...
@@ -87,10 +88,13 @@ def cache(func: Func, buffer: str, loop: str, swap: int = 0, pad: int = 1) -> Fu
                      ... b_local[j] ...
 
     `swap=1` exchanges the last two dims of the copy (a transpose); `pad` rounds its last dim up
-    to a multiple, filled with zeros.
+    to a multiple, filled with zeros. Where a buffer is read for several purposes, `along` picks
+    the accesses that vary with the loop of that name.
     Raises ScheduleError: no such parameter or loop, an output, too few dims.
     """
     check_factor("cache", pad)
+    if along:
+        find_loops(func, "cache", along)
     old = find_param(func, "cache", buffer)
     rank = len(old.shape)
     if buffer in func.outputs:
@@ -120,6 +124,12 @@ def cache(func: Func, buffer: str, loop: str, swap: int = 0, pad: int = 1) -> Fu
     copy: Stmt = Store(local, axes, value)
     for a, n in reversed(list(zip(axes, dims, strict=True))):
         copy = For(a, n, LoopKind.SERIAL, copy)
-    body = map_accesses(func.body, buffer, lambda i: (local, tuple(i[d] for d in order)))
+
+    def move(index: tuple[Expr, ...]) -> tuple[Buffer, tuple[Expr, ...]]:
+        if along and not any(uses(i, Var(along)) for i in index):
+            return old, index
+        return local, tuple(index[d] for d in order)
+
+    body = map_accesses(func.body, buffer, move)
     staged = with_body(func, Alloc(local, seq(copy, body)))
     return compute_at(staged, local.name, loop)

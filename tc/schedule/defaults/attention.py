@@ -82,7 +82,7 @@ def _scores(plan: Plan, a: Attention, batch: list[str]) -> None:
     rows = [row] if plan.has(row) else []
     plan.do("reorder", column + "0", *reduce_loops, *rows, column + "1")
     if isinstance(keys, Placeholder) and dims == [keys.rank - 2]:
-        plan.do("cache", plan.buffer_of(keys), batch[-1], swap=1, pad=tile.nr)
+        plan.do("cache", plan.buffer_of(keys), batch[-1], swap=1, pad=tile.nr, along=column + "1")
     plan.do("relax")
     k = reduce_loops[-1]
     plan.do("vectorize", column + "1", tile.lanes)
@@ -101,4 +101,3 @@ def _row_part(plan: Plan, t: Compute) -> None:
             reduce_in_lanes(plan, k, 32, len(r.monoid.left))
     if not found:
         plan.vectorize(plan.loop_of(t, t.axes[-1]), 32)
-

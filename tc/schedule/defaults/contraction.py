@@ -35,7 +35,7 @@ def schedule_contraction(plan: Plan, t: Tensor, p: Product, constants: frozenset
     if row is not None:
         plan.do("split", row, tile.mr, tail="balanced")
     inner = tile_product(plan, t, p, tile, row, column, batch)
-    _place_b(plan, p, batch, constants, tile.nr)
+    _place_b(plan, p, column, batch, constants, tile.nr)
     plan.do("relax")
     finish_product(plan, t, p, tile, row, column)
     plan.divide([*batch, *inner])
@@ -111,9 +111,8 @@ def _around_reductions(x: Expr) -> Iterator[Expr]:
             yield from _around_reductions(k)
 
 
-
 def _place_b(
-    plan: Plan, p: Product, batch: list[str], constants: frozenset[str], nr: int
+    plan: Plan, p: Product, column: str, batch: list[str], constants: frozenset[str], nr: int
 ) -> None:
     """Pack a constant B; transpose a B whose columns are not contiguous into local memory."""
     b = p.b.tensor
@@ -125,4 +124,4 @@ def _place_b(
     if b.name in constants and not p.batch:
         plan.do("pack", plan.buffer_of(b), dims[0], nr)
     elif dims[0] == b.rank - 2 and p.batch:
-        plan.do("cache", plan.buffer_of(b), batch[-1], swap=1, pad=nr)
+        plan.do("cache", plan.buffer_of(b), batch[-1], swap=1, pad=nr, along=column + "1")

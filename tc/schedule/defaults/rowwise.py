@@ -27,9 +27,7 @@ def schedule_rows(plan: Plan, tensors: list[Tensor], outputs: tuple[Tensor, ...]
     plan.divide(outer)
 
 
-def _gather_at(
-    plan: Plan, tensors: list[Tensor], out_names: set[str], outer: list[str]
-) -> None:
+def _gather_at(plan: Plan, tensors: list[Tensor], out_names: set[str], outer: list[str]) -> None:
     """Bring every tensor into the loop over rows of the last one."""
     for t in reversed(tensors):
         if t.name not in out_names:
