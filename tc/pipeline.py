@@ -171,7 +171,7 @@ class Kernels:
         self.infos: list[KernelInfo] = []
         self.packings: list[tuple[Packing, ...]] = []
         self._by_computation: dict[int, tuple[Computation, int]] = {}
-        self._by_text: dict[tuple[str, str], int] = {}
+        self._by_text: dict[tuple[str, tuple[bool, ...]], int] = {}
 
     def number(self, name: str, made: Computation, origin: tuple[str, ...]) -> int:
         """The number of the kernel for `made`."""
@@ -185,10 +185,11 @@ class Kernels:
 
     def _make(self, name: str, made: Computation) -> int:
         lowered = lower_named(made.outputs, made.inputs)
-        schedule = self.schedules(Workload(made, lowered, self.target))
-        key = (str(lowered.func), str(schedule))
+        fixed = tuple(p.name in made.constants for p in made.inputs)
+        key = (str(lowered.func), fixed)
         if key in self._by_text:
             return self._by_text[key]
+        schedule = self.schedules(Workload(made, lowered, self.target))
         number = self._by_text[key] = len(self.flat)
         own = f"k{number}_{name}"[:60]
         func = replace(apply(lowered.func, schedule), name=own)

@@ -16,12 +16,14 @@ import torch
 from torch.fx import Node as FxNode
 
 import tc.ops  # noqa: F401  (fills the operator table)
-from tc.errors import UnsupportedError, describe
+from tc.errors import CompileError, UnsupportedError, describe
 from tc.frontend.capture import Captured
 from tc.frontend.importer_sizes import Sizes, dtype_of
+from tc.graph.compose import build, check_value
 from tc.graph.graph import Arg, Graph, Node, Value
 from tc.ir.expr import Const
-from tc.ops.table import by_aten
+from tc.ir.tensor import Placeholder, Tensor
+from tc.ops.table import Operator, by_aten
 
 # Where a tensor lies is not the graph's affair.
 _NO_MEANING: Final = frozenset(("device", "layout", "pin_memory", "memory_format", "generator"))
@@ -60,6 +62,7 @@ class _Importer:
         self.env: dict[FxNode, Arg] = {}
         self.nodes: list[Node] = []
         self.names: set[str] = set()
+        self.fits: dict[tuple[str, str], bool] = {}
         # What an input holds by now, where the program writes to it.
         self.current: dict[Value, Value] = {}
 
@@ -117,8 +120,10 @@ class _Importer:
         elif isinstance(traced, torch.Tensor) or (
             isinstance(traced, tuple | list) and all(isinstance(t, torch.Tensor) for t in traced)
         ):
-            many = not isinstance(traced, torch.Tensor)
-            self._operator(node, tuple(traced) if many else (traced,), many)
+            if isinstance(traced, torch.Tensor):
+                self._operator(node, (traced,), many=False)
+            else:
+                self._operator(node, tuple(traced), many=True)
         else:
             raise UnsupportedError(
                 describe(
@@ -143,12 +148,20 @@ class _Importer:
         outputs = tuple(
             self._new(f"{node.name}.{n}" if many else node.name, t) for n, t in enumerate(traced)
         )
-        row = by_aten(overload)
-        op = overload if row is None else row.name
-        self.nodes.append(Node(op, args, outputs, _origin(node)))
+        self.nodes.append(Node(self._row(overload, args, outputs), args, outputs, _origin(node)))
         self.env[node] = outputs if many else outputs[0]
         if isinstance(base, Value):
             self._write(base, outputs[0])
+
+    def _row(self, overload: str, args: tuple[Arg, ...], outputs: tuple[Value, ...]) -> str:
+        """The name of the table's row, or the overload where there is none for these arguments."""
+        row = by_aten(overload)
+        if row is None:
+            return overload
+        key = (overload, repr(args_key(args)))
+        if key not in self.fits:
+            self.fits[key] = _is_computed(row, args, outputs)
+        return row.name if self.fits[key] else overload
 
     def _write(self, base: Value, new: Value) -> None:
         """From here on, the input that `base` stands for is `new`."""
@@ -196,6 +209,32 @@ class _Importer:
                 f"argument {x!r}", why=f"a {type(x).__name__}", way_out="run the model eagerly"
             )
         )
+
+
+def args_key(arg: Arg) -> object:
+    """An argument with values replaced by what operators know of them."""
+    if isinstance(arg, Value):
+        return (arg.shape, arg.dtype)
+    return tuple(args_key(a) for a in arg) if isinstance(arg, tuple) else arg
+
+
+def _is_computed(row: Operator, args: tuple[Arg, ...], outputs: tuple[Value, ...]) -> bool:
+    """Whether the row takes these arguments; what it refuses runs eagerly.
+
+    Raises:
+        InternalError: the row gives other types or sizes than the traced operator.
+    """
+    node = Node(row.name, args, outputs)
+    env: dict[Value, Tensor] = {
+        v: Placeholder(f"in{n}", v.shape, v.dtype) for n, v in enumerate(node.inputs)
+    }
+    try:
+        made = build(node, env)
+    except (UnsupportedError, CompileError):
+        return False
+    for t, v in zip(made, outputs, strict=True):
+        check_value(t, v)
+    return True
 
 
 def _origin(node: FxNode) -> str:

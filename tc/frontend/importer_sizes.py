@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-import sympy
 import torch
 
 from tc.errors import UnsupportedError, describe
@@ -81,7 +80,7 @@ class Sizes:
     def _build(self, x: Any) -> Expr:
         if x.is_Integer:
             return Const(int(x))
-        if isinstance(x, sympy.Symbol):
+        if x.is_Symbol:
             symbol = self.symbols.get(str(x))
             if symbol is not None:
                 return symbol

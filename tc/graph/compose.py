@@ -13,7 +13,7 @@ from tc.errors import InternalError
 from tc.graph.graph import Arg, Node, Value, values_of
 from tc.graph.group import Computation
 from tc.graph.inline import inlined
-from tc.ir.expr import Expr, Var
+from tc.ir.expr import Const, Expr, Var
 from tc.ir.tensor import Compute, Placeholder, Tensor
 from tc.ir.types import DType
 from tc.ops.table import by_name
@@ -101,12 +101,22 @@ def _tensors(arg: Arg, env: dict[Value, Tensor]) -> object:
     raise InternalError(f"compose: {arg!r} is no argument of an operator")
 
 
+def check_value(t: Tensor, v: Value) -> None:
+    """InternalError where the operator table gives something else than the graph says."""
+    sizes = zip(t.shape, v.shape, strict=False)
+    if (
+        t.dtype is not v.dtype
+        or t.rank != len(v.shape)
+        or any(isinstance(a, Const) and isinstance(b, Const) and a != b for a, b in sizes)
+    ):
+        ours, theirs = (f"{d}[{', '.join(map(str, s))}]" for d, s in
+                        ((t.dtype, t.shape), (v.dtype, v.shape)))  # fmt: skip
+        raise InternalError(f"{v.name}: the operator table gives {ours}, the graph says {theirs}")
+
+
 def as_value(t: Tensor, v: Value) -> Tensor:
     """The tensor with the shape that the graph says; they may be written differently."""
-    if t.dtype is not v.dtype:
-        raise InternalError(f"{v.name}: the operator table gives {t.dtype}, the graph {v.dtype}")
-    if t.rank != len(v.shape):
-        raise InternalError(f"{v.name}: the operator table gives rank {t.rank}, not {v.shape}")
+    check_value(t, v)
     if isinstance(t, Compute) and t.shape != v.shape:
         return Compute(t.name, t.axes, v.shape, t.body)
     return t

@@ -26,7 +26,7 @@ class Value:
         return hash(self.name)
 
 
-Arg: TypeAlias = Value | Expr | int | float | bool | str | DType | None | tuple["Arg", ...]
+Arg: TypeAlias = Value | Expr | int | float | bool | str | DType | tuple["Arg", ...] | None
 
 
 @dataclass(frozen=True, slots=True)

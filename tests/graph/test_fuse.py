@@ -1,0 +1,112 @@
+"""Import, graph passes and fusion preserve what a model computes, and fuse what they should."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tc.frontend.capture import capture
+from tc.frontend.importer import import_graph
+from tc.graph.compose import Composer
+from tc.graph.fuse import fuse
+from tc.graph.group import Fused, Group
+from tc.pipeline import optimise
+from tests.graph.eager import run_graph
+from tests.models import Entry, entry, zoo
+
+
+def fused(model: nn.Module, **call: torch.Tensor) -> Fused:
+    graph = import_graph(capture(model, (), call)).graph
+    return fuse(optimise(graph).main, Composer())
+
+
+def groups(found: Fused) -> list[Group]:
+    return [s for s in found.steps if isinstance(s, Group)]
+
+
+def ops_of(group: Group) -> set[str]:
+    return {n.op for n in group.nodes}
+
+
+@pytest.mark.parametrize("each", zoo(), ids=lambda each: each.name)
+def test_fused_graphs_compute_what_the_model_does(each: Entry) -> None:
+    captured = capture(each.build(), (), each.inputs(2, 5))
+    calls = [call for n, call in enumerate(each.variants()) if n in (0, 1, 3)]
+    for got, expected in run_graph(captured, import_graph(captured), calls):
+        for ours, theirs in zip(got, expected, strict=True):
+            assert ours.shape == tuple(theirs.shape)
+            np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-4, atol=5e-6)
+
+
+def test_a_layer_of_bert_is_six_kernels() -> None:
+    each = entry("bert")
+    found = groups(fused(each.build(), **each.inputs(2, 5)))
+    layers = [g for g in found if any("layer.1." in place for place in g.origin)]
+    assert [g.name for g in layers] == [
+        "linear", "index_attention", "linear", "layer_norm", "linear_gelu", "linear", "layer_norm",
+    ]  # fmt: skip
+
+
+def test_equal_layers_share_their_computation() -> None:
+    each = entry("bert")
+    found = groups(fused(each.build(), **each.inputs(2, 5)))
+    attention = [g.computation for g in found if "attention" in ops_of(g)]
+    assert len(attention) == 2
+    assert attention[0] is attention[1]
+
+
+def test_residual_sums_are_epilogues_of_products() -> None:
+    each = entry("gpt2")
+    found = groups(fused(each.build(), **each.inputs(2, 5)))
+    sums = [g for g in found if "matmul" in ops_of(g) and len(g.inputs) == 4]
+    assert len(sums) == 4  # two in each of two layers
+    assert all(len(g.computation.outputs) == 1 for g in sums)
+
+
+def test_masks_are_part_of_attention() -> None:
+    each = entry("gpt2")
+    found = groups(fused(each.build(), **each.inputs(2, 5)))
+    for g in found:
+        if "attention" in ops_of(g):
+            assert "attention_mask" in {v.name for v in g.inputs}
+            assert {"le", "index", "bitwise_and"} <= ops_of(g)
+
+
+def test_attention_stores_in_the_order_that_the_next_product_reads() -> None:
+    each = entry("bert")
+    found = fused(each.build(), **each.inputs(2, 5))
+    (attention, *_) = [g for g in groups(found) if "attention" in ops_of(g)]
+    (out,) = attention.outputs
+    assert [str(d) for d in out.shape[2:]] == ["4", "8"]  # heads after positions
+    assert out in found.aliases.values()  # and the merge of heads is no copy
+
+
+class Normalised(nn.Module):
+    """RMS normalisation spelled out, as Llama has it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.rand(8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6))
+
+
+def test_a_normalisation_spelled_out_is_one_kernel() -> None:
+    assert len(groups(fused(Normalised(), x=torch.rand(3, 8)))) == 1
+
+
+class Diamond(nn.Module):
+    """One value that two pointwise operators read, joined again."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = torch.exp(x)
+        return torch.sin(y) + torch.cos(y)
+
+
+def test_a_diamond_is_one_kernel_that_computes_its_top_once() -> None:
+    (group,) = groups(fused(Diamond(), x=torch.rand(3, 8)))
+    (out,) = group.computation.outputs
+    assert str(out).count("exp(") == 1

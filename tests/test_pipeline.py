@@ -1,0 +1,157 @@
+"""The pipeline end to end: models of the zoo as machine code, against the captured graphs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from tc.device.artifact import KernelCall, Place
+from tc.device.run import Program
+from tc.device.run_code import load_functions
+from tc.frontend import capture_tree as tree
+from tc.frontend.capture import Captured, capture
+from tc.frontend.importer import import_graph
+from tc.frontend.tensors import TorchArrays
+from tc.ir.loop import Func
+from tc.ir.verify import verify
+from tc.pipeline import Schedules, analytical, assemble, compile_graph, naive
+from tc.target import Target
+from tests.models import Entry, entry, zoo
+
+HOST = Target.parse("host")
+
+
+@dataclass(frozen=True)
+class Settings:
+    cache_dir: Path | None = None
+    target: Target = HOST
+
+
+def verified(_name: str, ir: object) -> None:
+    if isinstance(ir, Func):
+        verify(ir)
+
+
+def program(
+    captured: Captured, folder: Path | None, schedules: Schedules = naive, threads: int = 1
+) -> Program:
+    see = verified if schedules is naive else None
+    found = import_graph(captured)
+    artifact = compile_graph(found.graph, Settings(folder), schedules, see).artifact
+    number = {v.name: n for n, v in enumerate(found.graph.params)}
+    weights = [found.weights[number[p.name]] for p in artifact.params]
+    return Program(artifact, load_functions(artifact), TorchArrays(), weights, threads=threads)
+
+
+def flat(call: dict[str, Any]) -> list[torch.Tensor]:
+    tensors: list[torch.Tensor] = []
+    tree.flatten(([], call), tensors, [], "")
+    return tensors
+
+
+def assert_serves(captured: Captured, made: Program, calls: list[dict[str, Any]]) -> None:
+    for call in calls:
+        tensors = flat(call)
+        with torch.no_grad():
+            expected = captured.graph(*[w.tensor for w in captured.weights], *tensors)
+        for ours, theirs in zip(made(tensors), expected, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=5e-6)
+
+
+@pytest.mark.parametrize("each", zoo(), ids=lambda each: each.name)
+def test_obvious_loops_compute_what_the_model_does(each: Entry, tmp_path: Path) -> None:
+    captured = capture(each.build(), (), each.inputs(2, 5))
+    assert_serves(captured, program(captured, tmp_path), list(each.variants()))
+
+
+@pytest.mark.parametrize("name", ["bert", "gpt2-lm", "llama-lm", "vit"])
+def test_default_schedules_compute_what_the_model_does(name: str, tmp_path: Path) -> None:
+    each = entry(name)
+    captured = capture(each.build(), (), each.inputs(2, 5))
+    assert_serves(captured, program(captured, tmp_path, analytical, 2), list(each.variants()))
+
+
+def test_an_empty_batch_gives_empty_results() -> None:
+    each = entry("bert")
+    captured = capture(each.build(), (), each.inputs(2, 5))
+    call = {name: t[:0] for name, t in each.inputs(2, 5).items()}
+    assert [tuple(t.shape) for t in program(captured, None)(flat(call))] == [(0, 5, 32), (0, 32)]
+
+
+def test_equal_layers_share_their_kernels() -> None:
+    each = entry("bert")
+    graph = import_graph(capture(each.build(), (), each.inputs(2, 5))).graph
+    artifact = assemble(graph, HOST).artifact
+    calls = [s.kernel for s in artifact.main if isinstance(s, KernelCall)]
+    assert len(calls) == 2 + 2 * 7 + 1
+    assert len(set(calls)) == 2 + 6 + 1  # both layer norms of a layer are one kernel too
+
+
+def test_weights_are_packed_by_prepare_steps() -> None:
+    each = entry("bert")
+    graph = import_graph(capture(each.build(), (), each.inputs(2, 5))).graph
+    artifact = assemble(graph, HOST).artifact
+    assert any("pack(" in k.schedule for k in artifact.kernels)
+    kept = {s.number for s in artifact.storages if s.place is Place.PREPARED}
+    read = {
+        artifact.storages[b].number
+        for step in artifact.main
+        if isinstance(step, KernelCall)
+        for b in step.buffers
+        if artifact.storages[b].place is Place.PREPARED
+    }
+    assert kept == read  # the unpacked copies are temporary
+
+
+def test_every_pass_can_be_seen() -> None:
+    each = entry("distilbert")
+    graph = import_graph(capture(each.build(), (), each.inputs(2, 5))).graph
+    seen: dict[str, str] = {}
+    assemble(graph, HOST, naive, lambda name, ir: seen.update({name: str(ir)}))
+    assert list(seen)[:3] == ["import", "dead_code", "views"]
+    assert any(name.endswith(".scheduled") for name in seen)
+    assert seen["import"] == str(graph)
+
+
+class Counter(nn.Module):
+    def forward(self, state: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        state.add_(x)
+        return state * 2
+
+
+def test_inputs_that_the_model_writes_to_are_written() -> None:
+    state, x = torch.rand(3, 4), torch.rand(3, 4)
+    made = program(capture(Counter(), (), {"state": state, "x": x}), None)
+    expected = state + x
+    (out,) = made([state, x])
+    torch.testing.assert_close(out, expected * 2)
+    torch.testing.assert_close(state, expected)
+
+
+class Sorted(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.linalg.matrix_exp(x * 2).transpose(0, 1) + 1
+
+
+def test_an_operator_that_tc_lacks_runs_eagerly_between_kernels() -> None:
+    x = torch.rand(3, 3)
+    captured = capture(Sorted(), (), {"x": x})
+    assert_serves(captured, program(captured, None), [{"x": x}])
+
+
+class Twice(nn.Module):
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return torch.exp(x), torch.exp(x), torch.exp(x).reshape(-1), torch.exp(x).T
+
+
+def test_results_that_are_one_value_have_memory_of_their_own() -> None:
+    x = torch.rand(3, 4)
+    captured = capture(Twice(), (), {"x": x})
+    made = program(captured, None)
+    assert_serves(captured, made, [{"x": x}])
+    assert len({t.data_ptr() for t in made([x])}) == 4
