@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 import warnings
@@ -185,6 +186,12 @@ def test_a_fallback_can_be_forbidden() -> None:
 def test_options_are_checked(options: dict[str, Any], said: str) -> None:
     with pytest.raises(tc.UnsupportedError, match=said):
         tc.compile(net(), **options)
+
+
+def test_a_compiled_model_says_why_it_cannot_be_copied() -> None:
+    cm = tc.compile(net(), example_inputs=(torch.zeros(2, 3, 8),))
+    with pytest.raises(tc.UnsupportedError, match="copy of a compiled program.*compile the copy"):
+        copy.deepcopy(cm)
 
 
 def test_what_is_no_module() -> None:

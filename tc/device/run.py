@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter_ns
-from typing import Any
+from typing import Any, NoReturn
 
 from tc.device.arena import Block
 from tc.device.arrays import Arrays
@@ -35,7 +35,7 @@ from tc.device.run_plan import Plan, Planner
 from tc.device.run_prepared import find, keys, share
 from tc.device.run_profile import CallTime, Profile
 from tc.device.run_stats import LAST, Stats
-from tc.errors import InternalError, TcError, describe
+from tc.errors import InternalError, TcError, UnsupportedError, describe
 
 Function = Callable[[int], object]
 _MOST_PLANS = 4096
@@ -187,6 +187,16 @@ class Program:
         """The shapes of these storages as text, "[2, 8] [8, 4]"."""
         shapes = self._planner.main(values).shapes
         return " ".join(str(list(shapes[n])) for n in numbers)
+
+    def __reduce__(self) -> NoReturn:
+        # Machine code belongs to its process; copy.copy, copy.deepcopy and pickle all come here.
+        raise UnsupportedError(
+            describe(
+                "copy of a compiled program",
+                why="its code and its memory belong to it alone",
+                way_out="copy the model and compile the copy, or save it and tc.load that",
+            )
+        )
 
     def _items(self, label: str) -> tuple[_Item, ...]:
         steps = self.artifact.main if label == "main" else self.artifact.prepare
