@@ -46,13 +46,14 @@ __all__ = [
     "Binary", "Compute", "Const", "DType", "Expr", "ExprLike", "Fma", "Monoid", "Placeholder",
     "ReduceAxis", "Scan", "Scatter", "Shape", "Sym", "Tensor", "Unary", "Var",
     "all", "any", "argmax", "argmin", "binary", "cast", "compute", "const", "dtype", "equal",
-    "exp", "erf", "fresh", "log", "max", "maximum", "min", "minimum", "placeholder", "prod",
+    "erf", "exp", "fresh", "log", "max", "maximum", "min", "minimum", "placeholder", "prod",
     "reduce", "reduce_axis", "rsqrt", "scan", "scatter", "schedule", "select", "shape_of",
     "sigmoid", "sqrt", "sum", "sym", "tanh", "unary", "where", "wrap",
 ]  # fmt: skip
 
 DimLike = Expr | int
 _names = itertools.count()
+_ONE = Const(1)
 
 
 def fresh(prefix: str) -> str:
@@ -62,6 +63,10 @@ def fresh(prefix: str) -> str:
 
 def dtype(name: str | DType) -> DType:
     """The element type called `name`, such as "f32"; CompileError lists the known names."""
+    return _element_type(name)
+
+
+def _element_type(name: str | DType) -> DType:
     try:
         return DType(name) if isinstance(name, str) else name
     except ValueError:
@@ -88,15 +93,14 @@ def placeholder(
     shape: Sequence[DimLike], dtype: str | DType = F32, name: str | None = None
 ) -> Placeholder:
     """An input of that shape and element type."""
-    kind = DType(dtype) if isinstance(dtype, str) else dtype
-    return Placeholder(name or fresh("p"), shape_of(shape), kind)
+    return Placeholder(name or fresh("p"), shape_of(shape), _element_type(dtype))
 
 
 @dataclass(frozen=True, slots=True)
 class ReduceAxis(Var):
     """A reduction variable together with its extent."""
 
-    extent: Expr = Const(1)
+    extent: Expr = _ONE
 
     __hash__ = Var.__hash__
     __eq__ = Var.__eq__
@@ -125,7 +129,9 @@ def _axes(fn: Callable[..., object], rank: int) -> tuple[Var, ...]:
         if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
     ]
     if len(names) > rank:
-        raise CompileError(f"compute: the function takes {len(names)} indices, the shape has {rank}")
+        raise CompileError(
+            f"compute: the function takes {len(names)} indices, the shape has {rank}"
+        )
     names += [f"i{n}" for n in range(len(names), rank)]
     return tuple(Var(fresh(n)) for n in names)
 

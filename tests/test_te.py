@@ -1,0 +1,120 @@
+"""Writing tensor expressions: what the constructors make, and what they refuse."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tc import te
+from tc.errors import CompileError, InternalError
+from tc.ir.expr import Reduce
+from tc.ir.interpret import run
+from tc.ir.lower import lower
+
+
+def test_the_matmul_of_the_manual() -> None:
+    m = te.sym("M")
+    a, b = te.placeholder((m, 3)), te.placeholder((3, 2))
+    k = te.reduce_axis(3)
+    c = te.compute((m, 2), lambda i, j: te.sum(a[i, k] * b[k, j], axis=k))
+    func = lower((c,))
+    assert [p.name for p in func.params] == ["p0", "p1", "out0"]
+    x, y = np.arange(12, dtype=np.float32).reshape(4, 3), np.ones((3, 2), np.float32)
+    out = np.zeros((4, 2), np.float32)
+    run(func, {"p0": x, "p1": y, "out0": out}, {"M": 4})
+    np.testing.assert_array_equal(out, x @ y)
+
+
+def test_shapes_take_integers_symbols_and_expressions() -> None:
+    m = te.sym("M", 2, 8)
+    t = te.placeholder((m, m * 2 + 1, 4))
+    assert [str(d) for d in t.shape] == [
+        "M where M: sym[2, 8]", "M * 2 + 1 where M: sym[2, 8]", "4",
+    ]  # fmt: skip
+    assert t.rank == 3
+    assert t.dtype is te.F32
+
+
+def test_python_numbers_take_the_type_of_the_other_side() -> None:
+    x = te.placeholder((4,), "f64")
+    assert te.compute((4,), lambda i: x[i] * 2).dtype is te.F64
+    assert te.compute((4,), lambda i: 1 - x[i]).dtype is te.F64
+
+
+def test_axes_without_a_parameter_get_names() -> None:
+    x = te.placeholder((2, 3))
+    t = te.compute((2, 3), lambda *i: x[i] + 1.0)
+    assert len(t.axes) == 2 or t.rank == 2
+
+
+@pytest.mark.parametrize("name", ["prod", "max", "min", "sum"])
+def test_reductions_of_one_state(name: str) -> None:
+    x, k = te.placeholder((2, 5)), te.reduce_axis(5)
+    t = te.compute((2,), lambda i: getattr(te, name)(x[i, k], axis=k))
+    data = np.array([[1, 2, -3, 4, 5], [2, 2, 2, 2, -1]], np.float32)
+    out = np.zeros(2, np.float32)
+    run(lower((t,)), {"p0": data, "out0": out}, {})
+    np.testing.assert_array_equal(out, getattr(np, name)(data, axis=1))
+
+
+@pytest.mark.parametrize("name", ["argmax", "argmin"])
+def test_the_first_of_equal_values_is_the_index(name: str) -> None:
+    x, k = te.placeholder((3, 4)), te.reduce_axis(4)
+    t = te.compute((3,), lambda i: getattr(te, name)(x[i, k], axis=k))
+    data = np.array([[1, 7, 7, 1], [3, 3, 3, 3], [1, np.nan, 9, np.nan]], np.float32)
+    out = np.zeros(3, np.int64)
+    run(lower((t,)), {"p0": data, "out0": out}, {})
+    np.testing.assert_array_equal(out, getattr(np, name)(data, axis=1))
+
+
+def test_any_and_all() -> None:
+    x = te.placeholder((2, 3), te.BOOL)
+    k, q = te.reduce_axis(3), te.reduce_axis(3)
+    some = te.compute((2,), lambda i: te.any(x[i, k], axis=k))
+    every = te.compute((2,), lambda i: te.all(x[i, q], axis=q))
+    data = np.array([[True, False, True], [False, False, False]])
+    out0, out1 = np.zeros(2, bool), np.ones(2, bool)
+    run(lower((some, every)), {"p0": data, "out0": out0, "out1": out1}, {})
+    assert out0.tolist() == [True, False]
+    assert out1.tolist() == [False, False]
+
+
+def test_a_reduction_over_two_axes_is_one_fold() -> None:
+    x = te.placeholder((2, 3))
+    i, j = te.reduce_axis(2), te.reduce_axis(3)
+    body = te.sum(x[i, j], axis=(i, j))
+    assert isinstance(body, Reduce)
+    assert len(body.axes) == 2
+
+
+def test_negative_dims_of_a_scan_count_from_the_end() -> None:
+    x = te.placeholder((2, 3))
+    assert te.scan((2, 3), lambda i, j: x[i, j], -1).dim == 1
+
+
+def test_names_are_never_given_twice() -> None:
+    assert te.fresh("t") != te.fresh("t")
+
+
+def test_one_rank_of_indices() -> None:
+    x = te.placeholder((2, 3), name="x")
+    with pytest.raises(InternalError, match="x has 2 dims and was given 1 indices"):
+        x[0]
+
+
+def test_a_function_of_too_many_indices() -> None:
+    with pytest.raises(CompileError, match="the function takes 2 indices, the shape has 1"):
+        te.compute((2,), lambda i, j: i + j)
+
+
+@pytest.mark.parametrize(("name", "lo", "hi"), [("1x", 1, 2), ("M", 3, 2), ("M", -1, 2)])
+def test_symbols_that_are_none(name: str, lo: int, hi: int) -> None:
+    with pytest.raises(CompileError, match="needs an identifier and 0 <= lo <= hi"):
+        te.sym(name, lo, hi)
+
+
+def test_element_types_that_are_none() -> None:
+    with pytest.raises(CompileError, match="dtype 'f31': no such element type; known are bool"):
+        te.dtype("f31")
+    with pytest.raises(CompileError, match="dtype 'f31'"):
+        te.placeholder((2,), "f31")
