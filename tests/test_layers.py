@@ -34,13 +34,13 @@ LAYERS: Mapping[str, set[str]] = {
     "tc.config": {"tc.errors"},
     "tc.ir": BASE,
     "tc.schedule": BASE | {"tc.ir"},
-    "tc.ops": BASE | {"tc.ir", "tc.schedule"},
+    "tc.te": BASE | {"tc.ir", "tc.schedule"},
+    "tc.ops": BASE | {"tc.ir", "tc.schedule", "tc.te"},  # operators are written in tc.te
     "tc.graph": BASE | {"tc.ir", "tc.schedule", "tc.ops"},
     "tc.codegen": BASE | {"tc.ir"},  # what both code generators share
     "tc.codegen.llvm": BASE | {"tc.ir", "tc.codegen"},
     "tc.codegen.c": BASE | {"tc.ir", "tc.codegen"},
     "tc.device": BASE | CODEGEN | {"tc.ir"},
-    "tc.te": BASE | {"tc.ir", "tc.schedule"},
     "tc.pipeline": PROGRAM,
     "tc.autotune": TUNING,
     "tc.frontend": FRONTEND,

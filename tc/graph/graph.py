@@ -1,7 +1,8 @@
 """The graph IR: operators of the table applied to named values.
 
 Values have symbolic shapes. Parameters are what the model owns (weights, buffers, constants);
-inputs are what a call gives. Nothing here knows how a node is computed.
+inputs are what a call gives. Nothing here knows how a node is computed. As text, a graph has one
+node a line: `name: f32[s0, 768] = linear(x, weight, bias)  # origin`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from tc.ir.expr import Expr, Sym
+from tc.ir.printer import expr_text
 from tc.ir.types import DType
 
 
@@ -24,6 +26,11 @@ class Value:
 
     def __hash__(self) -> int:
         return hash(self.name)
+
+    @property
+    def text(self) -> str:
+        """Name, element type and shape: `x: f32[s0, 768]`."""
+        return f"{self.name}: {self.dtype}[{', '.join(expr_text(d) for d in self.shape)}]"
 
 
 Arg: TypeAlias = Value | Expr | int | float | bool | str | DType | tuple["Arg", ...] | None
@@ -51,6 +58,11 @@ class Node:
         """The values among the arguments, each once."""
         return tuple(dict.fromkeys(values_of(self.args)))
 
+    def __str__(self) -> str:
+        left = ", ".join(v.text for v in self.outputs)
+        text = f"{left} = {self.op}({', '.join(arg_text(a) for a in self.args)})"
+        return f"{text}  # {self.origin}" if self.origin else text
+
 
 @dataclass(frozen=True, slots=True)
 class Graph:
@@ -67,9 +79,14 @@ class Graph:
     mutated: tuple[tuple[Value, Value], ...] = ()
 
     def __str__(self) -> str:
-        from tc.graph.printer import print_graph
-
-        return print_graph(self)
+        """One node a line, parameters and inputs first."""
+        lines = [f"sym {s.name} in [{s.lo}, {s.hi}]" for s in self.symbols]
+        lines += [f"param {v.text}" for v in self.params]
+        lines += [f"input {v.text}" for v in self.inputs]
+        lines += [str(n) for n in self.nodes]
+        lines += [f"write {target.name} = {value.name}" for target, value in self.mutated]
+        lines.append(f"return {', '.join(v.name for v in self.outputs)}")
+        return "\n".join(lines) + "\n"
 
 
 def values_of(arg: Arg) -> Iterator[Value]:
@@ -79,3 +96,17 @@ def values_of(arg: Arg) -> Iterator[Value]:
     elif isinstance(arg, tuple):
         for a in arg:
             yield from values_of(a)
+
+
+def arg_text(arg: Arg) -> str:
+    """An argument as Python would write it."""
+    if isinstance(arg, Value):
+        return arg.name
+    if isinstance(arg, Expr):
+        return expr_text(arg)
+    if isinstance(arg, DType):
+        return str(arg)
+    if isinstance(arg, tuple):
+        inside = ", ".join(arg_text(a) for a in arg)
+        return f"({inside},)" if len(arg) == 1 else f"({inside})"
+    return repr(arg)
