@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections import deque
 from dataclasses import dataclass, field
 
 # Importing the modules enters their primitives.
@@ -26,8 +27,21 @@ from tc.schedule.rewrite import PRIMITIVES
 from tc.schedule.step import Arg, Schedule, Step
 
 
+# The last kernels that were scheduled step by step, so that applying the finished schedule to the
+# very same loops does not do it all again: (kernel, schedule, result), the kernel kept alive.
+_RECENT: Final[deque[tuple[Func, Schedule, Func]]] = deque(maxlen=4)
+
+
+def remember(func: Func, schedule: Schedule, result: Func) -> None:
+    """Note what `apply(func, schedule)` gives, for a caller that has found it out by itself."""
+    _RECENT.append((func, schedule, result))
+
+
 def apply(func: Func, schedule: Schedule) -> Func:
     """`func` after all steps; ScheduleError tells which step does not apply and why."""
+    for known, steps, result in _RECENT:
+        if known is func and steps == schedule:
+            return result
     for step in schedule.steps:
         func = apply_step(func, step)
     return func

@@ -8,6 +8,7 @@ different iterations touch different elements.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -73,7 +74,10 @@ def separated(accesses: list[Access], shape: tuple[Expr, ...], x: For) -> bool:
     inner = env_of(list(loops(x.body)))
     inner[x.var] = Interval(0, None if extent.hi is None else extent.hi - 1)
     known = extent_facts([x, *loops(x.body)])
-    place = _Place(x.var, inner, simplifier(), simplifier(inner, known))
+    plain = simplifier()
+    # Most loops are told apart by their step alone; what is known of the others costs more.
+    inside = functools.cache(lambda: simplifier(inner, known))
+    place = _Place(x.var, inner, plain, lambda e: inside()(e))
     accesses = list(dict.fromkeys(accesses))
     rank = len(shape)
     for width in range(1, rank + 1):
@@ -113,7 +117,10 @@ def _separates(indices: list[Expr], place: _Place) -> bool:
         return False
     rests = [r for _, r in found]
     step = steps.pop()
-    if not is_true(place.inside(Const(0) < step)):
+    if isinstance(step, Const):
+        if int(step.value) <= 0:
+            return False
+    elif not is_true(place.inside(Const(0) < step)):
         return False
     # Parts that do not vary inside the loop shift all iterations alike.
     fixed = substitute(rests[0], {v: Const(0) for v in place.env})

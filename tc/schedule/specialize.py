@@ -33,7 +33,7 @@ def specialize(func: Func, loop: str) -> Func:
         if hi is None or hi > MAX_VERSIONS:
             place = next(x for x in found if x.extent == extent)
             raise refuse(
-                "specialize", header(place), f"its length is not known to be at most {MAX_VERSIONS}",
+                "specialize", header(place), f"its length may be greater than {MAX_VERSIONS}",
                 "split the loop first with tail=ragged or tail=balanced",
             )  # fmt: skip
         func = with_body(func, specialize_extent(func.body, extent, hi))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from tc.ir.lower import Lowered, lower_named
 from tc.ir.tensor import Placeholder, Tensor
+from tc.schedule.apply import remember
 from tc.schedule.defaults.attention import attention_of, schedule_attention
 from tc.schedule.defaults.contraction import schedule_contraction
 from tc.schedule.defaults.plan import Plan
@@ -37,7 +38,8 @@ def default_schedule(
     `constants` names the inputs whose data can be laid out once; `lowered` is
     `lower_named(outputs, inputs)` where the caller has it already.
     """
-    plan = Plan(lower_named(outputs, inputs) if lowered is None else lowered, target)
+    given = lower_named(outputs, inputs) if lowered is None else lowered
+    plan = Plan(given, target)
     tensors = computed(outputs)
     if not tensors or is_irregular(tensors):
         return Schedule()
@@ -54,6 +56,7 @@ def default_schedule(
         schedule_columns(plan, last)
     else:
         schedule_rows(plan, tensors, outputs)
+    remember(given.func, plan.schedule, plan.func)
     return plan.schedule
 
 

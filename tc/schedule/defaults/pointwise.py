@@ -15,7 +15,8 @@ def schedule_pointwise(plan: Plan, tensors: list[Tensor], outputs: tuple[Tensor,
     for t in tensors:
         if t.name not in out_names:
             plan.do("inline", plan.buffer_of(t))
-    nests = [plan.loops_of(t, t.axes) for t in tensors if t.name in out_names and _is_map(t)]
+    maps = [t for t in tensors if t.name in out_names and isinstance(t, Compute)]
+    nests = [plan.loops_of(t, t.axes) for t in maps]
     if any(t.shape != outputs[0].shape for t in outputs):
         for nest in nests:
             if nest:
@@ -27,10 +28,6 @@ def schedule_pointwise(plan: Plan, tensors: list[Tensor], outputs: tuple[Tensor,
             plan.do("merge", first, second)
     if axes:
         _one_nest(plan, axes, all(_is_flat(t) for t in tensors), outputs[-1].dtype.bits)
-
-
-def _is_map(t: Tensor) -> bool:
-    return isinstance(t, Compute)
 
 
 def _is_flat(t: Tensor) -> bool:
