@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -239,6 +240,22 @@ def test_an_interrupted_compile_leaves_what_was_there(
     assert done.err.strip() == "error: interrupted"
     assert [file.name for file in tmp_path.iterdir()] == ["x.tc"]
     assert output.read_text() == "the old one"
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_a_compile(folder: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tc", "compile", str(folder), "-o", str(tmp_path / "x.tc")]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("compiling for"):
+                break
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+    assert process.returncode == 130
+    assert rest.strip().splitlines()[-1] == "error: interrupted"
+    assert "Traceback" not in rest
+    assert list(tmp_path.iterdir()) == []
 
 
 # --- bench
