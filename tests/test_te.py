@@ -44,7 +44,7 @@ def test_python_numbers_take_the_type_of_the_other_side() -> None:
 def test_axes_without_a_parameter_get_names() -> None:
     x = te.placeholder((2, 3))
     t = te.compute((2, 3), lambda *i: x[i] + 1.0)
-    assert len(t.axes) == 2 or t.rank == 2
+    assert len({v.name for v in t.axes}) == 2
 
 
 @pytest.mark.parametrize("name", ["prod", "max", "min", "sum"])

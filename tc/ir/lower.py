@@ -71,10 +71,25 @@ def lower_named(
     order = topological(outputs)
     found = [t for t in order if isinstance(t, Placeholder)]
     given = found if inputs is None else list(inputs)
+    _check(outputs, found, given)
     lowering = _Lowering(order, tuple(outputs), given)
     func = lowering.func(name)
     buffers = {t: b.name for t, b in lowering.buffers.items()}
     return Lowered(func, lowering.loops, buffers)
+
+
+def _check(
+    outputs: Sequence[Tensor], read: Sequence[Placeholder], given: Sequence[Placeholder]
+) -> None:
+    names = [t.name for t in outputs]
+    for t in outputs:
+        if isinstance(t, Placeholder):
+            raise InternalError(f"lower: output {t.name} is an input; copy it with a compute")
+        if names.count(t.name) > 1:
+            raise InternalError(f"lower: {t.name} stands twice among the outputs")
+    for p in read:
+        if p not in given:
+            raise InternalError(f"lower: {p.name} is read, but is not among the inputs")
 
 
 @dataclass
