@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Final
 
 # Importing the modules enters their primitives.
 from tc.errors import ScheduleError
@@ -25,7 +26,6 @@ from tc.schedule import (  # noqa: F401  (each import registers primitives)
 from tc.schedule.legal import check_structure
 from tc.schedule.rewrite import PRIMITIVES
 from tc.schedule.step import Arg, Schedule, Step
-
 
 # The last kernels that were scheduled step by step, so that applying the finished schedule to the
 # very same loops does not do it all again: (kernel, schedule, result), the kernel kept alive.
