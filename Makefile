@@ -16,9 +16,9 @@ SOURCES := tc tests benchmarks examples
 # The tests of test-quick, where they exist: the layers, the smallest end-to-end check, the IR.
 QUICK := $(wildcard tests/test_layers.py tests/test_tiny.py tests/test_errors.py \
 	tests/test_target.py tests/test_import.py tests/ir tests/schedule)
-# One thread a test process: pytest already starts two. A file's tests stay in one process, so that
-# what they share is made once.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+# One thread a test process: pytest already starts two. Tests that share something costly stay in
+# one process (tests/conftest.py groups them), so that it is made once.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 .DEFAULT_GOAL := help
 .PHONY: help env demo test test-quick bench clean lint

@@ -34,6 +34,18 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What shares something costly runs in one process: the tests of a model, those of a file.
+
+    A model of the zoo is the parameter `each` of its tests, whichever files these are in.
+    """
+    for item in items:
+        spec = getattr(item, "callspec", None)  # a test without parameters has none
+        name = getattr(spec.params.get("each"), "name", None) if spec else None
+        item.add_marker(pytest.mark.xdist_group(name or item.path.as_posix()))
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite the expected texts")
 

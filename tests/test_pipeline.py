@@ -21,6 +21,7 @@ from tc.ir.loop import Func
 from tc.ir.verify import verify
 from tc.pipeline import Schedules, analytical, assemble, compile_graph, naive
 from tc.target import Target
+from tests.captures import captured
 from tests.models import Entry, entry, zoo
 
 HOST = Target.parse("host")
@@ -38,10 +39,10 @@ def verified(_name: str, ir: object) -> None:
 
 
 def program(
-    captured: Captured, folder: Path | None, schedules: Schedules = naive, threads: int = 1
+    model: Captured, folder: Path | None, schedules: Schedules = naive, threads: int = 1
 ) -> Program:
     see = verified if schedules is naive else None
-    found = import_graph(captured)
+    found = import_graph(model)
     artifact = compile_graph(found.graph, Settings(folder), schedules, see).artifact
     number = {v.name: n for n, v in enumerate(found.graph.params)}
     weights = [found.weights[number[p.name]] for p in artifact.params]
@@ -54,38 +55,36 @@ def flat(call: dict[str, Any]) -> list[torch.Tensor]:
     return tensors
 
 
-def assert_serves(captured: Captured, made: Program, calls: list[dict[str, Any]]) -> None:
+def assert_serves(model: Captured, made: Program, calls: list[dict[str, Any]]) -> None:
     for call in calls:
         tensors = flat(call)
         with torch.no_grad():
-            expected = captured.graph(*[w.tensor for w in captured.weights], *tensors)
+            expected = model.graph(*[w.tensor for w in model.weights], *tensors)
         for ours, theirs in zip(made(tensors), expected, strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=5e-6)
 
 
 @pytest.mark.parametrize("each", zoo(), ids=lambda each: each.name)
 def test_obvious_loops_compute_what_the_model_does(each: Entry, tmp_path: Path) -> None:
-    captured = capture(each.build(), (), each.inputs(2, 5))
-    assert_serves(captured, program(captured, tmp_path), list(each.variants()))
+    found = captured(each.name)
+    assert_serves(found, program(found, tmp_path), list(each.variants()))
 
 
 @pytest.mark.parametrize("name", ["bert", "gpt2-lm", "llama-lm", "vit"])
 def test_default_schedules_compute_what_the_model_does(name: str, tmp_path: Path) -> None:
-    each = entry(name)
-    captured = capture(each.build(), (), each.inputs(2, 5))
-    assert_serves(captured, program(captured, tmp_path, analytical, 2), list(each.variants()))
+    found = captured(name)
+    made = program(found, tmp_path, analytical, 2)
+    assert_serves(found, made, list(entry(name).variants()))
 
 
 def test_an_empty_batch_gives_empty_results() -> None:
-    each = entry("bert")
-    captured = capture(each.build(), (), each.inputs(2, 5))
-    call = {name: t[:0] for name, t in each.inputs(2, 5).items()}
-    assert [tuple(t.shape) for t in program(captured, None)(flat(call))] == [(0, 5, 32), (0, 32)]
+    call = {name: t[:0] for name, t in entry("bert").inputs(2, 5).items()}
+    made = program(captured("bert"), None)
+    assert [tuple(t.shape) for t in made(flat(call))] == [(0, 5, 32), (0, 32)]
 
 
 def test_equal_layers_share_their_kernels() -> None:
-    each = entry("bert")
-    graph = import_graph(capture(each.build(), (), each.inputs(2, 5))).graph
+    graph = import_graph(captured("bert")).graph
     artifact = assemble(graph, HOST).artifact
     calls = [s.kernel for s in artifact.main if isinstance(s, KernelCall)]
     assert len(calls) == 2 + 2 * 7 + 1
@@ -93,8 +92,7 @@ def test_equal_layers_share_their_kernels() -> None:
 
 
 def test_weights_are_packed_by_prepare_steps() -> None:
-    each = entry("bert")
-    graph = import_graph(capture(each.build(), (), each.inputs(2, 5))).graph
+    graph = import_graph(captured("bert")).graph
     artifact = assemble(graph, HOST).artifact
     assert any("pack(" in k.schedule for k in artifact.kernels)
     kept = {s.number for s in artifact.storages if s.place is Place.PREPARED}
@@ -109,8 +107,7 @@ def test_weights_are_packed_by_prepare_steps() -> None:
 
 
 def test_every_pass_can_be_seen() -> None:
-    each = entry("distilbert")
-    graph = import_graph(capture(each.build(), (), each.inputs(2, 5))).graph
+    graph = import_graph(captured("distilbert")).graph
     seen: dict[str, str] = {}
     assemble(graph, HOST, naive, lambda name, ir: seen.update({name: str(ir)}))
     assert list(seen)[:3] == ["import", "dead_code", "views"]
@@ -140,8 +137,8 @@ class Sorted(nn.Module):
 
 def test_an_operator_that_tc_lacks_runs_eagerly_between_kernels() -> None:
     x = torch.rand(3, 3)
-    captured = capture(Sorted(), (), {"x": x})
-    assert_serves(captured, program(captured, None), [{"x": x}])
+    found = capture(Sorted(), (), {"x": x})
+    assert_serves(found, program(found, None), [{"x": x}])
 
 
 class Twice(nn.Module):
@@ -151,7 +148,7 @@ class Twice(nn.Module):
 
 def test_results_that_are_one_value_have_memory_of_their_own() -> None:
     x = torch.rand(3, 4)
-    captured = capture(Twice(), (), {"x": x})
-    made = program(captured, None)
-    assert_serves(captured, made, [{"x": x}])
+    found = capture(Twice(), (), {"x": x})
+    made = program(found, None)
+    assert_serves(found, made, [{"x": x}])
     assert len({t.data_ptr() for t in made([x])}) == 4

@@ -12,6 +12,7 @@ from tc.errors import UnsupportedError
 from tc.frontend.capture import capture
 from tc.frontend.importer import import_graph
 from tc.graph.graph import Graph
+from tests.captures import captured
 from tests.models import Entry, entry, zoo
 
 
@@ -25,13 +26,12 @@ def imported(fn: Any, *args: torch.Tensor) -> Graph:
 
 @pytest.mark.parametrize("each", zoo(), ids=lambda each: each.name)
 def test_tc_has_every_operator_of_the_zoo(each: Entry) -> None:
-    graph = import_graph(capture(each.build(), (), each.inputs(2, 5))).graph
+    graph = import_graph(captured(each.name)).graph
     assert [n.op for n in graph.nodes if n.is_fallback] == []
 
 
 def test_parameters_and_inputs_are_called_as_the_model_calls_them() -> None:
-    each = entry("bert")
-    graph = import_graph(capture(each.build(), (), each.inputs(2, 5))).graph
+    graph = import_graph(captured("bert")).graph
     assert "encoder.layer.0.attention.self.query.weight" in {v.name for v in graph.params}
     assert [v.name for v in graph.inputs] == ["input_ids", "token_type_ids", "attention_mask"]
     assert "encoder.layer.1.output.dense" in {n.origin for n in graph.nodes}

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from tc.frontend.capture import capture
+from tc.frontend.capture import Captured, capture
 from tc.frontend.importer import import_graph
 from tc.graph.compose import Composer
 from tc.graph.fuse import fuse
 from tc.graph.group import Fused, Group
 from tc.pipeline import optimise
+from tests.captures import captured
 from tests.graph.eager import run_graph
-from tests.models import Entry, entry, zoo
+from tests.models import Entry, zoo
 
 
 def fused(model: nn.Module, **call: torch.Tensor) -> Fused:
-    graph = import_graph(capture(model, (), call)).graph
-    return fuse(optimise(graph).main, Composer())
+    return fused_graph(capture(model, (), call))
+
+
+@cache
+def fused_model(name: str) -> Fused:
+    return fused_graph(captured(name))
+
+
+def fused_graph(found: Captured) -> Fused:
+    return fuse(optimise(import_graph(found).graph).main, Composer())
 
 
 def groups(found: Fused) -> list[Group]:
@@ -32,17 +43,16 @@ def ops_of(group: Group) -> set[str]:
 
 @pytest.mark.parametrize("each", zoo(), ids=lambda each: each.name)
 def test_fused_graphs_compute_what_the_model_does(each: Entry) -> None:
-    captured = capture(each.build(), (), each.inputs(2, 5))
+    model = captured(each.name)
     calls = [call for n, call in enumerate(each.variants()) if n in (0, 1, 3)]
-    for got, expected in run_graph(captured, import_graph(captured), calls):
+    for got, expected in run_graph(model, import_graph(model), calls):
         for ours, theirs in zip(got, expected, strict=True):
             assert ours.shape == tuple(theirs.shape)
             np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-4, atol=5e-6)
 
 
 def test_a_layer_of_bert_is_six_kernels() -> None:
-    each = entry("bert")
-    found = groups(fused(each.build(), **each.inputs(2, 5)))
+    found = groups(fused_model("bert"))
     layers = [g for g in found if any("layer.1." in place for place in g.origin)]
     assert [g.name for g in layers] == [
         "linear", "index_attention", "linear", "layer_norm", "linear_gelu", "linear", "layer_norm",
@@ -50,24 +60,21 @@ def test_a_layer_of_bert_is_six_kernels() -> None:
 
 
 def test_equal_layers_share_their_computation() -> None:
-    each = entry("bert")
-    found = groups(fused(each.build(), **each.inputs(2, 5)))
+    found = groups(fused_model("bert"))
     attention = [g.computation for g in found if "attention" in ops_of(g)]
     assert len(attention) == 2
     assert attention[0] is attention[1]
 
 
 def test_residual_sums_are_epilogues_of_products() -> None:
-    each = entry("gpt2")
-    found = groups(fused(each.build(), **each.inputs(2, 5)))
+    found = groups(fused_model("gpt2"))
     sums = [g for g in found if "matmul" in ops_of(g) and len(g.inputs) == 4]
     assert len(sums) == 4  # two in each of two layers
     assert all(len(g.computation.outputs) == 1 for g in sums)
 
 
 def test_masks_are_part_of_attention() -> None:
-    each = entry("gpt2")
-    found = groups(fused(each.build(), **each.inputs(2, 5)))
+    found = groups(fused_model("gpt2"))
     for g in found:
         if "attention" in ops_of(g):
             assert "attention_mask" in {v.name for v in g.inputs}
@@ -75,8 +82,7 @@ def test_masks_are_part_of_attention() -> None:
 
 
 def test_attention_stores_in_the_order_that_the_next_product_reads() -> None:
-    each = entry("bert")
-    found = fused(each.build(), **each.inputs(2, 5))
+    found = fused_model("bert")
     (attention, *_) = [g for g in groups(found) if "attention" in ops_of(g)]
     (out,) = attention.outputs
     assert [str(d) for d in out.shape[2:]] == ["4", "8"]  # heads after positions
