@@ -49,7 +49,7 @@ def test_result(name: str, size: int) -> None:
         (
             kernels.double(),
             "specialize(i)",
-            "specialize: for i in range(N): its length is not known to be at most 32; split",
+            "specialize: for i in range(N): its length may be greater than 32; split the loop",
         ),
     ],
 )
