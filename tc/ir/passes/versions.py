@@ -1,12 +1,12 @@
-"""Loops to unroll whose length varies get one version of the code around them for each length.
+"""Loops to unroll whose length varies get one version of their statement for each length.
 
     for i0 in range(n):                          for i0 in range(n):
         for i1 in unroll(min(4, m - i0 * 4)):        if min(4, m - i0 * 4) == 4:
             body                           into:         for i1 in unroll(4): body
                                                      else: if min(4, m - i0 * 4) == 3: ...
 
-All loops of the very same length under one version get it. This pass runs after those whose work
-is the same for every version.
+A version holds what shares the registers of one allocation, no more; all loops of the very same
+length in it get that length. This pass runs after those whose work is the same for every version.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 from tc.errors import InternalError
 from tc.ir.expr import Const, Expr, Var, equal
 from tc.ir.interval import Interval, bounds
-from tc.ir.loop import Alloc, Assert, For, Func, If, LoopKind, Seq, Stmt, Store, Update
+from tc.ir.loop import Alloc, Assert, For, Func, If, LoopKind, Scope, Seq, Stmt, Store, Update
 from tc.ir.visit import map_stmt, sub_stmts, uses, with_body
 
 MAX_VERSIONS = 32
@@ -26,7 +26,7 @@ def versions(func: Func) -> Func:
         extent = _variable_extent(func.body, {})
         if extent is None:
             return func
-        func = with_body(func, specialize_extent(func.body, *extent))
+        func = with_body(func, _smallest(func.body, *extent))
 
 
 def _variable_extent(s: Stmt, env: dict[Var, Interval]) -> tuple[Expr, int] | None:
@@ -51,6 +51,27 @@ def _variable_extent(s: Stmt, env: dict[Var, Interval]) -> tuple[Expr, int] | No
             inner = _variable_extent(then, env)
             return inner if inner is not None or other is None else _variable_extent(other, env)
     return None
+
+
+def _smallest(s: Stmt, extent: Expr, longest: int) -> Stmt:
+    """Versions of no more than what must agree: what shares the registers of an allocation."""
+    if not any(_unrolls(x, extent) for x in sub_stmts(s)):
+        return s
+    match s:
+        case Alloc(b, body) if b.scope is not Scope.REGISTER:
+            return Alloc(b, _smallest(body, extent, longest))
+        case For(var, n, kind, body) if not _unrolls(s, extent):
+            return For(var, n, kind, _smallest(body, extent, longest))
+        case Seq(body):
+            return Seq(tuple(_smallest(b, extent, longest) for b in body))
+        case If(cond, then, other):
+            no = None if other is None else _smallest(other, extent, longest)
+            return If(cond, _smallest(then, extent, longest), no)
+    return _choose(s, extent, longest)
+
+
+def _unrolls(s: Stmt, extent: Expr) -> bool:
+    return isinstance(s, For) and s.kind is LoopKind.UNROLLED and s.extent == extent
 
 
 def specialize_extent(s: Stmt, extent: Expr, longest: int) -> Stmt:
