@@ -237,8 +237,13 @@ def sizes_for(target: Target) -> list[int]:
     return sorted({1, 5, lanes - 1, lanes + 1} - {0})
 
 
-@pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("where", TARGETS)
+def marked(name: str, where: str) -> Any:
+    """Interpreting takes seconds: a quick run looks at one target, and not at attention."""
+    slow = where != "host" or name.startswith(("attention", "layer norm"))
+    return pytest.param(name, where, marks=[pytest.mark.slow] if slow else [])
+
+
+@pytest.mark.parametrize(("name", "where"), [marked(n, w) for w in TARGETS for n in CASES])
 def test_default(name: str, where: str) -> None:
     target = Target.parse(where)
     outputs, inputs, constants = CASES[name]()
