@@ -163,7 +163,8 @@ def main() -> int:
     peers = {"eager": eager} | ({"Inductor (frozen)": inductor} if inductor is not None else {})
     show_latency({**peers, "tc": compiled}, missing)
 
-    console.print(compiled.explain(), markup=False, highlight=False)
+    # The table is wider than most terminals; it is left as it is, one row a line.
+    print(compiled.explain())
     console.print(
         "\nNext: [bold]make bench[/] installs ONNX Runtime and OpenVINO too and compares with all;"
         "\n      [bold].venv/bin/python -m tc --help[/] lists the commands; docs/ tells the rest."
