@@ -23,23 +23,29 @@ _IGNORED: Final = -100
 
 
 def nll_terms(
-    logs: Tensor, target: Tensor, weight: Tensor | None, ignore: int, smoothing: float = 0.0
+    logs: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    ignore: int | Expr,
+    smoothing: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """-log p of each target times its weight, and the weight; both 0 where it is ignored.
 
     Args:
         logs: log-probabilities (N, C, …) or (C).
         target: class numbers (N, …) or none.
+        ignore: the class number that counts for nothing; a size of the inputs may be it.
         smoothing: the share of the loss that all classes bear alike.
     """
     inner = compute_type(logs.dtype)
     zero = Const(0, inner)
+    ignored = ignore if isinstance(ignore, Expr) else Const(ignore)
     axis = 0 if logs.rank == 1 else 1
     classes = logs.shape[axis]
 
     def kept(index: tuple[Expr, ...]) -> tuple[Expr, Expr]:
         label = cast(target[index], I64)
-        return label, binary("ne", label, Const(ignore))
+        return label, binary("ne", label, ignored)
 
     def log_of(index: tuple[Expr, ...], label: Expr) -> Expr:
         return cast(logs[(*index[:axis], label, *index[axis:])], inner)
@@ -125,7 +131,7 @@ def build_cross_entropy_loss(
     target: Tensor,
     weight: Tensor | None = None,
     reduction: int = MEAN,
-    ignore_index: int = _IGNORED,
+    ignore_index: int | Expr = _IGNORED,
     label_smoothing: float = 0.0,
 ) -> Tensor:
     """-log softmax(x)[target], by class numbers or by class probabilities."""
@@ -187,7 +193,7 @@ def build_nll_loss(
     target: Tensor,
     weight: Tensor | None = None,
     reduction: int = MEAN,
-    ignore_index: int = _IGNORED,
+    ignore_index: int | Expr = _IGNORED,
 ) -> Tensor:
     """-logs[target]."""
     terms, shares = nll_terms(logs, target, weight, ignore_index)

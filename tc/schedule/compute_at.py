@@ -21,11 +21,12 @@ from tc.ir.loop import (
 )
 from tc.ir.simplify import prove, simplify
 from tc.ir.visit import (
-    exprs_of,
     free_vars,
     loads_of,
     map_accesses,
     map_stmt,
+    own_exprs,
+    own_exprs,
     sub_stmts,
     substitute,
     substitute_stmt,
@@ -76,7 +77,9 @@ def compute_at(func: Func, buffer: str, loop: str, scope: str = "scratch") -> Fu
         )  # fmt: skip
     kind = Scope(scope)
     bound = {x.var for x in loops(producer)}
-    free = {v for x in exprs_of(producer) for v in free_vars(x)} - bound
+    # Whole expressions: inside a Let, its variable looks free.
+    whole = (x for inner in sub_stmts(producer) for x in own_exprs(inner))
+    free = {v for x in whole for v in free_vars(x)} - bound
 
     def place(s: Stmt, path: list[For]) -> Stmt:
         match s:

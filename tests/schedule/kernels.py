@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from tc import te
 from tc.ir import monoid as monoids
+from tc.ir.expr import Let, Var
 from tc.ir.loop import Func
 from tc.ir.lower import lower
+from tc.ir.types import F32
 
 N = te.sym("N", 0, 64)
 M = te.sym("M", 1, 64)
@@ -61,6 +63,19 @@ def softmax(n: te.DimLike = M, m: te.DimLike = K) -> Func:
     e = te.compute((n, m), lambda b, c: te.exp(x[b, c] - top[b]))
     s = te.compute((n,), lambda d: te.sum(e[d, q], axis=q))
     return lower((te.compute((n, m), lambda i, j: e[i, j] / s[i]),))
+
+
+def bound_name(n: te.DimLike = M, m: te.DimLike = K) -> Func:
+    """An intermediate t0 whose result has a Let: its variable is no loop's."""
+    x, k = te.placeholder((n, m)), te.reduce_axis(m)
+
+    def top(a: te.Expr) -> te.Expr:
+        found = te.max(x[a, k], axis=k)
+        v = Var("v", F32)
+        return Let(v, found, te.select(v > 0.0, v, v * v))
+
+    t = te.compute((n,), top)
+    return lower((te.compute((n, m), lambda i, j: x[i, j] - t[i]),))
 
 
 def pair(n: te.DimLike = N) -> Func:

@@ -20,6 +20,7 @@ CASES: dict[str, tuple[Callable[[], Func], str]] = {
     "window_guard": (kernels.window, "split(i, 4, tail=guard) compute_at(t0, i0)"),
     "softmax": (kernels.softmax, "compute_at(t2, i) compute_at(t1, i) compute_at(t0, i)"),
     "shared_axis": (kernels.two_steps, "merge(a, i) compute_at(t0, j)"),
+    "let": (kernels.bound_name, "compute_at(t0, i)"),
     "balanced": (
         kernels.softmax,
         "split(i, 4, tail=balanced) compute_at(t2, i0) compute_at(t1, i0) compute_at(t0, i0)",
