@@ -26,7 +26,6 @@ from tc.ir.visit import (
     map_accesses,
     map_stmt,
     own_exprs,
-    own_exprs,
     sub_stmts,
     substitute,
     substitute_stmt,
