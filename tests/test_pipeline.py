@@ -31,6 +31,8 @@ HOST = Target.parse("host")
 class Settings:
     cache_dir: Path | None = None
     target: Target = HOST
+    dump_ir: Path | None = None
+    debug: int = 0
 
 
 def verified(_name: str, ir: object) -> None:

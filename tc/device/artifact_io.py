@@ -45,7 +45,7 @@ def to_json(artifact: Artifact) -> Json:
         ],
         "prepare": [_step_to(s) for s in artifact.prepare],
         "main": [_step_to(s) for s in artifact.main],
-        "kernels": [_kernel_to(k) for k in artifact.kernels],
+        "kernels": [kernel_to_json(k) for k in artifact.kernels],
         "code": [[c.name, list(c.messages)] for c in artifact.code],
         "mutated": list(artifact.mutated),
     }
@@ -69,7 +69,7 @@ def from_json(data: Any, code: Sequence[bytes]) -> Artifact:
             ),
             prepare=tuple(_step_from(s) for s in data["prepare"]),
             main=tuple(_step_from(s) for s in data["main"]),
-            kernels=tuple(_kernel_from(k) for k in data["kernels"]),
+            kernels=tuple(kernel_from_json(k) for k in data["kernels"]),
             code=tuple(
                 Code(_text(name), data, tuple(_text(m) for m in messages))
                 for (name, messages), data in zip(data["code"], code, strict=True)
@@ -145,7 +145,8 @@ def _tensor_from(x: Any) -> TensorInfo:
     return TensorInfo(_text(name), DType(dtype), _shape(shape))
 
 
-def _kernel_to(kernel: KernelInfo) -> Json:
+def kernel_to_json(kernel: KernelInfo) -> Json:
+    """One kernel's description, as `to_json` writes it."""
     return {
         "name": kernel.name,
         "text": kernel.text,
@@ -158,7 +159,8 @@ def _kernel_to(kernel: KernelInfo) -> Json:
     }
 
 
-def _kernel_from(x: Mapping[str, Any]) -> KernelInfo:
+def kernel_from_json(x: Mapping[str, Any]) -> KernelInfo:
+    """What `kernel_to_json` wrote. Raises KeyError, TypeError or ValueError: it is none."""
     return KernelInfo(
         _text(x["name"]),
         _text(x["text"]),

@@ -16,6 +16,7 @@ from tc.ir.loop import Func
 from tc.target import Target
 
 if TYPE_CHECKING:
+    from tc.codegen.llvm.emit import KernelText
     from tc.codegen.llvm.jit import Module
 
 Function = Callable[[int], object]
@@ -25,22 +26,27 @@ Function = Callable[[int], object]
 class Made:
     """What was compiled: the code for an artifact, and what there is to look at.
 
-    `cache_hits` counts the objects that were found in the cache folder, `misses` the others.
+    `cache_hits` counts the objects that were found in the cache folder, `misses` the others;
+    `kernels` has what was emitted by number of the kernel (as it was given, if nothing calls it).
     """
 
     code: tuple[Code, ...]
     modules: tuple[Module, ...]
+    kernels: tuple[Func | KernelText, ...]
     cache_hits: int
     misses: int
 
 
 def make_code(
-    kernels: Sequence[Func], found: Sequence[Entry], target: Target, cache_dir: Path | None
+    kernels: Sequence[Func | KernelText],
+    found: Sequence[Entry],
+    target: Target,
+    cache_dir: Path | None,
 ) -> Made:
     """Compile the entries of a program.
 
     Args:
-        kernels: flat vector IR of every kernel, by number.
+        kernels: flat vector IR of every kernel, or what was emitted for it, by number.
         found: what `artifact.entries` gave.
         cache_dir: folder of compiled objects; None: compile everything.
 
@@ -52,18 +58,22 @@ def make_code(
     from tc.codegen.llvm.program import Call
 
     cache = None if cache_dir is None else ObjectCache(cache_dir)
+    emitted = list(kernels)
     modules: list[Module] = []
     for entry in found:
         used = sorted({call.kernel for call in entry.calls})
         place = {kernel: number for number, kernel in enumerate(used)}
         calls = [Call(place[c.kernel], c.buffers, c.symbols) for c in entry.calls]
-        modules.append(compile_module([kernels[k] for k in used], calls, target, cache))
+        module = compile_module([emitted[k] for k in used], calls, target, cache)
+        modules.append(module)
+        for number, text in zip(used, module.kernels, strict=True):
+            emitted[number] = text
     code = tuple(
         Code(entry.name, module.object_code, module.messages)
         for entry, module in zip(found, modules, strict=True)
     )
     hits, misses = (0, 0) if cache is None else (cache.hits, cache.misses)
-    return Made(code, tuple(modules), hits, misses)
+    return Made(code, tuple(modules), tuple(emitted), hits, misses)
 
 
 def load_functions(artifact: Artifact) -> dict[str, Function]:

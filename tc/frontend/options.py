@@ -31,6 +31,8 @@ class Options:
         dynamic: False bakes the sizes.
         fallback: "warn" lets an operator that tc lacks run eagerly, "error" forbids it.
         cache_dir: folder of compiled code.
+        dump_ir: folder that receives the IR after each pass, or None.
+        debug: what to print of a compilation, 0 (nothing) to 4.
     """
 
     target: Target
@@ -40,6 +42,8 @@ class Options:
     dynamic: bool
     fallback: str
     cache_dir: Path
+    dump_ir: Path | None = None
+    debug: int = 0
 
     @staticmethod
     def of(
@@ -81,6 +85,8 @@ class Options:
             dynamic,
             fallback,
             config.cache_dir,
+            config.dump_ir,
+            config.debug,
         )
 
 

@@ -1,4 +1,4 @@
-"""Compiled objects on disk, so that what was compiled once is only loaded afterwards.
+"""What was compiled, on disk, so that what was compiled once is only loaded afterwards.
 
 The name of an entry is a hash of its key, and the whole key lies in the entry and is compared; a
 checksum covers it all. A damaged entry counts as missing. Entries are code that will run, so the
@@ -21,10 +21,10 @@ _SIZE = 8
 
 
 class ObjectCache:
-    """Entries in `folder`/objects; `hits` and `misses` count since it was made."""
+    """Entries in `folder`/`kind`; `hits` and `misses` count since it was made."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder / "objects"
+    def __init__(self, folder: Path, kind: str = "objects") -> None:
+        self.folder = folder / kind
         self.hits = 0
         self.misses = 0
         self._usable: bool | None = None

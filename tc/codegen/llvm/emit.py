@@ -2,7 +2,7 @@
 
 Takes flat vector IR (what `tc.ir.passes` gives). Every thread calls the kernel; a PARALLEL loop
 gives each a contiguous range, and a kernel without one runs on thread 0 alone. The text holds no
-triple or layout, so that it depends on nothing but the kernel, its messages and `f16c`.
+triple or layout, so that it depends on nothing but the kernel and `f16c`.
 """
 
 from __future__ import annotations
@@ -28,35 +28,39 @@ _Inside: TypeAlias = Callable[[Stmt], None]
 
 @dataclass(frozen=True, slots=True)
 class KernelText:
-    """The LLVM text of one kernel: its definition and the declarations that it needs."""
+    """The LLVM module of one kernel, before its messages are numbered among those of a program.
 
-    definition: str
-    declarations: frozenset[str]
+    Attributes:
+        text: the module, with "<message n>" for the number of the n-th of `messages`.
+        messages: what a failing Assert of the kernel can report.
+    """
 
-    def module(self) -> str:
-        """A module of this kernel alone."""
-        zero = f"{memory.ZERO} = private unnamed_addr constant [64 x i8] zeroinitializer, align 64"
-        return "\n".join([zero, *sorted(self.declarations), self.definition, ""])
+    text: str
+    messages: tuple[str, ...]
+
+    def module(self, numbers: Mapping[str, int]) -> str:
+        """The module; `numbers`: what the error word is to be for each message."""
+        text = self.text
+        for n, message in enumerate(self.messages):
+            text = text.replace(f"<message {n}>", str(numbers[message]))
+        return text
 
 
-def emit_kernel(
-    func: Func, symbol: str, messages: Mapping[str, int], *, f16c: bool = False
-) -> KernelText:
+def emit_kernel(func: Func, symbol: str, *, f16c: bool = False) -> KernelText:
     """The text of `func` under the name `symbol`.
 
     Args:
         func: flat vector IR.
         symbol: the name of the machine function.
-        messages: the number that a failing Assert reports, by its message, counted from 0.
         f16c: whether the target converts f16 in hardware.
     """
-    return _Kernel(func, messages, f16c).text(symbol)
+    return _Kernel(func, f16c).text(symbol)
 
 
 class _Kernel:
-    def __init__(self, func: Func, messages: Mapping[str, int], f16c: bool) -> None:
+    def __init__(self, func: Func, f16c: bool) -> None:
         self.func = func
-        self.messages = messages
+        self.messages = messages_of((func,))
         self.b = Builder()
         self.values = Values(self.b, f16c)
         self.scratch: Expr = Const(0)
@@ -77,7 +81,9 @@ class _Kernel:
         params += [f"i64 %s.{s.name}" for s in self.func.symbols]
         params += ["i64 %tc.tid", "i64 %tc.threads", "ptr noalias %tc.scratch", "ptr %tc.error"]
         head = f"define void @{symbol}({', '.join(params)}) nounwind {{"
-        return KernelText(f"{head}\n{self.b.text()}\n}}", frozenset(self.b.declared))
+        zero = f"{memory.ZERO} = private unnamed_addr constant [64 x i8] zeroinitializer, align 64"
+        parts = [zero, *sorted(self.b.declared), head, self.b.text(), "}\n"]
+        return KernelText("\n".join(parts), self.messages)
 
     def _param(self, p: Buffer) -> str:
         attributes = "noalias readonly " if p.name in self.shared else ""
@@ -280,7 +286,7 @@ class _Kernel:
         self.scratch = at
 
     def check(self, s: Assert) -> None:
-        number = self.messages[s.message] + 1
+        number = f"<message {self.messages.index(s.message)}>"
         failed = self.b.ins(f"xor i1 {self.values(s.cond)}, true")
         report = f"store atomic i32 {number}, ptr %tc.error monotonic, align 4"
         self.guarded(failed, lambda: self.b.do(report), None)
@@ -307,7 +313,12 @@ def _extent(p: Buffer) -> tuple[object, ...]:
     return tuple(terms)
 
 
-def messages_of(funcs: Sequence[Func]) -> tuple[str, ...]:
-    """Every message that an Assert of `funcs` can report, each once, in the order of the text."""
-    found = {s.message: None for f in funcs for s in sub_stmts(f.body) if isinstance(s, Assert)}
+def messages_of(kernels: Sequence[Func | KernelText]) -> tuple[str, ...]:
+    """Every message that an Assert of `kernels` can report, each once, in the order of the text."""
+    found: dict[str, None] = {}
+    for k in kernels:
+        if isinstance(k, KernelText):
+            found.update(dict.fromkeys(k.messages))
+        else:
+            found.update((s.message, None) for s in sub_stmts(k.body) if isinstance(s, Assert))
     return tuple(found)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +20,7 @@ import llvmlite.binding as llvm
 from tc import __version__
 from tc.codegen.llvm import openmp
 from tc.codegen.llvm.cache import ObjectCache
-from tc.codegen.llvm.emit import emit_kernel, messages_of
+from tc.codegen.llvm.emit import KernelText, emit_kernel, messages_of
 from tc.codegen.llvm.machine import (
     PIPELINE,
     Machine,
@@ -51,12 +51,14 @@ class Module:
         object_code: all object files as one value, which `load_object` reads back.
         messages: what the error word counts: word - 1 is the number of a message.
         texts: LLVM text of each distinct kernel and of the entry; empty where it was loaded.
+        kernels: what was emitted for each kernel that was given; empty where it was loaded.
     """
 
     target: Target
     object_code: bytes
     messages: tuple[str, ...]
     texts: tuple[str, ...] = ()
+    kernels: tuple[KernelText, ...] = field(default=(), repr=False)
     _tracker: Any = field(default=None, repr=False)
     _entry: Entry | None = field(default=None, repr=False)
 
@@ -104,24 +106,30 @@ class Module:
 
 
 def compile_module(
-    kernels: Sequence[Func],
+    kernels: Sequence[Func | KernelText],
     calls: Sequence[Call],
     target: Target,
     cache: ObjectCache | None = None,
 ) -> Module:
-    """Compile a program: flat vector IR of its kernels, and which to call with what.
+    """Compile a program: its kernels, flat vector IR or emitted, and which to call with what.
 
     Raises:
         InternalError: a kernel that is not flat vector IR.
         UnsupportedError: a target that this LLVM does not know.
     """
     messages = messages_of(kernels)
-    numbers = {m: n for n, m in enumerate(messages)}
+    numbers = {m: n for n, m in enumerate(messages, 1)}
+    f16c = f16_in_hardware(target)
+    emitted: list[KernelText] = []
+    symbols: list[str] = []
     with Compiler(target, cache) as compiler:
-        symbols = [compiler.add(k, numbers) for k in kernels]
+        for k in kernels:
+            text = k if isinstance(k, KernelText) else emit_kernel(k, "tc.kernel", f16c=f16c)
+            symbols.append(compiler.add(text.module(numbers)))
+            emitted.append(text)
         compiler.add_text(entry_text(symbols, calls))
         objects = compiler.objects()
-    return Module(target, _pack(objects), messages, tuple(compiler.texts))
+    return Module(target, _pack(objects), messages, tuple(compiler.texts), tuple(emitted))
 
 
 class Compiler:
@@ -130,7 +138,6 @@ class Compiler:
     def __init__(self, target: Target, cache: ObjectCache | None) -> None:
         self.target = target
         self.texts: dict[str, Future[bytes]] = {}
-        self._f16c = f16_in_hardware(target)
         self._cache = cache
         self._machine: Machine | None = None
         self._llvm = ThreadPoolExecutor(1, thread_name_prefix="tc-llvm")
@@ -141,9 +148,8 @@ class Compiler:
     def __exit__(self, *error: object) -> None:
         self._llvm.shutdown(wait=True, cancel_futures=error[0] is not None)
 
-    def add(self, kernel: Func, messages: Mapping[str, int]) -> str:
-        """Begin to compile `kernel`; the name of its machine function."""
-        text = emit_kernel(kernel, "tc.kernel", messages, f16c=self._f16c).module()
+    def add(self, text: str) -> str:
+        """Begin to compile the module of a kernel "tc.kernel"; the name that it gets."""
         symbol = f"tc.k.{hashlib.sha256(text.encode()).hexdigest()[:24]}"
         self.add_text(text.replace("@tc.kernel(", f"@{symbol}(", 1))
         return symbol

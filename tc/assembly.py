@@ -1,0 +1,216 @@
+"""Storages and steps of a program: where every value lives, and which call makes it.
+
+The pipeline's last step before code generation. This module must not run a pass, nor know how a
+kernel is made: it asks `Kernels` for its number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Protocol
+
+from tc.device.artifact import (
+    Artifact,
+    DimArg,
+    FallbackArg,
+    FallbackCall,
+    KernelCall,
+    KernelInfo,
+    Place,
+    Step,
+    Storage,
+    StorageArg,
+    SymbolInfo,
+    TensorInfo,
+    touched,
+)
+from tc.device.dims import dim_of
+from tc.errors import InternalError
+from tc.graph.fold import Folded
+from tc.graph.graph import Arg, Graph, Node, Value
+from tc.graph.group import Computation, Fused, Group
+from tc.graph.packing import copy_of, pack_value
+from tc.ir.expr import Expr
+from tc.schedule.pack import Packing
+from tc.target import Target
+
+
+class Kernels(Protocol):
+    """The kernels of a program, by number."""
+
+    @property
+    def target(self) -> Target: ...
+    @property
+    def infos(self) -> list[KernelInfo]: ...
+    @property
+    def packings(self) -> list[tuple[Packing, ...]]: ...
+    def number(self, name: str, made: Computation, origin: tuple[str, ...]) -> int:
+        """The number of the kernel for `made`."""
+        ...
+
+
+class Assembler:
+    """Gives every value its storage and every group its call."""
+
+    def __init__(self, graph: Graph, folded: Folded, kernels: Kernels) -> None:
+        self.graph = graph
+        self.folded = folded
+        self.kernels = kernels
+        self.storages: list[Storage] = []
+        self.counts = dict.fromkeys(Place, 0)
+        self.params: list[Value] = []
+        self.shared: dict[Value, int] = {}  # parameters, and what is prepared
+        self.prepare: list[Step] = []
+        self.packed: dict[tuple[int, int, int], int] = {}
+
+    def artifact(self, prepare: Fused, main: Fused) -> Artifact:
+        """The program, but for its code."""
+        for v in self.folded.prepare.outputs:
+            self.shared[v] = self._storage(v, Place.PREPARED)
+        self.prepare += _Steps(self, prepare, {}, set(self.graph.params)).all()
+        graph = self.folded.main
+        own = {v: self._storage(v, Place.INPUT) for v in graph.inputs}
+        outputs = self._outputs(own)
+        steps = _Steps(self, main, own, set(self.graph.params))
+        calls = steps.all()
+        for storage, value in outputs:
+            calls.append(steps.copy(value, storage))
+        for target, value in graph.mutated:
+            calls.append(steps.copy(value, own[target]))
+        self._forget_unread(calls)
+        return Artifact(
+            target=str(self.kernels.target),
+            symbols=tuple(SymbolInfo(s.name, s.lo, s.hi) for s in graph.symbols),
+            inputs=tuple(map(_info, graph.inputs)),
+            outputs=tuple(map(_info, graph.outputs)),
+            params=tuple(map(_info, self.params)),
+            storages=tuple(self.storages),
+            prepare=tuple(self.prepare),
+            main=tuple(calls),
+            kernels=tuple(self.kernels.infos),
+            mutated=tuple(graph.inputs.index(t) for t, _ in graph.mutated),
+        )
+
+    def _outputs(self, own: dict[Value, int]) -> list[tuple[int, Value]]:
+        """Storages for the results; those that no step writes are to be copied at the end."""
+        made = {v for n in self.folded.main.nodes for v in n.outputs}
+        copies = []
+        for v in self.folded.main.outputs:
+            storage = self._storage(v, Place.OUTPUT)
+            if v in made and v not in own:
+                own[v] = storage
+            else:
+                copies.append((storage, v))
+        return copies
+
+    def _storage(self, v: Value, place: Place, number: int | None = None) -> int:
+        if number is None:
+            number = self.counts[place]
+            self.counts[place] += 1
+        self.storages.append(Storage(place, number, v.dtype, tuple(map(dim_of, v.shape))))
+        return len(self.storages) - 1
+
+    def shared_storage(self, v: Value) -> int:
+        """The storage of a parameter or of what is prepared."""
+        if v not in self.shared:
+            self.params.append(v)
+            self.shared[v] = self._storage(v, Place.PARAM)
+        return self.shared[v]
+
+    def alias(self, v: Value, base: int) -> int:
+        """A storage that is the memory of another, under the shape of `v`."""
+        found = self.storages[base]
+        return self._storage(v, found.place, found.number)
+
+    def pack(self, v: Value, storage: int, p: Packing) -> int:
+        """The storage of a packed copy of a constant, made once."""
+        key = (storage, p.dim, p.factor)
+        if key not in self.packed:
+            value, made = pack_value(v, p)
+            self.packed[key] = self._storage(value, Place.PREPARED)
+            kernel = self.kernels.number("pack", made, ())
+            names = self.kernels.infos[kernel].symbols
+            self.prepare.append(KernelCall(kernel, (storage, self.packed[key]), names))
+        return self.packed[key]
+
+    def _forget_unread(self, main: list[Step]) -> None:
+        """What only prepare steps read need not be kept: it becomes temporary."""
+        read = {(self.storages[s].place, self.storages[s].number) for c in main for s in touched(c)}
+        numbers: dict[tuple[Place, int], tuple[Place, int]] = {}
+        count = dict.fromkeys((Place.PREPARED, Place.TEMP), 0)
+        for n, s in enumerate(self.storages):
+            key = (s.place, s.number)
+            if s.place not in count:
+                continue
+            keep = s.place is Place.PREPARED and key in read
+            if key not in numbers:
+                place = Place.PREPARED if keep else Place.TEMP
+                numbers[key] = (place, count[place])
+                count[place] += 1
+            place, number = numbers[key]
+            self.storages[n] = replace(s, place=place, number=number)
+
+
+class _Steps:
+    """The steps of one of the two graphs; `own` maps its values to storages."""
+
+    def __init__(
+        self, assembler: Assembler, fused: Fused, own: dict[Value, int], params: set[Value]
+    ) -> None:
+        self.a = assembler
+        self.fused = fused
+        self.own = own
+        self.params = params
+        self.made = {v for s in fused.steps for v in s.outputs}
+
+    def all(self) -> list[Step]:
+        """One step for each group and fallback."""
+        return [self._call(s) if isinstance(s, Group) else self._fallback(s)
+                for s in self.fused.steps]  # fmt: skip
+
+    def copy(self, value: Value, storage: int) -> Step:
+        """A step that copies a value to a storage."""
+        kernel = self.a.kernels.number("copy", copy_of(value), ())
+        names = self.a.kernels.infos[kernel].symbols
+        return KernelCall(kernel, (self.at(value), storage), names)
+
+    def at(self, v: Value) -> int:
+        """The storage of a value."""
+        if v in self.own:
+            return self.own[v]
+        if v in self.a.shared or v in self.params:
+            return self.a.shared_storage(v)
+        if v in self.fused.aliases:
+            self.own[v] = self.a.alias(v, self.at(self.fused.aliases[v]))
+        elif v in self.made:
+            self.own[v] = self.a._storage(v, Place.TEMP)
+        else:
+            raise InternalError(f"pipeline: value {v.name} is read and never made")
+        return self.own[v]
+
+    def _call(self, group: Group) -> Step:
+        kernels = self.a.kernels
+        kernel = kernels.number(group.name, group.computation, group.origin)
+        inputs = [self.at(v) for v in group.inputs]
+        for p in kernels.packings[kernel]:
+            n = int(p.buffer.removeprefix("p"))
+            inputs[n] = self.a.pack(group.inputs[n], inputs[n], p)
+        buffers = (*inputs, *(self.at(v) for v in group.outputs))
+        return KernelCall(kernel, buffers, kernels.infos[kernel].symbols)
+
+    def _fallback(self, node: Node) -> Step:
+        args = tuple(self._arg(a) for a in node.args)
+        return FallbackCall(node.op, args, tuple(map(self.at, node.outputs)), node.origin)
+
+    def _arg(self, arg: Arg) -> FallbackArg:
+        if isinstance(arg, Value):
+            return StorageArg(self.at(arg))
+        if isinstance(arg, Expr):
+            return DimArg(dim_of(arg))
+        if isinstance(arg, tuple):
+            return tuple(self._arg(a) for a in arg)
+        return arg
+
+
+def _info(v: Value) -> TensorInfo:
+    return TensorInfo(v.name, v.dtype, tuple(map(dim_of, v.shape)))

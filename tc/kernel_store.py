@@ -1,0 +1,84 @@
+"""Kernels that were scheduled and emitted before, on disk: what the pipeline knows of each.
+
+The level above the cache of compiled objects: with it a kernel that was made once costs no more
+than its naive loops. An entry is found by everything that it depends on, the sources of tc too.
+This module must not schedule or emit anything.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from tc import __version__
+from tc.codegen.llvm.cache import ObjectCache
+from tc.codegen.llvm.emit import KernelText
+from tc.device.artifact import KernelInfo
+from tc.device.artifact_io import kernel_from_json, kernel_to_json
+from tc.target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKernel:
+    """A kernel's description, and what was emitted for it."""
+
+    info: KernelInfo
+    code: KernelText
+
+
+class KernelStore:
+    """The kernels for one target in a cache folder; one that cannot be used holds nothing."""
+
+    def __init__(self, folder: Path, target: Target) -> None:
+        from tc.codegen.llvm.machine import version
+
+        self._cache = ObjectCache(folder, "kernels")
+        self._maker = "\n".join(
+            (__version__, version(), sources(), str(target), target.llvm_triple)
+        )
+
+    def key(self, naive: str, fixed: tuple[bool, ...], schedule: str) -> str:
+        """What a kernel depends on.
+
+        Args:
+            naive: its loops before scheduling.
+            fixed: for each input whether its data are constant.
+            schedule: the steps that were asked for; "default" for the analytical ones.
+        """
+        given = "".join("c" if f else "v" for f in fixed)
+        return "\n".join((self._maker, given, schedule, naive))
+
+    def get(self, key: str) -> StoredKernel | None:
+        """What was stored under `key`, or None."""
+        data = self._cache.get(key)
+        if data is None:
+            return None
+        try:
+            found = json.loads(data)
+            code = KernelText(str(found["llvm"]), tuple(map(str, found["messages"])))
+            return StoredKernel(kernel_from_json(found["kernel"]), code)
+        except (KeyError, TypeError, ValueError):
+            return None  # made anew, and written over
+
+    def put(self, key: str, kernel: StoredKernel) -> None:
+        """Store a kernel."""
+        found = {
+            "kernel": kernel_to_json(kernel.info),
+            "llvm": kernel.code.text,
+            "messages": list(kernel.code.messages),
+        }
+        self._cache.put(key, json.dumps(found).encode())
+
+
+@functools.cache
+def sources() -> str:
+    """A digest of tc's own sources: the version alone does not tell two states of a checkout."""
+    root = Path(__file__).parent
+    digest = hashlib.sha256()
+    for file in sorted(root.rglob("*.py")):
+        digest.update(f"{file.relative_to(root).as_posix()}\n".encode())
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()

@@ -1,0 +1,118 @@
+"""Kernels on disk: what was scheduled and emitted once is only read afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tc import kernel_store
+from tc.codegen.llvm.emit import KernelText
+from tc.frontend.importer import import_graph
+from tc.graph.graph import Graph
+from tc.kernel_store import KernelStore
+from tc.pipeline import Compiled, Workload, analytical, assemble, compile_graph
+from tc.schedule.step import Schedule
+from tc.target import Target
+from tests.captures import captured
+
+HOST = Target.parse("host")
+
+
+@dataclass(frozen=True)
+class Settings:
+    cache_dir: Path | None
+    target: Target = HOST
+    dump_ir: Path | None = None
+    debug: int = 0
+
+
+def bert() -> Graph:
+    return import_graph(captured("bert")).graph
+
+
+def compiled(folder: Path) -> Compiled:
+    return compile_graph(bert(), Settings(folder))
+
+
+def entries(folder: Path) -> list[Path]:
+    return sorted((folder / "kernels").iterdir())
+
+
+def test_a_program_from_the_store_is_the_same(tmp_path: Path) -> None:
+    cold, warm = compiled(tmp_path), compiled(tmp_path)
+    assert warm.artifact == cold.artifact
+    assert (cold.cache_hits, warm.cache_hits) == (0, len(cold.artifact.kernels) + 2)
+
+
+def test_a_stored_kernel_is_not_scheduled_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled(tmp_path)
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError("scheduled again")
+
+    monkeypatch.setattr("tc.pipeline.default_schedule", refuse)
+    compiled(tmp_path)
+    monkeypatch.setattr(kernel_store, "sources", lambda: "other sources")
+    with pytest.raises(AssertionError, match="scheduled again"):
+        compiled(tmp_path)
+
+
+def test_a_kernel_keeps_its_name_and_messages(tmp_path: Path) -> None:
+    compiled(tmp_path)
+    store = KernelStore(tmp_path, HOST)
+    found = assemble(bert(), HOST, store=store)
+    assert found.new == {}
+    for info, code in zip(found.artifact.kernels, found.code, strict=True):
+        assert info.text.startswith(f"def {info.name}(")
+        assert isinstance(code, KernelText)
+    said = [m for code in found.code if isinstance(code, KernelText) for m in code.messages]
+    assert any("index" in m for m in said)  # the lookups of the embeddings are checked
+
+
+def test_damaged_entries_are_made_anew(tmp_path: Path) -> None:
+    first = compiled(tmp_path)
+    for file in entries(tmp_path):
+        data = bytearray(file.read_bytes())
+        data[-5] ^= 1
+        file.write_bytes(bytes(data))
+    assert compiled(tmp_path).artifact == first.artifact
+    assert not assemble(bert(), HOST, store=KernelStore(tmp_path, HOST)).new
+
+
+def test_entries_without_what_is_needed_are_made_anew(tmp_path: Path) -> None:
+    store = KernelStore(tmp_path, HOST)
+    key = store.key("def kernel():", (), "default")
+    store._cache.put(key, b'{"llvm": "", "messages": []}')
+    assert store.get(key) is None
+    store._cache.put(key, b"{")
+    assert store.get(key) is None
+
+
+def test_what_a_kernel_depends_on_tells_entries_apart(tmp_path: Path) -> None:
+    store = KernelStore(tmp_path, HOST)
+    other = KernelStore(tmp_path, replace(HOST, l2_bytes=HOST.l2_bytes * 2))
+    keys = [
+        store.key("a", (True,), "default"),
+        store.key("b", (True,), "default"),
+        store.key("a", (False,), "default"),
+        store.key("a", (True,), "vectorize(i, 16)"),
+        other.key("a", (True,), "default"),
+    ]
+    assert len(set(keys)) == len(keys)
+
+
+def test_a_caller_s_schedules_have_entries_of_their_own(tmp_path: Path) -> None:
+    def parallel_copies(workload: Workload) -> Schedule | None:
+        name = workload.lowered.func.outputs[0]
+        return Schedule() if name == "out0" else None
+
+    first = compile_graph(bert(), Settings(tmp_path), parallel_copies)
+    count = len(entries(tmp_path))
+    second = compile_graph(bert(), Settings(tmp_path), analytical)
+    assert first.artifact != second.artifact
+    assert len(entries(tmp_path)) > count
