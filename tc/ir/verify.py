@@ -59,8 +59,8 @@ def verify(func: Func) -> Func:
 
     Types and lanes agree; variables, symbols and buffers are defined before use and not shadowed;
     indices are i64 and as many as dims; only outputs and own buffers are written; register
-    buffers have constant shapes; a parallel loop is outermost and the only one; vector and
-    unrolled loops have constant extents.
+    buffers have constant shapes; a parallel loop is outermost, or the whole body of another
+    parallel loop; vector and unrolled loops have constant extents.
 
     Raises:
         InternalError: naming the kernel, the node as text and what is wrong with it.
@@ -75,7 +75,7 @@ class _Verifier:
         self.vars: dict[Var, None] = {}
         self.symbols = {s.name: s for s in func.symbols}
         self.buffers = {b.name: b for b in func.params}
-        self.seen_parallel = False
+        self.parallel: For | None = None  # the innermost parallel loop so far
 
     def fail(self, node: object, why: str) -> NoReturn:
         match node:
@@ -141,9 +141,10 @@ class _Verifier:
         self.need(s.var.type is I64 and s.var.width == 1, s.var, "a loop variable is i64")
         self.need(s.extent.dtype is I64 and s.extent.lanes == 1, s.extent, "an extent is i64")
         if s.kind is LoopKind.PARALLEL:
-            self.need(not self.seen_parallel, s, "a second parallel loop")
-            self.need(outermost, s, "a parallel loop that is not outermost")
-            self.seen_parallel = True
+            nested = self.parallel is not None and self.parallel.body is s
+            self.need(self.parallel is None or nested, s, "a second parallel loop")
+            self.need(outermost or nested, s, "a parallel loop that is not outermost")
+            self.parallel = s
         if s.kind in (LoopKind.VECTOR, LoopKind.UNROLLED):
             ok = isinstance(s.extent, Const)
             self.need(ok, s, f"a {s.kind.value} loop needs a constant extent")

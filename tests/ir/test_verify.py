@@ -104,6 +104,13 @@ def test_lowered_and_simplified_kernels_are_good() -> None:
     verify(simplify_func(func))
 
 
+def test_parallel_loops_that_are_perfectly_nested() -> None:
+    inner = loop(WORK, LoopKind.PARALLEL)
+    verify(kernel(loop(inner, LoopKind.PARALLEL, var=j)))
+    around = loop(loop(inner, LoopKind.PARALLEL, var=j), LoopKind.PARALLEL, var=Var("k"))
+    verify(kernel(Alloc(Buffer("s", (M,), F32, Scope.SCRATCH), around)))
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [
@@ -144,7 +151,13 @@ def test_lowered_and_simplified_kernels_are_good() -> None:
         (loop(WORK, var=Var("i", F32)), "a loop variable is i64"),
         (loop(loop(WORK, LoopKind.PARALLEL), var=j), "a parallel loop that is not outermost"),
         (seq(loop(WORK, LoopKind.PARALLEL), WORK), "a parallel loop that is not outermost"),
-        (loop(loop(WORK, LoopKind.PARALLEL), LoopKind.PARALLEL, var=j), "a second parallel"),
+        (
+            loop(
+                seq(loop(WORK, LoopKind.PARALLEL), Store(OUT, (j,), ONE)), LoopKind.PARALLEL, var=j
+            ),
+            "a second parallel",
+        ),
+        (Seq((loop(WORK, LoopKind.PARALLEL), loop(WORK, LoopKind.PARALLEL))), "not outermost"),
         (Alloc(Buffer("r", (M,), F32, Scope.REGISTER), Seq(())), "needs a constant shape"),
         (Alloc(Buffer("r", (M,), F32), Seq(())), "a buffer of scope param is allocated"),
         (Alloc(Buffer("A", (), F32, Scope.SCRATCH), Seq(())), "is there already"),
