@@ -38,6 +38,7 @@ from tc.ir.lower import lower
 from tc.ir.passes import place_scratch, run_passes
 from tc.ir.tensor import Placeholder, Tensor
 from tc.ir.tensor_walk import topological
+from tc.ir.verify import check_indices
 from tc.schedule.apply import Scheduled, apply
 from tc.schedule.defaults import default_schedule
 from tc.schedule.pack import packings
@@ -228,6 +229,8 @@ def build(
         raise UnsupportedError(
             describe(f"threads={threads!r}", why="not a number of at least 1", way_out="leave it")
         )
+    for tensor in _outputs_of(what):
+        check_indices(tensor)
     scheduled = _scheduled(what, constants, chosen)
     count = threads or config.num_threads or chosen.cores
     return Kernel(scheduled, chosen, count, config.cache_dir)
@@ -238,19 +241,28 @@ def _scheduled(
 ) -> Scheduled:
     if isinstance(what, Scheduled):
         return what
-    outputs = tuple(what) if isinstance(what, Sequence) else (what,)
-    if not outputs or not all(isinstance(t, Tensor) for t in outputs):
-        raise CompileError(
-            describe(
-                f"build of {type(what).__name__}",
-                why="it is neither a tensor expression nor a scheduled one",
-                way_out="pass what te.compute or te.schedule gave",
-            )
-        )
+    outputs = _outputs_of(what)
     plain = Scheduled(outputs)
     inputs = _inputs_of(plain)
     names = frozenset(t.name for t in constants)
     return Scheduled(outputs, inputs, default_schedule(outputs, inputs, names, target))
+
+
+def _outputs_of(what: Tensor | Sequence[Tensor] | Scheduled) -> tuple[Tensor, ...]:
+    """The tensors to be computed."""
+    if isinstance(what, Scheduled):
+        return tuple(what.outputs)
+    outputs = tuple(what) if isinstance(what, Sequence) else (what,)
+    for tensor in outputs or (None,):
+        if not isinstance(tensor, Tensor) or isinstance(tensor, Placeholder):
+            raise CompileError(
+                describe(
+                    f"build of {type(what if tensor is None else tensor).__name__}",
+                    why="it is neither a tensor expression nor a scheduled one",
+                    way_out="pass what te.compute or te.schedule gave",
+                )
+            )
+    return outputs
 
 
 def _inputs_of(scheduled: Scheduled) -> tuple[Placeholder, ...]:

@@ -14,6 +14,8 @@ import inspect
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
 
 from tc.errors import CompileError
 from tc.ir import monoid as monoids
@@ -54,6 +56,7 @@ __all__ = [
 DimLike = Expr | int
 _names = itertools.count()
 _ONE = Const(1)
+_MOST = 1 << 48  # elements: more than any address space holds
 
 
 def fresh(prefix: str) -> str:
@@ -86,7 +89,18 @@ def const(value: float | bool, dtype: DType = F32) -> Const:
 
 
 def shape_of(shape: Sequence[DimLike]) -> Shape:
-    return tuple(wrap(d) for d in shape)
+    """The sizes as expressions; CompileError for one that is none: it must be in [0, 2**48)."""
+    if isinstance(shape, Expr | int | str):
+        raise CompileError(f"shape {shape!r}: is no sequence of sizes; write (n,)")
+    sizes: Sequence[Any] = shape
+    for size in sizes:
+        whole = isinstance(size, Integral) and not isinstance(size, bool)
+        if not isinstance(size, Expr) and not (whole and 0 <= size < _MOST):
+            raise CompileError(
+                f"shape {tuple(shape)}: {size!r} is no size; give whole numbers from 0 to "
+                f"{_MOST - 1}, or te.sym"
+            )
+    return tuple(wrap(d if isinstance(d, Expr) else int(d)) for d in shape)
 
 
 def placeholder(

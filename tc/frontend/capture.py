@@ -18,11 +18,12 @@ from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.fx import GraphModule
 
-from tc.errors import CompileError, TcError, describe
+from tc.errors import CompileError, TcError
 from tc.frontend import capture_shapes as shapes
 from tc.frontend import capture_tree as tree
 from tc.frontend.capture_checks import find_checks
 from tc.frontend.capture_normalise import normalise
+from tc.frontend.capture_refusal import quiet, refusal
 from tc.frontend.capture_result import rebuild, result_names, result_tree
 from tc.frontend.signature import Signature, Size, Symbol, TensorSpec
 
@@ -140,7 +141,8 @@ def capture(
 
     Raises:
         UnsupportedError: an argument or result of a type that no program can hold.
-        TraceError: torch.export cannot trace the model (data-dependent control flow).
+        TraceError: the model refuses the call, or torch.export cannot trace it (data-dependent
+            control flow).
     """
     tensors: list[torch.Tensor] = []
     node = tree.flatten((list(args), dict(kwargs)), tensors, [], "")
@@ -150,7 +152,7 @@ def capture(
     dims = shapes.label_dims(names, tensors, encoder_decoder) if dynamic else None
     results: list[tree.Node] = []
     flat = _Flat(twin(model), node, dims, results.append)
-    program = _export(flat, tensors, dims, dynamic)
+    program = _export(model, flat, names, tensors, dynamic)
     return _assemble(program, model, names, node, results[-1], dims)
 
 
@@ -176,8 +178,13 @@ def twin(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def _export(
-    flat: _Flat, tensors: list[torch.Tensor], dims: list[shapes.Dims] | None, dynamic: bool
+    model: torch.nn.Module,
+    flat: _Flat,
+    names: list[str],
+    tensors: list[torch.Tensor],
+    dynamic: bool,
 ) -> ExportedProgram:
+    dims = flat.dims
     if dims is not None:
         samples = [shapes.trace_tensor(t, d) for t, d in zip(tensors, dims, strict=True)]
         auto = [
@@ -191,7 +198,7 @@ def _export(
         ]
     shapes_of_all = {"tensors": tuple(auto)} if samples else None
     try:
-        with torch.no_grad(), warnings.catch_warnings():
+        with torch.no_grad(), warnings.catch_warnings(), quiet():
             warnings.simplefilter("ignore")
             return torch.export.export(
                 flat, tuple(samples), strict=False, dynamic_shapes=shapes_of_all
@@ -199,16 +206,8 @@ def _export(
     except TcError:
         raise
     except Exception as error:
-        # torch.export raises whatever the model raises; the reason is the first line.
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise TraceError(
-            describe(
-                f"model {type(flat.model).__name__}",
-                where="torch.export",
-                why=f"cannot trace it: {reason}",
-                way_out="run it eagerly, or use torch.compile(model, backend='tc')",
-            )
-        ) from error
+        # torch.export raises whatever the model raises.
+        raise TraceError(refusal(model, flat, names, tensors, error)) from error
 
 
 def _assemble(

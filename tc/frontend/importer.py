@@ -19,6 +19,7 @@ import tc.ops  # noqa: F401  (fills the operator table)
 from tc.errors import CompileError, UnsupportedError, describe
 from tc.frontend.capture import Captured
 from tc.frontend.importer_sizes import Sizes, dtype_of
+from tc.frontend.importer_types import check_types
 from tc.graph.compose import build, check_value
 from tc.graph.graph import Arg, Graph, Node, Value
 from tc.ir.expr import Const
@@ -50,6 +51,7 @@ def import_graph(captured: Captured) -> Imported:
     Raises:
         UnsupportedError: an element type or size that tc cannot hold, or a write to an input
             through a view.
+        CompileError: operands of two element types where eager refuses them.
     """
     graph = _Importer(captured).graph()
     return Imported(graph, tuple(w.tensor for w in captured.weights))
@@ -137,6 +139,7 @@ class _Importer:
     def _operator(self, node: FxNode, traced: tuple[torch.Tensor, ...], many: bool) -> None:
         overload = str(node.target)
         args = self._schema_args(node)
+        check_types(overload, args, _origin(node))
         written = _written(node)
         base = args[written] if written is not None else None
         if written is not None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from typing import Final, TypeAlias, Union
 
-from tc.errors import InternalError
+from tc.errors import CompileError, InternalError
 from tc.ir.text import Printed
 from tc.ir.types import BOOL, F32, I64, DType
 
@@ -232,6 +233,12 @@ def wrap(x: ExprLike, like: Expr | None = None) -> Expr:
     """`x` as an expression; a Python number takes the dtype of `like`."""
     if isinstance(x, Expr):
         return x
+    given: object = x
+    if not isinstance(given, bool | int | float | Real):
+        raise CompileError(
+            f"{type(x).__name__} in an expression: neither a number nor a part of one; "
+            "read tensors by x[i, j], and return what the function computes"
+        )
     if isinstance(x, bool):
         return Const(x, BOOL if like is None else like.dtype)
     if like is not None and (like.dtype.is_float or isinstance(x, int)):
@@ -268,7 +275,7 @@ def binary(op: str, a: ExprLike, b: ExprLike) -> Expr:
         if identity is not None:
             return identity
     if a.dtype is not b.dtype:
-        raise InternalError(f"{op} of {a.dtype} and {b.dtype}: cast one operand")
+        raise CompileError(f"{op} of {a.dtype} and {b.dtype}: operands differ; cast one of them")
     return Binary(op, a, b)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tc.errors import InternalError
+from tc.errors import CompileError, InternalError
 from tc.ir.arith import Expr, ExprLike, Var, wrap
 from tc.ir.monoid import Monoid
 from tc.ir.text import Printed
@@ -35,8 +35,9 @@ class Tensor(Printed):
         if not isinstance(indices, tuple):
             indices = (indices,)
         if len(indices) != len(self.shape):
-            raise InternalError(
-                f"{self.name} has {len(self.shape)} dims and was given {len(indices)} indices"
+            raise CompileError(
+                f"{self.name} has {len(self.shape)} dims and was given {len(indices)} indices; "
+                "give one for each dim"
             )
         return Read(self, tuple(wrap(i) for i in indices))
 
