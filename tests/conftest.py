@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -34,16 +35,14 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What shares something costly runs in one process: the tests of a model, those of a file.
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Under `--dist loadfile`: the tests of a model together too."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from tests.spreading import ByModelAndFile
 
-    A model of the zoo is the parameter `each` of its tests, whichever files these are in.
-    """
-    for item in items:
-        spec = getattr(item, "callspec", None)  # a test without parameters has none
-        name = getattr(spec.params.get("each"), "name", None) if spec else None
-        item.add_marker(pytest.mark.xdist_group(name or item.path.as_posix()))
+    return ByModelAndFile(config, log)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,0 +1,26 @@
+"""How tests are spread over processes."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.models import zoo
+from tests.spreading import MODELS, group_of
+
+
+def test_every_model_of_the_zoo_is_known() -> None:
+    assert {each.name for each in zoo()} == MODELS
+
+
+@pytest.mark.parametrize(
+    ("nodeid", "group"),
+    [
+        ("tests/a/test_b.py::test_c", "tests/a/test_b.py"),
+        ("tests/a/test_b.py::test_c[bert-qa]", "model bert-qa"),
+        ("tests/a/test_b.py::test_c[(1, 1)-t5-encoder]", "model t5-encoder"),
+        ("tests/a/test_b.py::test_c[bert-x]", "tests/a/test_b.py"),
+        ("tests/a/test_b.py::test_c[no-bert", "tests/a/test_b.py"),
+    ],
+)
+def test_groups(nodeid: str, group: str) -> None:
+    assert group_of(nodeid) == group
