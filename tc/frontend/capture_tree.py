@@ -110,6 +110,11 @@ Node = (
     | GivenNode
 )
 
+
+class UnsupportedCacheError(UnsupportedError):
+    """A cache of a kind that no program can take or give, though eager can."""
+
+
 _SCALARS = (bool, int, float, str, type(None), torch.dtype)
 
 
@@ -145,7 +150,7 @@ def flatten(value: Any, tensors: list[torch.Tensor], caches: list[Any], where: s
 
 
 def flatten_cache(cache: Cache, tensors: list[torch.Tensor], where: str) -> CacheNode | PairNode:
-    """As `flatten`, for a cache; UnsupportedError where its layers are of another kind."""
+    """As `flatten`, for a cache; UnsupportedCacheError where its layers are of another kind."""
     if type(cache) is EncoderDecoderCache:
         decoder = flatten_cache(cache.self_attention_cache, tensors, f"{where}.self_attention")
         encoder = flatten_cache(cache.cross_attention_cache, tensors, f"{where}.cross_attention")
@@ -176,12 +181,13 @@ def _flatten_layer(layer: DynamicLayer, tensors: list[torch.Tensor]) -> LayerNod
     )
 
 
-def _unsupported_cache(where: str, kind: str) -> UnsupportedError:
-    return UnsupportedError(
+def _unsupported_cache(where: str, kind: str) -> UnsupportedCacheError:
+    return UnsupportedCacheError(
         describe(
-            f"argument {where}",
+            f"cache {where}",
             why=f"a {kind} cannot be compiled over",
-            way_out="pass a DynamicCache of full attention layers or an EncoderDecoderCache of two",
+            way_out="pass a DynamicCache of full attention layers or an EncoderDecoderCache of "
+            "two, or use_cache=False",
         )
     )
 

@@ -103,7 +103,7 @@ class _Call:
 
     def __call__(self, *args: Any) -> list[Any]:
         lifted = self._lifted
-        weights = [args[number] for number in lifted.weights]
+        weights = [*(args[number] for number in lifted.weights), *lifted.constants]
         seen = [(w.data_ptr(), 0 if w.is_inference() else w._version) for w in weights]
         if seen != self._seen:
             with self._lock:

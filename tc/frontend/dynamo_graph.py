@@ -6,6 +6,7 @@ module must not compile or run anything.
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,8 @@ from tc.frontend.capture import Captured, Weight, shape_of
 from tc.frontend.capture_normalise import normalise
 from tc.frontend.signature import Signature, Size, Symbol, TensorSpec
 
+_FLASH = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+
 # What an output is: ("made", number), ("argument", number), ("size", 0) or ("constant", value).
 Output = tuple[str, Any]
 
@@ -29,6 +32,7 @@ class Lifted:
 
     Attributes:
         weights, inputs: the numbers of the placeholders that they are.
+        constants: tensors that the graph holds, which follow its weights.
         outputs: what each output of the graph is.
         sizes: the text of each output that is a size, by its number.
         special: whether any output is not the program's output of that number.
@@ -36,6 +40,7 @@ class Lifted:
 
     captured: Captured
     weights: tuple[int, ...]
+    constants: tuple[torch.Tensor, ...]
     inputs: tuple[int, ...]
     outputs: tuple[Output, ...]
     sizes: dict[int, Size]
@@ -61,9 +66,10 @@ def lift(graph: GraphModule) -> Lifted:
         if not isinstance(_value(node), torch.Tensor):
             _replace_size(made, node, whence)
     outputs, sizes, kept = _outputs(made, nodes)
-    order = [nodes[n] for n in (*weights, *inputs)]
-    _reorder(made, order)
+    _restore_attention(made)
     normalise(made)
+    constants = _lift_constants(made)
+    _reorder(made, [*(nodes[n] for n in weights), *constants, *(nodes[n] for n in inputs)])
     made.recompile()
     specs = tuple(_spec(nodes[n].name, nodes[n]) for n in inputs)
     signature = Signature(
@@ -74,11 +80,62 @@ def lift(graph: GraphModule) -> Lifted:
         (),
         (),
     )
-    listed = tuple(Weight(nodes[n].name, _value(nodes[n]), constant=False) for n in weights)
+    listed = [Weight(nodes[n].name, _value(nodes[n]), constant=False) for n in weights]
+    listed += [Weight(f"constant.{n.name}", t, constant=True) for n, t in constants.items()]
     nothing = tree.SequenceNode(tuple, ())
-    captured = Captured(made, listed, signature, nothing, nothing)
+    captured = Captured(made, tuple(listed), signature, nothing, nothing)
     special = [o for n, o in enumerate(outputs) if o != ("made", n)]
-    return Lifted(captured, weights, inputs, tuple(outputs), sizes, bool(special))
+    held = tuple(constants.values())
+    return Lifted(captured, weights, held, inputs, tuple(outputs), sizes, bool(special))
+
+
+def _restore_attention(made: GraphModule) -> None:
+    """Make torch's own kernel of attention, which AOTAutograd puts in, the operator it serves.
+
+    Only where inference needs nothing but the first result, and nothing is dropped at random.
+    """
+    for node in [n for n in made.graph.nodes if n.target is _FLASH.default]:
+        query, key, value, *rest = node.args
+        names = ("dropout_p", "is_causal")
+        given = {**dict(zip(names, rest, strict=False)), **node.kwargs}
+        others = [n for n in node.users if n.target is not operator.getitem or n.args[1] != 0]
+        if others or given.pop("dropout_p", 0.0):
+            continue
+        mask, causal = given.pop("attn_mask", None), given.pop("is_causal", False)
+        heads = [int(_value(n).shape[1]) for n in (query, key)]
+        with made.graph.inserting_before(node):
+            plain = made.graph.call_function(
+                torch.ops.aten.scaled_dot_product_attention.default,
+                (query, key, value, mask, 0.0, causal),
+                {**given, "enable_gqa": heads[0] != heads[1]},
+            )
+        plain.meta.update(node.meta, val=node.meta["val"][0])
+        for read in list(node.users):
+            read.replace_all_uses_with(plain)
+            made.graph.erase_node(read)
+        made.graph.erase_node(node)
+
+
+def _lift_constants(made: GraphModule) -> dict[Node, torch.Tensor]:
+    """Make each tensor that the graph holds as an attribute a placeholder; which is which."""
+    found: dict[Node, torch.Tensor] = {}
+    for node in [n for n in made.graph.nodes if n.op == "get_attr"]:
+        held = operator.attrgetter(str(node.target))(made)
+        if not isinstance(held, torch.Tensor):
+            raise UnsupportedError(
+                describe(
+                    f"part {node.target} of the graph",
+                    why=f"is a {type(held).__name__}, not a tensor",
+                    way_out="let this part run eagerly",
+                )
+            )
+        with made.graph.inserting_before(node):
+            lifted = made.graph.placeholder(node.name)
+        lifted.meta["val"] = node.meta.get("val", held)
+        node.replace_all_uses_with(lifted)
+        made.graph.erase_node(node)
+        found[lifted] = held
+    return found
 
 
 def _copied(graph: GraphModule) -> torch.fx.Graph:

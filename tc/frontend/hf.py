@@ -16,7 +16,8 @@ import torch
 
 from tc.errors import UnsupportedError, describe
 from tc.frontend.capture import TraceError
-from tc.frontend.hf_dispatch import Dispatcher, RunnerFactory
+from tc.frontend.capture_tree import UnsupportedCacheError
+from tc.frontend.hf_dispatch import Dispatcher, OnEager, RunnerFactory
 from tc.frontend.hf_natural import natural_inputs
 
 Model = TypeVar("Model", bound=torch.nn.Module)
@@ -31,6 +32,7 @@ def wrap(
     dynamic: bool = True,
     example_inputs: tuple[Any, ...] | dict[str, Any] | None = None,
     natural: bool = True,
+    on_eager: OnEager | None = None,
 ) -> Model:
     """A shallow copy of `model`, of the same class, whose forward runs compiled programs.
 
@@ -40,6 +42,8 @@ def wrap(
         dynamic: False bakes the sizes of every distinct set of shapes.
         example_inputs: a call to compile for now, positional or by name.
         natural: compile now for the natural inputs, where the model's config tells them.
+        on_eager: told why a call runs eagerly, which is where it takes or gives a cache that no
+            program can hold; None refuses such calls.
 
     Raises:
         UnsupportedError: the model is such a copy already, or not a module.
@@ -61,7 +65,7 @@ def wrap(
                 way_out="compile the model that it was made from",
             )
         )
-    dispatcher = Dispatcher(model, runner_factory, dynamic=dynamic)
+    dispatcher = Dispatcher(model, runner_factory, dynamic=dynamic, on_eager=on_eager)
     made = _shallow_copy(model)
     made.__dict__[_ATTRIBUTE] = dispatcher
     made.__dict__["forward"] = _forward_of(model, dispatcher)
@@ -73,7 +77,7 @@ def wrap(
         dispatcher.prepare(example_inputs, {})
     elif natural and dynamic and (inputs := natural_inputs(model)) is not None:
         # The natural set is a guess: a model that takes other inputs compiles at its first call.
-        with contextlib.suppress(TraceError):
+        with contextlib.suppress(TraceError, UnsupportedCacheError):
             dispatcher.prepare((), dict(inputs))
     return made
 

@@ -17,7 +17,7 @@ import torch
 
 from tc.errors import CompileError, DeviceError, TcError, UnsupportedError, describe
 from tc.frontend import capture_tree as tree
-from tc.frontend.capture import Captured, Weight, argument_names, capture
+from tc.frontend.capture import Captured, Weight, argument_names, capture, twin
 from tc.frontend.capture_result import rebuild
 from tc.frontend.hf_weights import WeightWatch
 from tc.frontend.signature import IdCheck
@@ -47,6 +47,8 @@ class Runner(Protocol):
 
 
 RunnerFactory = Callable[[Captured], Runner]
+# Told why a call is about to run eagerly; raises where that is not wanted.
+OnEager = Callable[[UnsupportedError], None]
 
 
 class Program:
@@ -92,7 +94,7 @@ class Program:
 class _Route:
     """What a key leads to: the programs of its canonical call and the order of their inputs."""
 
-    __slots__ = ("caches", "order", "programs")
+    __slots__ = ("caches", "order", "programs", "refused")
 
     def __init__(
         self, programs: list[Program], order: list[int] | None, caches: list[int] | None
@@ -100,6 +102,7 @@ class _Route:
         self.programs = programs
         self.order = order
         self.caches = caches
+        self.refused: tree.UnsupportedCacheError | None = None
 
 
 class Dispatcher:
@@ -109,10 +112,16 @@ class Dispatcher:
     """
 
     def __init__(
-        self, model: torch.nn.Module, factory: RunnerFactory, *, dynamic: bool = True
+        self,
+        model: torch.nn.Module,
+        factory: RunnerFactory,
+        *,
+        dynamic: bool = True,
+        on_eager: OnEager | None = None,
     ) -> None:
         self._model = model
         self._factory = factory
+        self._on_eager = on_eager
         self._dynamic = dynamic
         self._signature = inspect.signature(model.forward)
         config = getattr(model, "config", None)
@@ -135,12 +144,17 @@ class Dispatcher:
         """
         tensors: list[torch.Tensor] = []
         caches: list[Any] = []
-        key = self._key(args, kwargs, tensors, caches)
+        try:
+            key = self._key(args, kwargs, tensors, caches)
+        except tree.UnsupportedCacheError as error:
+            return self._eagerly(error, args, kwargs)
         if torch.is_grad_enabled():
             _refuse_grad(tensors, self._model)
         route = self._routes.get(key)
         if route is None:
             route = self._find_route(key, args, kwargs)
+        if route.refused is not None:
+            return self._eagerly(route.refused, args, kwargs)
         if route.order is not None:
             tensors = [tensors[index] for index in route.order]
         if route.caches is not None:
@@ -150,7 +164,25 @@ class Dispatcher:
         for program in route.programs:
             if shapes in program.admitted:
                 return program.run(tensors, caches)
-        return self._fitting(route, shapes, args, kwargs).run(tensors, caches)
+        try:
+            program = self._fitting(route, shapes, args, kwargs)
+        except tree.UnsupportedCacheError as error:
+            route.refused = error
+            return self._eagerly(error, args, kwargs)
+        return program.run(tensors, caches)
+
+    def _eagerly(
+        self, why: tree.UnsupportedCacheError, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """The result of the model itself, for a call that no program can serve."""
+        if self._on_eager is None:
+            raise why
+        self._on_eager(why)
+        self.stats["calls"] += 1
+        training = any(module.training for module in self._model.modules())
+        model = twin(self._model) if training else self._model
+        with torch.no_grad():
+            return model(*args, **kwargs)
 
     def prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Program:
         """Capture and compile for calls like this one, without running it."""

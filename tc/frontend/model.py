@@ -19,6 +19,7 @@ from tc.device.run_explain import Explanation, explain
 from tc.device.run_stats import Stats, summary
 from tc.errors import UnsupportedError, describe
 from tc.frontend.capture import Captured, Weight
+from tc.frontend.eager import EagerCalls
 from tc.frontend.hf import dispatcher_of, wrap
 from tc.frontend.hf_dispatch import Dispatcher
 from tc.frontend.importer import import_graph
@@ -96,15 +97,17 @@ def compile_model(
                 way_out="pass a module, or wrap the function in one",
             )
         )
+    eager = EagerCalls(type(model).__name__, options)
     made = wrap(
         model,
         lambda captured: Runner(captured, options, pipeline),
         dynamic=dynamic,
         example_inputs=_example(example_inputs),
+        on_eager=eager,
     )
     dispatcher = dispatcher_of(made)
     assert dispatcher is not None
-    handle = _Handle(type(model).__name__, dispatcher)
+    handle = _Handle(type(model).__name__, dispatcher, eager)
     made.__dict__.update(stats=handle.stats, explain=handle.explain, save=handle.save)
     return made
 
@@ -133,9 +136,10 @@ def refuse_fallbacks(artifact: Artifact, options: Options) -> None:
 class _Handle:
     """What a compiled copy can tell of itself and do."""
 
-    def __init__(self, name: str, dispatcher: Dispatcher) -> None:
+    def __init__(self, name: str, dispatcher: Dispatcher, eager: EagerCalls) -> None:
         self._name = name
         self._dispatcher = dispatcher
+        self._eager = eager
 
     @property
     def _runners(self) -> list[Runner]:
@@ -147,9 +151,8 @@ class _Handle:
         count), cache_hits, last_kernel_seconds (time inside compiled code in the last call)."""
         runners = self._runners
         last = max(runners, key=lambda r: r.stats.last_started, default=None)
-        return summary(
-            [runner.stats for runner in runners], last.stats.last_nanoseconds if last else 0
-        )
+        counted = [self._eager.stats, *(runner.stats for runner in runners)]
+        return summary(counted, last.stats.last_nanoseconds if last else 0)
 
     def explain(self) -> Explanation:
         """Run each program a few times at the sizes of its last call; a table of its kernels."""
