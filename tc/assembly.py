@@ -130,12 +130,27 @@ class Assembler:
             self.packed[key] = self._storage(value, Place.PREPARED)
             kernel = self.kernels.number("pack", made, ())
             names = self.kernels.infos[kernel].symbols
-            self.prepare.append(KernelCall(kernel, (storage, self.packed[key]), names))
+            call = KernelCall(kernel, (storage, self.packed[key]), names)
+            self.prepare.insert(self._behind(storage), call)
         return self.packed[key]
+
+    def _behind(self, storage: int) -> int:
+        """Where in `prepare` what reads `storage` belongs: as soon as it can be read.
+
+        What is only there to be packed then does not lie in memory together with the others.
+        """
+        memory = self._memory(storage)
+        for n in reversed(range(len(self.prepare))):
+            if any(self._memory(s) == memory for s in touched(self.prepare[n])):
+                return n + 1
+        return len(self.prepare)
+
+    def _memory(self, storage: int) -> tuple[Place, int]:
+        return self.storages[storage].place, self.storages[storage].number
 
     def _forget_unread(self, main: list[Step]) -> None:
         """What only prepare steps read need not be kept: it becomes temporary."""
-        read = {(self.storages[s].place, self.storages[s].number) for c in main for s in touched(c)}
+        read = {self._memory(s) for c in main for s in touched(c)}
         numbers: dict[tuple[Place, int], tuple[Place, int]] = {}
         count = dict.fromkeys((Place.PREPARED, Place.TEMP), 0)
         for n, s in enumerate(self.storages):

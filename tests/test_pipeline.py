@@ -43,9 +43,8 @@ def verified(_name: str, ir: object) -> None:
 def program(
     model: Captured, folder: Path | None, schedules: Schedules = naive, threads: int = 1
 ) -> Program:
-    see = verified if schedules is naive else None
     found = import_graph(model)
-    artifact = compile_graph(found.graph, Settings(folder), schedules, see).artifact
+    artifact = compile_graph(found.graph, Settings(folder), schedules, verified).artifact
     number = {v.name: n for n, v in enumerate(found.graph.params)}
     weights = [found.weights[number[p.name]] for p in artifact.params]
     return Program(artifact, load_functions(artifact), TorchArrays(), weights, threads=threads)

@@ -30,6 +30,7 @@ from tc.ir.expr import (
     Var,
 )
 from tc.ir.facts import Facts, plain_poly
+from tc.ir.interval import bounds
 from tc.ir.loop import (
     Alloc,
     Assert,
@@ -44,6 +45,7 @@ from tc.ir.loop import (
     Store,
     Update,
 )
+from tc.ir.passes.versions import MAX_VERSIONS
 from tc.ir.printer import expr_text, stmt_lines
 from tc.ir.rewrite import Rewriter
 from tc.ir.tensor import Compute, Placeholder, Scan, Scatter, Tensor
@@ -60,7 +62,7 @@ def verify(func: Func) -> Func:
     Types and lanes agree; variables, symbols and buffers are defined before use and not shadowed;
     indices are i64 and as many as dims; only outputs and own buffers are written; register
     buffers have constant shapes; a parallel loop is outermost, or the whole body of another
-    parallel loop; vector and unrolled loops have constant extents.
+    parallel loop; vector loops have constant extents, unrolled ones are constant or short.
 
     Raises:
         InternalError: naming the kernel, the node as text and what is wrong with it.
@@ -145,9 +147,12 @@ class _Verifier:
             self.need(self.parallel is None or nested, s, "a second parallel loop")
             self.need(outermost or nested, s, "a parallel loop that is not outermost")
             self.parallel = s
-        if s.kind in (LoopKind.VECTOR, LoopKind.UNROLLED):
-            ok = isinstance(s.extent, Const)
-            self.need(ok, s, f"a {s.kind.value} loop needs a constant extent")
+        if s.kind is LoopKind.VECTOR:
+            self.need(isinstance(s.extent, Const), s, "a vector loop needs a constant extent")
+        if s.kind is LoopKind.UNROLLED:
+            most = bounds(s.extent).hi
+            ok = isinstance(s.extent, Const) or (most is not None and most <= MAX_VERSIONS)
+            self.need(ok, s, f"an unrolled loop needs an extent of {MAX_VERSIONS} at most")
         self.define(s.var, s)
         self.stmt(s.body)
         del self.vars[s.var]

@@ -23,6 +23,7 @@ from tc.ir.expr import (
     Sym,
     Var,
     cast,
+    minimum,
 )
 from tc.ir.loop import (
     Alloc,
@@ -104,6 +105,10 @@ def test_lowered_and_simplified_kernels_are_good() -> None:
     verify(simplify_func(func))
 
 
+def test_an_unrolled_loop_may_vary_up_to_a_bound() -> None:
+    verify(kernel(loop(WORK, LoopKind.UNROLLED, extent=minimum(M, Const(8)))))
+
+
 def test_parallel_loops_that_are_perfectly_nested() -> None:
     inner = loop(WORK, LoopKind.PARALLEL)
     verify(kernel(loop(inner, LoopKind.PARALLEL, var=j)))
@@ -146,7 +151,7 @@ def test_parallel_loops_that_are_perfectly_nested() -> None:
         (loop(If(i, WORK)), "no scalar bool"),
         (Assert(M, "m"), "no scalar bool"),
         (loop(WORK, LoopKind.VECTOR), "a vector loop needs a constant extent"),
-        (loop(WORK, LoopKind.UNROLLED), "a unrolled loop needs a constant extent"),
+        (loop(WORK, LoopKind.UNROLLED), "an unrolled loop needs an extent of 32 at most"),
         (loop(WORK, extent=ONE), "an extent is i64"),
         (loop(WORK, var=Var("i", F32)), "a loop variable is i64"),
         (loop(loop(WORK, LoopKind.PARALLEL), var=j), "a parallel loop that is not outermost"),
