@@ -23,6 +23,7 @@ from tc.frontend import capture_shapes as shapes
 from tc.frontend import capture_tree as tree
 from tc.frontend.capture_checks import find_checks
 from tc.frontend.capture_normalise import normalise
+from tc.frontend.capture_ones import asked_about_one, oblivious, ones_of
 from tc.frontend.capture_refusal import quiet, refusal
 from tc.frontend.capture_result import rebuild, result_names, result_tree
 from tc.frontend.signature import Signature, Size, Symbol, TensorSpec
@@ -152,7 +153,13 @@ def capture(
     dims = shapes.label_dims(names, tensors, encoder_decoder) if dynamic else None
     results: list[tree.Node] = []
     flat = _Flat(twin(model), node, dims, results.append)
-    program = _export(model, flat, names, tensors, dynamic)
+    try:
+        program = _traced(flat, tensors, dynamic)
+    except TcError:
+        raise
+    except Exception as error:
+        # torch.export raises whatever the model raises.
+        raise TraceError(refusal(model, flat, names, tensors, error)) from error
     return _assemble(program, model, names, node, results[-1], dims)
 
 
@@ -177,37 +184,36 @@ def twin(model: torch.nn.Module) -> torch.nn.Module:
     return made.eval()
 
 
-def _export(
-    model: torch.nn.Module,
-    flat: _Flat,
-    names: list[str],
-    tensors: list[torch.Tensor],
-    dynamic: bool,
-) -> ExportedProgram:
-    dims = flat.dims
-    if dims is not None:
-        samples = [shapes.trace_tensor(t, d) for t, d in zip(tensors, dims, strict=True)]
-        auto = [
-            {i: Dim.AUTO for i, label in enumerate(each.labels) if label is not None}
-            for each in dims
-        ]
-    else:
-        samples = [tensor.detach() for tensor in tensors]
-        auto = [
-            {i: Dim.AUTO for i, size in enumerate(t.shape) if dynamic and size > 1} for t in tensors
-        ]
-    shapes_of_all = {"tensors": tuple(auto)} if samples else None
+def _traced(flat: _Flat, tensors: list[torch.Tensor], dynamic: bool) -> ExportedProgram:
+    """Trace with every size free that can be, ones too, unless the module asks about them."""
+    if flat.dims is not None:
+        return _export(flat, *shapes.samples(tensors, flat.dims))
+    given = [tensor.detach() for tensor in tensors]
+    if not dynamic:
+        return _export(flat, given, [{} for _ in given])
+    free = [{i: Dim.AUTO for i, size in enumerate(t.shape) if size} for t in given]
+    many = [{i: Dim.AUTO for i, size in enumerate(t.shape) if size > 1} for t in given]
     try:
-        with torch.no_grad(), warnings.catch_warnings(), quiet():
-            warnings.simplefilter("ignore")
-            return torch.export.export(
-                flat, tuple(samples), strict=False, dynamic_shapes=shapes_of_all
-            )
+        # Oblivious: a one is a size like others, and questions about it are recorded.
+        with oblivious():
+            program = _export(flat, given, free)
+            if asked_about_one(program).isdisjoint(ones_of(program, given)):
+                return program
+            return _export(flat, given, many)
     except TcError:
         raise
-    except Exception as error:
-        # torch.export raises whatever the model raises.
-        raise TraceError(refusal(model, flat, names, tensors, error)) from error
+    except Exception:  # noqa: BLE001  (torch.export raises whatever the model raises)
+        # Ones that are broadcast are no free sizes. Whatever else it was is raised again.
+        return _export(flat, given, many)
+
+
+def _export(
+    flat: _Flat, samples: list[torch.Tensor], axes: list[dict[int, Any]]
+) -> ExportedProgram:
+    shapes_of_all = {"tensors": tuple(axes)} if samples else None
+    with torch.no_grad(), warnings.catch_warnings(), quiet():
+        warnings.simplefilter("ignore")
+        return torch.export.export(flat, tuple(samples), strict=False, dynamic_shapes=shapes_of_all)
 
 
 def _assemble(
@@ -219,12 +225,13 @@ def _assemble(
     dims: list[shapes.Dims] | None,
 ) -> Captured:
     graph = program.graph_module
+    asked = asked_about_one(program) if dims is None else set()
     normalise(graph)
     weights, inputs = _split_placeholders(program, model, graph)
     result, kept = _settle_outputs(graph, inputs, result)
     graph.recompile()
     specs = tuple(_spec(name, node) for name, node in zip(names, inputs, strict=True))
-    symbols = _symbols(program, specs, dims)
+    symbols = _symbols(program, specs, dims, asked)
     outputs, result_names = _output_specs(kept, result)
     signature = Signature(
         specs,
@@ -301,7 +308,10 @@ def _size_text(expression: Any) -> Size:
 
 
 def _symbols(
-    program: ExportedProgram, specs: Sequence[TensorSpec], dims: list[shapes.Dims] | None
+    program: ExportedProgram,
+    specs: Sequence[TensorSpec],
+    dims: list[shapes.Dims] | None,
+    asked: set[str],
 ) -> tuple[Symbol, ...]:
     labels: dict[str, str] = {}
     for number, spec in enumerate(specs):
@@ -314,6 +324,8 @@ def _symbols(
         if str(symbol) in labels:
             # A trace never sees 0 or 1, so a bound up to 2 is the tracer's, not the model's.
             low = 0 if bounds.lower <= 2 else int(bounds.lower)
+            if str(symbol) in asked:
+                low = max(low, 2)
             high = int(bounds.upper) if bounds.upper.is_Integer else None
             found.append(Symbol(str(symbol), labels[str(symbol)], low, _finite(high)))
     return tuple(found)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch.export import Dim
 
 BATCH = "batch"
 LENGTH = "length"
@@ -142,3 +144,14 @@ def trace_tensor(tensor: torch.Tensor, dims: Dims) -> torch.Tensor:
         for label, size in zip(dims.labels, tensor.shape, strict=True)
     ]
     return torch.zeros(shape, dtype=tensor.dtype, device=tensor.device)
+
+
+def samples(
+    tensors: Sequence[torch.Tensor], dims: Sequence[Dims]
+) -> tuple[list[torch.Tensor], list[dict[int, Any]]]:
+    """Tensors to trace with, and the free axes of each: those that have a label."""
+    made = [trace_tensor(t, d) for t, d in zip(tensors, dims, strict=True)]
+    free = [
+        {i: Dim.AUTO for i, label in enumerate(each.labels) if label is not None} for each in dims
+    ]
+    return made, free

@@ -113,14 +113,16 @@ def _check_ranges(
             continue
         if value < symbol.low or (symbol.high is not None and value > symbol.high):
             high = "any" if symbol.high is None else symbol.high
-            raise TcError(
-                describe(
-                    f"input size {symbol.label}",
-                    where=whence[symbol.name],
-                    why=f"is {value}, the model allows {symbol.low} to {high}",
-                    way_out="cut or pad the input",
-                )
+            message = describe(
+                f"input size {symbol.label}",
+                where=whence[symbol.name],
+                why=f"is {value}, the model allows {symbol.low} to {high}",
+                way_out="cut or pad the input",
             )
+            if value == 1 and symbol.low == 2:
+                # One means something else to the model: a program of its own may serve it.
+                raise ShapeMismatchError(message, broadcast=True)
+            raise TcError(message)
 
 
 def _check_maxima(signature: Signature, symbols: Mapping[str, int]) -> None:

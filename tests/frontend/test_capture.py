@@ -17,7 +17,7 @@ from tc.frontend import capture_tree as tree
 from tc.frontend.capture import Captured, capture
 from tc.frontend.capture_result import rebuild
 from tc.frontend.signature import IdCheck, Signature, SizeCheck
-from tc.frontend.signature_bind import bind
+from tc.frontend.signature_bind import ShapeMismatchError, bind
 from tests.models import MAX_POSITIONS, SHAPES, VOCABULARY, Entry, entry, zoo
 
 
@@ -376,3 +376,35 @@ def test_a_write_seen_through_another_view_keeps_its_value() -> None:
     captured = capture(model, (x,), {})
     (output,) = captured.graph(*[weight.tensor for weight in captured.weights], x)
     torch.testing.assert_close(output, model(x))
+
+
+class _Asks(nn.Module):
+    """Something that depends on whether the first size is one."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.kind == "branch":
+            return x * 2 if x.shape[0] == 1 else x * 3
+        return (x * 2).squeeze() if self.kind == "squeeze" else torch.relu(x)
+
+
+@pytest.mark.parametrize("first", [1, 3])
+def test_a_size_of_one_is_a_size_like_others(first: int) -> None:
+    module = _Asks("nothing")
+    captured = capture(module, (), {"x": torch.zeros(first, 4)})
+    assert_serves(captured, module, [{"x": torch.randn(n, 4)} for n in (1, 2, 5)])
+
+
+@pytest.mark.parametrize("kind", ["branch", "squeeze"])
+@pytest.mark.parametrize("first", [1, 3])
+def test_a_module_that_asks_for_one_has_a_graph_for_it(kind: str, first: int) -> None:
+    module = _Asks(kind)
+    captured = capture(module, (), {"x": torch.zeros(first, 4)})
+    assert_serves(captured, module, [{"x": torch.randn(first, 4)}])
+    with pytest.raises(ShapeMismatchError) as refused:
+        run(captured, x=torch.zeros(4 - first, 4))
+    # The caller may compile another program for this size.
+    assert refused.value.broadcast

@@ -1,0 +1,89 @@
+"""Which sizes of a traced graph it may not take for one, since being one means something else.
+
+A trace with free sizes assumes that none is one where torch asks (squeeze, Python branches); a call
+where a size is one then needs a graph of its own. This module must not trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+import torch.fx.experimental._config as symbolic_config
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind
+from torch.fx import Node
+
+_aten = torch.ops.aten
+_SQUEEZES = {_aten.squeeze.default, _aten.squeeze.dim, _aten.squeeze.dims}
+
+
+def asked_about_one(program: ExportedProgram) -> set[str]:
+    """The symbols for which one and more than one give different graphs."""
+    found: set[str] = set()
+    for node in program.graph.nodes:
+        if node.op == "call_function" and node.target in _SQUEEZES:
+            found |= _squeezed(node)
+    environment = _environment(program)
+    if environment is not None:
+        for guard in environment.guards:
+            found |= _decided(guard.expr)
+    return found
+
+
+def ones_of(program: ExportedProgram, samples: Sequence[torch.Tensor]) -> set[str]:
+    """The symbols that stand for sizes of one of `samples`, which were traced."""
+    specs = [s for s in program.graph_signature.input_specs if s.kind == InputKind.USER_INPUT]
+    placeholders = [node for node in program.graph.nodes if node.op == "placeholder"]
+    traced = {node.name: node.meta.get("val") for node in placeholders}
+    return {
+        str(size.node.expr)
+        for spec, sample in zip(specs, samples, strict=True)
+        for size, given in zip(traced[spec.arg.name].shape, sample.shape, strict=True)
+        if given == 1 and isinstance(size, torch.SymInt)
+    }
+
+
+def oblivious() -> AbstractContextManager[None]:
+    """Traces in which a one is a size like others, and which record questions about it."""
+    settings: Any = symbolic_config  # its methods are installed when it is imported
+    found: AbstractContextManager[None] = settings.patch(backed_size_oblivious=True)
+    return found
+
+
+def _squeezed(node: Node) -> set[str]:
+    source = node.args[0]
+    assert isinstance(source, Node)
+    shape: tuple[Any, ...] = tuple(source.meta["val"].shape)
+    chosen: Any = node.args[1] if len(node.args) > 1 else range(len(shape))
+    dims = (chosen,) if isinstance(chosen, int) else chosen
+    sizes = [shape[d] for d in dims] if shape else []
+    return {
+        str(symbol)
+        for size in sizes
+        if isinstance(size, torch.SymInt)
+        for symbol in size.node.expr.free_symbols
+    }
+
+
+def _decided(guard: Any) -> set[str]:
+    """The symbol of a guard that holds for one alone, or for all but one of the small sizes."""
+    symbols = guard.free_symbols
+    if len(symbols) != 1:
+        return set()
+    (symbol,) = symbols
+    holds = [bool(guard.subs(symbol, size)) for size in (1, 2)]
+    return {str(symbol)} if holds[0] != holds[1] else set()
+
+
+def _environment(program: ExportedProgram) -> Any:
+    """What recorded the questions of the trace; None where no size is free."""
+    for node in program.graph.nodes:
+        value = node.meta.get("val")
+        sizes: tuple[Any, ...] = tuple(value.shape) if isinstance(value, torch.Tensor) else ()
+        for size in sizes:
+            if isinstance(size, torch.SymInt):
+                return size.node.shape_env
+    return None
