@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import torch
 
@@ -130,6 +130,16 @@ class Dispatcher:
         self._programs: dict[tuple[Any, ...], list[Program]] = {}
         self._lock = threading.RLock()
         self.stats = {"calls": 0, "compilations": 0}
+
+    def __reduce__(self) -> NoReturn:
+        # copy.copy, copy.deepcopy and pickle of a compiled model all come here.
+        raise UnsupportedError(
+            describe(
+                "copy of a compiled model",
+                why="its code and its memory belong to it alone",
+                way_out="copy the model and compile the copy, or save it and tc.load that",
+            )
+        )
 
     @property
     def programs(self) -> list[Program]:
