@@ -107,6 +107,19 @@ def test_weights_are_packed_by_prepare_steps() -> None:
     assert kept == read  # the unpacked copies are temporary
 
 
+def test_what_is_only_packed_is_packed_at_once() -> None:
+    artifact = assemble(import_graph(captured("bert")).graph, HOST).artifact
+    places = [s.place for s in artifact.storages]
+    lives: dict[int, list[int]] = {}
+    for number, step in enumerate(artifact.prepare):
+        assert isinstance(step, KernelCall)
+        for b in step.buffers:
+            if places[b] is Place.TEMP:
+                lives.setdefault(b, []).append(number)
+    assert len(lives) == 2  # the weights of q, k and v together, in each layer
+    assert all(second == first + 1 for first, second in lives.values())
+
+
 def test_every_pass_can_be_seen() -> None:
     graph = import_graph(captured("distilbert")).graph
     seen: dict[str, str] = {}
