@@ -21,8 +21,8 @@ def run_python(code: str) -> str:
 
 
 def test_import_takes_under_three_tenths_of_a_second() -> None:
-    code = "import time; t = time.perf_counter(); import tc; print(time.perf_counter() - t)"
-    # The least of three: a busy machine can only make an import slower.
+    code = "import time; t = time.process_time(); import tc; print(time.process_time() - t)"
+    # Time of this process alone, the least of three: a busy machine only makes it more.
     assert min(float(run_python(code)) for _ in range(3)) < 0.3
 
 

@@ -295,9 +295,9 @@ def test_the_overhead_of_a_call_is_small(name: str, limit: float) -> None:
     inputs = entry(name).inputs(1, 8)
     times = []
     for _ in range(300):
-        start = time.perf_counter()
+        start = time.thread_time()
         made(**inputs)
-        times.append(time.perf_counter() - start)
+        times.append(time.thread_time() - start)
     # The fastest tenth: other work on the machine is not what is measured.
     assert sorted(times)[30] < limit
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from tc.ir.lower import Lowered, lower_named
 from tc.ir.tensor import Placeholder, Tensor
 from tc.schedule.apply import remember
-from tc.schedule.defaults.attention import attention_of, schedule_attention
+from tc.schedule.defaults.attention import attention_of, has_blocks, schedule_attention
 from tc.schedule.defaults.contraction import schedule_contraction
 from tc.schedule.defaults.plan import Plan
 from tc.schedule.defaults.pointwise import schedule_pointwise
@@ -46,7 +46,7 @@ def default_schedule(
     last = tensors[-1]
     parts = attention_of(tensors)
     product = product_of(last) if len(tensors) == 1 else None
-    if parts is not None:
+    if parts is not None and has_blocks(plan, parts):
         schedule_attention(plan, parts)
     elif product is not None and streams(product, constants):
         schedule_contraction(plan, last, product, constants)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from tc.ir.tensor import Compute, Placeholder, Tensor
 from tc.schedule.defaults.contraction import finish_product, tile_for
-from tc.schedule.defaults.plan import Plan
+from tc.schedule.defaults.plan import Plan, fixed
 from tc.schedule.defaults.rowwise import reduce_in_lanes
 from tc.schedule.defaults.shape import Product, product_of, reductions
 
@@ -41,6 +41,14 @@ def attention_of(tensors: list[Tensor]) -> Attention | None:
     if any(product_of(t) is not None for t in between):
         return None
     return Attention(first, keys, tuple(between), last, values)
+
+
+def has_blocks(plan: Plan, a: Attention) -> bool:
+    """Whether there are loops to block: that of an axis of a single place goes away."""
+    axes = ((a.output, a.values.rows[0]), (a.output, a.values.columns[0]))
+    scores = (a.scores, a.keys.columns[0])
+    loops = [plan.loop_of(t, axis) for t, axis in (*axes, scores)]
+    return all(fixed(plan.extent(name)) != 1 for name in loops)
 
 
 def schedule_attention(plan: Plan, a: Attention) -> None:
