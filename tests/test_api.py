@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import subprocess
 import sys
 import warnings
@@ -188,12 +189,21 @@ def test_options_are_checked(options: dict[str, Any], said: str) -> None:
         tc.compile(net(), **options)
 
 
-def test_a_compiled_model_says_why_it_cannot_be_copied() -> None:
-    cm = tc.compile(net())
-    for _ in range(2):  # before its first compilation and after
-        with pytest.raises(tc.UnsupportedError, match="copy of a compiled model.*compile the copy"):
-            copy.deepcopy(cm)
-        cm(torch.zeros(2, 3, 8))
+def test_a_deep_copy_has_weights_and_programs_of_its_own() -> None:
+    model = net()
+    cm = tc.compile(model, threads=1, example_inputs=(torch.zeros(2, 3, 8),))
+    copied, x = copy.deepcopy(cm), torch.randn(2, 3, 8)
+    assert type(copied) is Net and copied.stats()["compilations"] == 0
+    model.up.weight.zero_()
+    assert not torch.equal(copied(x), cm(x))
+    copied.load_state_dict(model.state_dict())
+    torch.testing.assert_close(copied(x), cm(x))
+    assert copied.stats()["compilations"] == 1 and cm.stats()["compilations"] == 1
+
+
+def test_a_compiled_model_says_why_it_cannot_be_pickled() -> None:
+    with pytest.raises(tc.UnsupportedError, match="pickle of a compiled Net.*save.path"):
+        pickle.dumps(tc.compile(net()))
 
 
 def test_what_is_no_module() -> None:

@@ -98,7 +98,7 @@ def test_names_are_never_given_twice() -> None:
 
 def test_one_rank_of_indices() -> None:
     x = te.placeholder((2, 3), name="x")
-    with pytest.raises(CompileError, match="x has 2 dims and was given 1 indices"):
+    with pytest.raises(CompileError, match="x: has 2 dims and was given 1 indices"):
         x[0]
 
 

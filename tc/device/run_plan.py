@@ -113,7 +113,7 @@ class Planner:
         if not all(0 in shape for shape in shapes):
             raise TcError(
                 describe(
-                    f"inputs of size 0 ({', '.join(below)})",
+                    f"inputs of size 0 ({', '.join(self._places(below))})",
                     why="the program was compiled for 1 or more, and not all results are empty",
                     way_out="run the model eagerly for empty inputs",
                 )
@@ -123,6 +123,15 @@ class Planner:
             for shape, info in zip(shapes, self._artifact.outputs, strict=True)
         )
         return Plan(values, (), (), outputs, (), 0, 0, 0, empty=True)
+
+    def _places(self, symbols: Sequence[str]) -> list[str]:
+        """Which dims of the inputs these symbols are."""
+        return [
+            f"dim {axis} of {info.name}"
+            for info in self._artifact.inputs
+            for axis, dim in enumerate(info.shape)
+            if dim in symbols
+        ]
 
     def prepare(self) -> Plan:
         """The plan of the prepare steps, which depend on no symbol."""

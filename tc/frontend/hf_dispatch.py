@@ -217,7 +217,7 @@ class Dispatcher:
             parts.append(name)
             if type(value) is torch.Tensor:
                 tensors.append(value)
-                parts += (value.dtype, value.ndim, value.device)
+                parts += (value.dtype, value.ndim, value.device, value.layout)
             else:
                 parts.append(tree.flatten(value, tensors, caches, name))
         return tuple(parts)
@@ -343,6 +343,14 @@ def _refuse_grad(tensors: Sequence[torch.Tensor], model: torch.nn.Module) -> Non
 def _refuse_device(tensors: Sequence[torch.Tensor], model: torch.nn.Module) -> None:
     first = next(iter(model.parameters()), None)
     for tensor in tensors:
+        if tensor.layout is not torch.strided or tensor.is_quantized:
+            raise UnsupportedError(
+                describe(
+                    f"call of {type(model).__name__}",
+                    why=f"an input is {tensor.layout} of {tensor.dtype}, not dense",
+                    way_out="pass it with .to_dense(), or .dequantize()",
+                )
+            )
         if first is not None and tensor.device != first.device:
             raise DeviceError(
                 describe(

@@ -8,24 +8,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
 
-from tc.device.artifact import Artifact, FallbackCall
+from tc.device.artifact import Artifact, FallbackCall, TensorInfo
 from tc.device.run import Program
 from tc.device.run_code import load_functions
 from tc.device.run_explain import Explanation, explain
 from tc.device.run_stats import Stats, summary
-from tc.errors import UnsupportedError, describe
+from tc.errors import CompileError, UnsupportedError, describe
 from tc.frontend.capture import Captured, Weight
+from tc.frontend.copies import allow_copies
 from tc.frontend.eager import EagerCalls
 from tc.frontend.hf import dispatcher_of, wrap
 from tc.frontend.hf_dispatch import Dispatcher
 from tc.frontend.importer import import_graph
 from tc.frontend.options import Options
 from tc.frontend.saved import SavedProgram, save_model
-from tc.frontend.tensors import TorchArrays
+from tc.frontend.tensors import DTYPES, TorchArrays
 from tc.graph.graph import Graph
 from tc.pipeline import Compiled, compile_graph
 
@@ -67,7 +69,22 @@ class Runner:
 
     def _pick(self, weights: Sequence[Weight]) -> list[torch.Tensor]:
         # An alias: it keeps the memory alive even where the parameter is given other memory.
-        return [weights[number].tensor.detach() for number in self._order]
+        found = [weights[number].tensor.detach() for number in self._order]
+        for tensor, info in zip(found, self.artifact.params, strict=True):
+            _check_weight(tensor, info)
+        return found
+
+
+def _check_weight(tensor: torch.Tensor, info: TensorInfo) -> None:
+    if tensor.dtype is not DTYPES[info.dtype] or tensor.device.type != "cpu":
+        raise CompileError(
+            describe(
+                f"weight {info.name}",
+                why=f"is {tensor.dtype} on {tensor.device}; it was compiled as {info.dtype} for "
+                "the cpu",
+                way_out="convert or move the model first, then compile it",
+            )
+        )
 
 
 def compile_model(
@@ -80,8 +97,9 @@ def compile_model(
     dynamic: bool = True,
     example_inputs: tuple[Any, ...] | Mapping[str, Any] | None = None,
     fallback: str = "warn",
+    natural: bool = True,
 ) -> ModelT:
-    """See `tc.compile`.
+    """See `tc.compile`; without `natural` nothing is compiled before the first call.
 
     Raises:
         UnsupportedError: an unknown option, a model that is none or compiled already, or an
@@ -102,6 +120,7 @@ def compile_model(
         model,
         lambda captured: Runner(captured, options, pipeline),
         dynamic=dynamic,
+        natural=natural,
         example_inputs=_example(example_inputs),
         on_eager=eager,
     )
@@ -109,6 +128,17 @@ def compile_model(
     assert dispatcher is not None
     handle = _Handle(type(model).__name__, dispatcher, eager)
     made.__dict__.update(stats=handle.stats, explain=handle.explain, save=handle.save)
+    again = partial(
+        compile_model,
+        target=options.target,
+        precision=precision,
+        threads=options.threads,
+        tuning_db=options.tuning_db,
+        dynamic=dynamic,
+        fallback=fallback,
+        natural=False,
+    )
+    allow_copies(made, model, again)
     return made
 
 

@@ -36,7 +36,7 @@ class Tensor(Printed):
             indices = (indices,)
         if len(indices) != len(self.shape):
             raise CompileError(
-                f"{self.name} has {len(self.shape)} dims and was given {len(indices)} indices; "
+                f"{self.name}: has {len(self.shape)} dims and was given {len(indices)} indices; "
                 "give one for each dim"
             )
         return Read(self, tuple(wrap(i) for i in indices))
