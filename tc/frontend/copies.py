@@ -39,8 +39,8 @@ def allow_copies(made: Model, model: Model, again: Callable[[Model], Model]) -> 
             describe(
                 f"shallow copy or pickle of a compiled {type(made).__name__}",
                 why="its machine code belongs to this process",
-                way_out="use copy.deepcopy, or save(path) for tc.load, or pickle the model that it was "
-                "compiled from",
+                way_out="use copy.deepcopy, or save(path) for tc.load, or pickle the model that it "
+                "was compiled from",
             )
         )
 
