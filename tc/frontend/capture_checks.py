@@ -46,6 +46,10 @@ def find_checks(
                 found[IdCheck(name_of[source], int(rows))] = None
     for check in _position_checks(graph, specs, symbols, name_of, model):
         found[check] = None
+    bounded = {check.size for check in found if isinstance(check, SizeCheck)}
+    for check in _count_checks(graph, specs):
+        if check.size not in bounded:
+            found[check] = None
     return tuple(found)
 
 
@@ -71,6 +75,19 @@ def _position_checks(
         place = _place(specs, size)
         if place is not None:
             yield SizeCheck(*place, limit, size)
+
+
+def _count_checks(graph: GraphModule, specs: Sequence[TensorSpec]) -> Iterator[SizeCheck]:
+    """Bounds of sizes that are counted up to, by what the count indexes."""
+    for node in graph.graph.nodes:
+        if node.op != "call_function" or node.target is not _aten.embedding.default:
+            continue
+        count, rows = _source(node.args[1]), int(node.args[0].meta["val"].shape[0])
+        if not isinstance(count, Node) or count.target is not _aten.arange.default:
+            continue
+        size = count.meta["val"].shape[0]
+        if not isinstance(size, int) and (place := _place(specs, str(size))) is not None:
+            yield SizeCheck(*place, rows, str(size))
 
 
 def _place(specs: Sequence[TensorSpec], size: str) -> tuple[str, int] | None:

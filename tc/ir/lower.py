@@ -23,6 +23,7 @@ from tc.ir.expr import (
     Var,
     binary,
 )
+from tc.ir.interval import Interval, bounds
 from tc.ir.loop import (
     Alloc,
     Assert,
@@ -100,6 +101,7 @@ class _Lowering:
     buffers: dict[str, Buffer] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
     loops: dict[tuple[str, str], str] = field(default_factory=dict)
+    ranges: dict[Var, Interval] = field(default_factory=dict)
 
     def func(self, name: str) -> Func:
         for n, p in enumerate(self.inputs):
@@ -151,6 +153,10 @@ class _Lowering:
         for old, new in env.items():
             assert isinstance(new, Var)
             self.loops[t.name, old.name] = new.name
+        for old, extent in _extents(t):
+            new, most = env[old], bounds(extent).hi
+            assert isinstance(new, Var)
+            self.ranges[new] = Interval(0, None if most is None else max(most - 1, 0))
         return env
 
     def _unique(self, name: str) -> str:
@@ -289,16 +295,14 @@ class _Lowering:
             case Read(tensor, indices):
                 index = tuple(self._loads(i, asserts, path) for i in indices)
                 buffer = self.buffers[tensor.name]
-                if not any(isinstance(n, Load) for i in index for n in sub_exprs(i)):
-                    return Load(buffer, index)
                 mask: Expr | None = None
                 for dim, (i, extent) in enumerate(zip(index, buffer.shape, strict=True)):
-                    if not any(isinstance(n, Load) for n in sub_exprs(i)):
+                    if not self._may_leave(i, extent, path):
                         continue
-                    for ok in _in_range((i,), (extent,)):
-                        mask = ok if mask is None else binary("and", mask, ok)
-                        told = ok if path is None else binary("or", ~path, ok)
-                        asserts.append(Assert(told, _message(buffer, dim)))
+                    ok: Expr = Binary("and", Const(0) <= i, i < extent)
+                    mask = ok if mask is None else binary("and", mask, ok)
+                    told = ok if path is None else binary("or", ~path, ok)
+                    asserts.append(Assert(told, _message(buffer, dim)))
                 return Load(buffer, index, mask)
             case Select(cond, then, other):
                 c = self._loads(cond, asserts, path)
@@ -310,6 +314,33 @@ class _Lowering:
         new = tuple(self._loads(k, asserts, path) for k in kids)
         changed = any(a is not b for a, b in zip(kids, new, strict=True))
         return with_children(x, new) if changed else x
+
+    def _may_leave(self, index: Expr, extent: Expr, path: Expr | None) -> bool:
+        """Whether an index is to be checked while running.
+
+        That is data, and a count of positions that may run beyond a table of fixed size.
+        """
+        if any(isinstance(n, Load) for n in sub_exprs(index)):
+            return True
+        if path is not None or not isinstance(extent, Const) or isinstance(index, Const):
+            return False
+        return not bounds(index, self.ranges).within(Interval(0, int(extent.value) - 1))
+
+
+def _extents(t: Tensor) -> list[tuple[Var, Expr]]:
+    """Every axis of a tensor and of its reductions with its extent."""
+    match t:
+        case Scatter(axes=axes, extents=extents):
+            found = list(zip(axes, extents, strict=True))
+        case Compute(axes=axes, shape=extents) | Scan(axes=axes, shape=extents):
+            found = list(zip(axes, extents, strict=True))
+        case _:
+            return []
+    for body in bodies(t):
+        for x in sub_exprs(body):
+            if isinstance(x, Reduce):
+                found += zip(x.axes, x.extents, strict=True)
+    return found
 
 
 def _mentions(x: Expr, axes: tuple[Var, ...]) -> bool:

@@ -58,7 +58,9 @@ def vectorize(func: Func, loop: str, lanes: int) -> Func:
     Raises ScheduleError: no such loop, lanes < 1, or iterations that depend on each other.
     """
     if lanes < 1:
-        raise ScheduleError(f"vectorize: lanes is {lanes}, must be at least 1")
+        raise ScheduleError(
+            f"vectorize: lanes is {lanes}, must be at least 1; give a positive number"
+        )
     return rewrite_loops(func, "vectorize", loop, lambda x: _vectorize(x, lanes))
 
 

@@ -84,7 +84,9 @@ def refuse(step: str, place: str, why: str, way_out: str) -> ScheduleError:
 
 def check_factor(step: str, factor: int) -> None:
     if factor < 1:
-        raise ScheduleError(f"{step}: factor is {factor}, must be at least 1")
+        raise ScheduleError(
+            f"{step}: factor is {factor}, must be at least 1; give a positive number"
+        )
 
 
 def fresh_names(func: Func, step: str, names: tuple[str, ...]) -> None:

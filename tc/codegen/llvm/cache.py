@@ -18,6 +18,8 @@ from pathlib import Path
 _MAGIC = b"tc object 1\n"
 _DIGEST = hashlib.sha256().digest_size
 _SIZE = 8
+# Folders that were warned of: a process compiles many programs, and says it once.
+_TOLD: set[Path] = set()
 
 
 class ObjectCache:
@@ -27,6 +29,7 @@ class ObjectCache:
         self.folder = folder / kind
         self.hits = 0
         self.misses = 0
+        self._root = folder
         self._usable: bool | None = None
 
     def get(self, key: str) -> bytes | None:
@@ -101,6 +104,9 @@ class ObjectCache:
 
     def _give_up(self, reason: str) -> None:
         self._usable = False
+        if self._root in _TOLD:
+            return
+        _TOLD.add(self._root)
         warnings.warn(
             f"cache folder {self.folder}: {reason}; compiled code is not kept: give another folder "
             "or set TC_CACHE_DIR",
