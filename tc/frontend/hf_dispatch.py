@@ -132,7 +132,7 @@ class Dispatcher:
         self.stats = {"calls": 0, "compilations": 0}
 
     def __reduce__(self) -> NoReturn:
-        # copy.copy, copy.deepcopy and pickle of a compiled model all come here.
+        # pickle and copy.copy come here; a deep copy of a compiled model is one of its own making.
         raise UnsupportedError(
             describe(
                 "copy of a compiled model",
