@@ -35,7 +35,7 @@ def register_tile(target: Target, bits: int, rows: int | None, columns: int | No
     for vectors in (3, 2, 4, 1):
         mr = min(MAX_ROWS, (target.vector_registers - vectors - 1) // vectors)
         if rows is not None:
-            mr = min(mr, rows)
+            mr = min(mr, max(rows, 1))  # a product of no rows still has loops
         if mr < 1:
             continue
         tile = Tile(mr, vectors, lanes)
@@ -49,7 +49,7 @@ def register_tile(target: Target, bits: int, rows: int | None, columns: int | No
 def _efficiency(tile: Tile, columns: int | None) -> float:
     """Share of the FMA rate: useful columns x loads per FMA x latency hidden."""
     used = 1.0
-    if columns is not None:
+    if columns:
         used = columns / (-(-columns // tile.nr) * tile.nr)
     accumulators = tile.mr * tile.vectors
     hidden = min(1.0, accumulators / 10)
