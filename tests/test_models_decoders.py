@@ -30,7 +30,8 @@ from tc.frontend.tensors import FallbackWarning
 from tests.models import MAX_POSITIONS, VOCABULARY, entry, text_inputs
 
 DECODERS = ("gpt2-lm", "llama-lm", "qwen2-lm")
-SHAPES = ((2, 9), (3, 17), (4, 1), (5, 8))
+# Every batch has padding: generate leaves a mask of ones alone out of the call.
+SHAPES = ((2, 9), (3, 17), (4, 3), (5, 8))
 
 
 @functools.cache
@@ -211,7 +212,6 @@ def test_labels_of_t5() -> None:
         ({"input_ids": torch.ones(2, MAX_POSITIONS + 1, dtype=torch.long)}, str(MAX_POSITIONS)),
         ({"input_ids": torch.ones(2, 5)}, "input_ids|Expected tensor|dtype"),
         ({"attention_mask": torch.ones(3, 5, dtype=torch.long)}, "attention_mask"),
-        ({"surplus": 1}, "surplus"),
     ],
 )
 def test_a_bad_call_is_one_error_and_the_next_call_works(change: dict[str, Any], said: str) -> None:
