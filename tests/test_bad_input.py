@@ -379,6 +379,26 @@ def test_an_index_out_of_bounds_that_only_a_call_can_tell() -> None:
     np.testing.assert_array_equal(f(rows, np.array([0, 3, 1])), rows[[0, 3, 1]])
 
 
+def test_a_division_of_integers_by_zero() -> None:
+    class Divide(nn.Module):
+        def forward(self, a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return a // b, a % b
+
+    made, a = tc.compile(Divide(), threads=1), torch.arange(-20, 20)
+    b = torch.where(a % 7 == 3, 5, a % 7 - 3)
+    assert all(map(torch.equal, made(a, b), Divide()(a, b)))
+    refused(lambda: made(a, a), "an integer is divided by zero")
+    assert all(map(torch.equal, made(a, b), Divide()(a, b)))
+
+
+def test_a_first_call_that_is_refused_leaves_the_model_usable() -> None:
+    own = Tiny().eval()
+    made = tc.compile(own, threads=1)
+    refused(lambda: made(**GOOD | {"weights": torch.ones(2, 5).double()}), "operator linear")
+    refused(lambda: made(**GOOD | {"ids": torch.ones(2, 5)}), "the model itself refuses it")
+    works(made, own)
+
+
 @pytest.mark.parametrize("shape", [(-1, 2), (1 << 70,), (2.5,), (True,), ("n",), 4])
 def test_a_shape_that_is_none(shape: Any) -> None:
     refused(lambda: te.placeholder(shape), "shape")

@@ -226,7 +226,7 @@ class _Lowering:
         return seq(copy, _loops(axes, t.extents, seq(*asserts, body)))
 
     def _element(self, body: Expr, write: object, prefix: str) -> Stmt:
-        """Statements that compute `body` and hand its value to `write`."""
+        """Statements that compute `body` and hand its value to `write`, with checks before."""
         before: list[tuple[tuple[Buffer, ...], Stmt]] = []
         asserts: list[Stmt] = []
         value = self._reductions(body, before, {}, prefix)
@@ -312,6 +312,12 @@ class _Lowering:
                 return Select(c, a, self._loads(other, asserts, no))
         kids = children(x)
         new = tuple(self._loads(k, asserts, path) for k in kids)
+        if isinstance(x, Binary) and x.op in ("floordiv", "mod") and x.dtype.is_int:
+            divisor = new[1]
+            if any(isinstance(n, Load) for n in sub_exprs(divisor)):
+                ok = Binary("ne", divisor, Const(0, divisor.dtype))
+                told = ok if path is None else binary("or", ~path, ok)
+                asserts.append(Assert(told, "an integer is divided by zero"))
         changed = any(a is not b for a, b in zip(kids, new, strict=True))
         return with_children(x, new) if changed else x
 
