@@ -225,6 +225,12 @@ def test_a_bad_call_is_one_error_and_the_next_call_works(change: dict[str, Any],
     check("gpt2-lm", good)
 
 
+def test_a_missing_argument_is_one_error() -> None:
+    made = models("gpt2-lm")[2]
+    with pytest.raises(TcError, match="input_ids or inputs_embeds"), torch.no_grad():
+        made(attention_mask=torch.ones(2, 5, dtype=torch.long))
+
+
 def test_a_static_cache_runs_eagerly_with_one_warning() -> None:
     model = entry("llama-lm").build()
     made = tc.compile(model, threads=1)
