@@ -39,6 +39,10 @@ def _no_grad() -> Iterator[None]:
 def trio(name: str) -> tuple[Any, Any, Any]:
     """A model of the zoo: compiled, as it is, and in float64."""
     model = entry(name).build()
+    if name == "bert-sequence":
+        # Otherwise eager writes it into the config at its first call with labels, for itself and
+        # for ours, and a changed config is a new compilation.
+        model.config.problem_type = "single_label_classification"
     double = copy.deepcopy(model).double()
     return tc.compile(model, threads=1, fallback="error"), model, double
 
@@ -158,10 +162,7 @@ def variants(name: str) -> dict[str, Inputs]:
     ],
 )
 def test_an_argument_set_is_one_compilation(name: str, variant: str) -> None:
-    cm, model, double = trio(name)
-    if variant == "classes":
-        # Otherwise eager writes it into the config at its first call, for itself and for ours.
-        model.config.problem_type = double.config.problem_type = "single_label_classification"
+    cm, _, _ = trio(name)
     inputs = variants(name)[variant]
     before = cm.stats()["compilations"]
     agrees(name, **inputs)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import llvmlite.binding as llvm
 
+from tc.codegen.llvm.machine import check_runs_here
 from tc.errors import CompileError, describe
 from tc.target import Target
 
@@ -42,11 +43,12 @@ class Kernels:
 
 
 def build(target: Target) -> Kernels:
-    """Compile the kernels for `target`, which must be this machine's architecture.
+    """Compile the kernels for `target`, which this machine must be able to run.
 
     Raises:
-        CompileError: LLVM cannot compile for the target here.
+        CompileError: this machine cannot run code for the target, or LLVM cannot compile it.
     """
+    check_runs_here(target)
     lanes = target.vector_lanes(32)
     count = accumulators(target)
     text = f"{_fma_ir(lanes, count)}\n{_sum_ir(lanes)}"
