@@ -325,14 +325,27 @@ def test_ctrl_c_in_a_compile_leaves_a_usable_state(
     own = Tiny().eval()
     made = tc.compile(own, threads=1)
     main = threading.main_thread().ident
-    timer = threading.Timer(after, lambda: signal.pthread_kill(main, signal.SIGINT))
+    stop = threading.Event()
+
+    def press() -> None:
+        # More than once, as a user would: Python drops an exception that a signal raises while
+        # the collector calls back.
+        pause = after
+        while not stop.wait(pause):
+            signal.pthread_kill(main, signal.SIGINT)
+            pause = 0.5
+
+    keys = threading.Thread(target=press)
     interrupted = False
     try:
-        timer.start()
+        keys.start()
         made(**GOOD)
-        timer.join()  # a fast machine has compiled by then: the signal comes here
+        stop.wait(30)  # a fast machine has compiled by then: the signal comes here
     except KeyboardInterrupt:
         interrupted = True
+    finally:
+        stop.set()
+    keys.join()
     assert interrupted
     works(made, own)
     assert made.stats()["compilations"] <= 2
