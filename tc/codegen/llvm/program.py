@@ -89,8 +89,8 @@ def _slot(name: str, slot: int) -> list[str]:
     ]
 
 
-# What tells the processor that a thread only waits: (declaration, call). Not as assembly text, which
-# LLVM can read for this machine alone.
+# What tells the processor that a thread only waits: (declaration, call). Not as assembly text,
+# which LLVM can read for this machine alone.
 _PAUSES = {
     "x86_64": ("declare void @llvm.x86.sse2.pause()", "call void @llvm.x86.sse2.pause()"),
     "aarch64": ("declare void @llvm.aarch64.hint(i32)", "call void @llvm.aarch64.hint(i32 1)"),
