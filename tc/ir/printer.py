@@ -257,7 +257,7 @@ def print_stmt(s: Stmt) -> str:
     touched: list[Buffer] = []
     for inner in sub_stmts(s):
         match inner:
-            case Store(buffer=b) if b.name not in own:
+            case Store(buffer=b) | Prefetch(buffer=b) if b.name not in own:
                 touched.append(b)
             case Update(buffers=bs):
                 touched += [b for b in bs if b.name not in own]
