@@ -15,10 +15,11 @@ CORE = min(os.sched_getaffinity(0))
 FOUND: dict[str, Any] = {
     "compile_seconds": 4.0,
     "first_call_seconds": 0.5,
+    "export_seconds": 1.5,
     "weights_bytes": 100,
     "compile_peak_bytes": 150,
     "running_peak_bytes": 110,
-    "stats": {"export_seconds": 2.0, "calls": 1},
+    "stats": {"last_kernel_seconds": 2.0, "calls": 1},
 }
 
 
@@ -32,10 +33,11 @@ def test_times_are_shown_in_a_fitting_unit(seconds, text):
 def test_figures_of_a_compile_are_held_against_the_goals():
     shown = {figure.what: figure for figure in compile_figures("tc", "cold", FOUND)}
     assert shown["tc cold: compile and first call"].number == 4.5
-    assert shown["tc cold: compile and first call"].goal == "< 6 s after export"
+    assert shown["tc cold: of it after torch.export"].number == 3.0
+    assert shown["tc cold: of it after torch.export"].goal == "< 6 s"
     assert shown["tc cold: peak memory, compiling"].value == "1.50 × weights"
     assert shown["tc cold: peak memory, running"].value == "1.10 × weights"
-    assert shown["tc cold: stats export_seconds"].value == "2.00 s"
+    assert shown["tc cold: stats last_kernel_seconds"].value == "2.00 s"
     assert "tc cold: stats calls" not in shown
 
 
