@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from tc.errors import describe
+from tc.errors import UnsupportedError, describe
 
 # They print tracebacks and graphs of what is told in one error here.
 _LOUD = ("torch._subclasses.fake_tensor", "torch.fx.experimental.symbolic_shapes")
@@ -49,6 +49,17 @@ def refusal(
         where="torch.export",
         why=f"cannot trace it: {_reason(error)}",
         way_out="run it eagerly, or use torch.compile(model, backend='tc')",
+    )
+
+
+def writes_to_buffer(name: str) -> UnsupportedError:
+    """A program takes the weights and buffers as they are; it keeps no state of its own."""
+    return UnsupportedError(
+        describe(
+            f"buffer {name}",
+            why="the model's forward writes to it",
+            way_out="run the model eagerly",
+        )
     )
 
 

@@ -79,3 +79,29 @@ def test_writes_are_seen_through_every_view(function: Callable[..., object]) -> 
     with torch.no_grad():
         torch.testing.assert_close(module(ours), function(theirs))
     torch.testing.assert_close(ours, theirs)
+
+
+class _Counts(nn.Module):
+    """A module with a state of its own, written in place or given anew."""
+
+    calls: torch.Tensor
+
+    def __init__(self, anew: bool) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(3))
+        self.anew = anew
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.anew:
+            self.calls = self.calls + 1
+        else:
+            self.calls.add_(1)
+        return x + self.calls
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_buffer_that_forward_writes_to_is_refused(anew: bool) -> None:
+    module = tc.compile(_Counts(anew))
+    with torch.no_grad(), pytest.raises(tc.UnsupportedError, match="buffer calls: .* writes to it"):
+        module(torch.ones(2, 3))
+    assert module.stats()["compilations"] == 0
