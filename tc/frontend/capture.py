@@ -23,7 +23,7 @@ from tc.frontend import capture_shapes as shapes
 from tc.frontend import capture_tree as tree
 from tc.frontend.capture_checks import find_checks
 from tc.frontend.capture_normalise import normalise
-from tc.frontend.capture_ones import asked_about_one, oblivious, ones_of
+from tc.frontend.capture_ones import asked_about_one, cut_up, oblivious, ones_of, without
 from tc.frontend.capture_refusal import quiet, refusal, writes_to_buffer
 from tc.frontend.capture_result import rebuild, result_names, result_tree
 from tc.frontend.signature import Signature, Size, Symbol, TensorSpec
@@ -202,6 +202,9 @@ def _traced(flat: _Flat, tensors: list[torch.Tensor], dynamic: bool) -> Exported
         # Oblivious: a one is a size like others, and questions about it are recorded.
         with oblivious():
             program = _export(flat, given, free)
+            if cut := cut_up(program):
+                free, many = without(program, free, cut), without(program, many, cut)
+                program = _export(flat, given, free)
             if asked_about_one(program).isdisjoint(ones_of(program, given)):
                 return program
             return _export(flat, given, many)
