@@ -23,8 +23,8 @@ from tc.frontend import capture_shapes as shapes
 from tc.frontend import capture_tree as tree
 from tc.frontend.capture_checks import find_checks
 from tc.frontend.capture_normalise import normalise
-from tc.frontend.capture_ones import asked_about_one, oblivious, ones_of
-from tc.frontend.capture_refusal import quiet, refusal
+from tc.frontend.capture_ones import asked_about_one, cut_up, oblivious, ones_of, without
+from tc.frontend.capture_refusal import quiet, refusal, writes_to_buffer
 from tc.frontend.capture_result import rebuild, result_names, result_tree
 from tc.frontend.signature import Signature, Size, Symbol, TensorSpec
 
@@ -84,7 +84,12 @@ class _Flat(torch.nn.Module):
             _unify(self.dims, tensors)
         caches: list[Any] = []
         args, kwargs = _arguments_of(self.arguments, tensors, caches)
+        before = dict(self.model.named_buffers())
         value = self.model(*args, **kwargs)
+        for name, buffer in self.model.named_buffers():
+            # torch.export drops what is assigned to a buffer of an inner module.
+            if before.get(name, buffer) is not buffer:
+                raise writes_to_buffer(name)
         outputs: list[torch.Tensor] = []
         self.report(result_tree(value, caches, outputs))
         return tuple(outputs)
@@ -197,6 +202,9 @@ def _traced(flat: _Flat, tensors: list[torch.Tensor], dynamic: bool) -> Exported
         # Oblivious: a one is a size like others, and questions about it are recorded.
         with oblivious():
             program = _export(flat, given, free)
+            if cut := cut_up(program):
+                free, many = without(program, free, cut), without(program, many, cut)
+                program = _export(flat, given, free)
             if asked_about_one(program).isdisjoint(ones_of(program, given)):
                 return program
             return _export(flat, given, many)
@@ -228,6 +236,7 @@ def _assemble(
     asked = asked_about_one(program) if dims is None else set()
     normalise(graph)
     weights, inputs = _split_placeholders(program, model, graph)
+    mutated = _mutated(graph, inputs, weights)
     result, kept = _settle_outputs(graph, inputs, result)
     graph.recompile()
     specs = tuple(_spec(name, node) for name, node in zip(names, inputs, strict=True))
@@ -239,7 +248,7 @@ def _assemble(
         result_names,
         symbols,
         find_checks(graph, inputs, specs, symbols, model),
-        _mutated(graph, inputs),
+        mutated,
     )
     return Captured(graph, weights, signature, arguments, result)
 
@@ -348,8 +357,14 @@ def _output_specs(
     return specs, names
 
 
-def _mutated(graph: GraphModule, inputs: list[torch.fx.Node]) -> tuple[int, ...]:
-    """The inputs that an in-place operator of the graph writes to, through views or not."""
+def _mutated(
+    graph: GraphModule, inputs: list[torch.fx.Node], weights: Sequence[Weight]
+) -> tuple[int, ...]:
+    """The inputs that an in-place operator of the graph writes to, through views or not.
+
+    Raises:
+        UnsupportedError: it writes to a weight, which a compiled program takes as it is.
+    """
     written = set()
     for node in graph.graph.nodes:
         if node.op != "call_function" or not hasattr(node.target, "_schema"):
@@ -357,6 +372,10 @@ def _mutated(graph: GraphModule, inputs: list[torch.fx.Node]) -> tuple[int, ...]
         for value, argument in zip(node.args, node.target._schema.arguments, strict=False):
             if argument.alias_info is not None and argument.alias_info.is_write:
                 written.add(_base(value))
+    read = [n for n in graph.graph.nodes if n.op == "placeholder" and n not in inputs]
+    for weight, node in zip(weights, read, strict=True):
+        if node in written:
+            raise writes_to_buffer(weight.name)
     return tuple(number for number, node in enumerate(inputs) if node in written)
 
 

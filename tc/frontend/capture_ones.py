@@ -1,7 +1,8 @@
-"""Which sizes of a traced graph it may not take for one, since being one means something else.
+"""Which sizes of a traced graph it may not take for others, since they mean something else.
 
 A trace with free sizes assumes that none is one where torch asks (squeeze, Python branches); a call
-where a size is one then needs a graph of its own. This module must not trace.
+where a size is one then needs a graph of its own. So does every size that decides how many pieces
+it is cut into. This module must not trace.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch.export.graph_signature import InputKind
 from torch.fx import Node
 
 _aten = torch.ops.aten
+_CUTS = {_aten.chunk.default, _aten.split.Tensor, _aten.tensor_split.sections}
 _SQUEEZES = {_aten.squeeze.default, _aten.squeeze.dim, _aten.squeeze.dims}
 
 
@@ -33,15 +35,40 @@ def asked_about_one(program: ExportedProgram) -> set[str]:
     return found
 
 
+def cut_up(program: ExportedProgram) -> set[str]:
+    """The symbols of the sizes that are cut into pieces: their values say how many there are."""
+    found: set[str] = set()
+    for node in program.graph.nodes:
+        if node.op == "call_function" and node.target in _CUTS:
+            given = node.args[2] if len(node.args) > 2 else node.kwargs.get("dim", 0)
+            size = node.args[0].meta["val"].shape[given]
+            if isinstance(size, torch.SymInt):
+                found |= {str(symbol) for symbol in size.node.expr.free_symbols}
+    return found
+
+
+def without(
+    program: ExportedProgram, axes: Sequence[dict[int, Any]], symbols: set[str]
+) -> list[dict[int, Any]]:
+    """The free axes of the inputs of `program` but those whose sizes are among `symbols`."""
+    return [
+        {axis: free for axis, free in each.items() if str(shape[axis]) not in symbols}
+        for each, shape in zip(axes, _shapes(program), strict=True)
+    ]
+
+
+def _shapes(program: ExportedProgram) -> list[tuple[Any, ...]]:
+    specs = [s for s in program.graph_signature.input_specs if s.kind == InputKind.USER_INPUT]
+    traced = {n.name: n.meta.get("val") for n in program.graph.nodes if n.op == "placeholder"}
+    return [tuple(traced[spec.arg.name].shape) for spec in specs]
+
+
 def ones_of(program: ExportedProgram, samples: Sequence[torch.Tensor]) -> set[str]:
     """The symbols that stand for sizes of one of `samples`, which were traced."""
-    specs = [s for s in program.graph_signature.input_specs if s.kind == InputKind.USER_INPUT]
-    placeholders = [node for node in program.graph.nodes if node.op == "placeholder"]
-    traced = {node.name: node.meta.get("val") for node in placeholders}
     return {
         str(size.node.expr)
-        for spec, sample in zip(specs, samples, strict=True)
-        for size, given in zip(traced[spec.arg.name].shape, sample.shape, strict=True)
+        for shape, sample in zip(_shapes(program), samples, strict=True)
+        for size, given in zip(shape, sample.shape, strict=True)
         if given == 1 and isinstance(size, torch.SymInt)
     }
 

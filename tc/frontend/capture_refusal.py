@@ -7,15 +7,20 @@ the model is asked. This module must not trace, nor leave a mark on the caller's
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 from collections.abc import Iterator, Sequence
 
 import torch
 
-from tc.errors import describe
+from tc.errors import UnsupportedError, describe
 
 # They print tracebacks and graphs of what is told in one error here.
-_LOUD = ("torch._subclasses.fake_tensor", "torch.fx.experimental.symbolic_shapes")
+_LOUD = (
+    "torch._subclasses.fake_tensor",
+    "torch.export._trace",
+    "torch.fx.experimental.symbolic_shapes",
+)
 
 
 def refusal(
@@ -52,6 +57,17 @@ def refusal(
     )
 
 
+def writes_to_buffer(name: str) -> UnsupportedError:
+    """A program takes the weights and buffers as they are; it keeps no state of its own."""
+    return UnsupportedError(
+        describe(
+            f"buffer {name}",
+            why="the model's forward writes to it",
+            way_out="run the model eagerly",
+        )
+    )
+
+
 def _refuses(call: torch.nn.Module, tensors: Sequence[torch.Tensor]) -> Exception | None:
     """What the model raises for these tensors, run on copies of them."""
     try:
@@ -74,8 +90,12 @@ def quiet() -> Iterator[None]:
     before = [logger.disabled for logger in loggers]
     for logger in loggers:
         logger.disabled = True
+    printing = vars(importlib.import_module("torch.export._trace"))
+    # It prints the graph so far with an error; its own name for `print` comes before the builtin.
+    printing["print"] = lambda *_, **__: None
     try:
         yield
     finally:
+        printing.pop("print", None)
         for logger, was in zip(loggers, before, strict=True):
             logger.disabled = was

@@ -18,12 +18,12 @@ from enum import IntEnum
 from tc.graph.classify import free_nodes
 from tc.graph.compose import Composer, leaves_of
 from tc.graph.graph import Graph, Node, Value
-from tc.graph.group import Fused, Group
-from tc.graph.inline import reads_in_place, uses_of
+from tc.graph.group import Computation, Fused, Group
+from tc.graph.inline import checks_data, reads_in_place, uses_of
 from tc.graph.rewrite import kept, producers, users
 from tc.graph.views import JOINS, is_reshape, source_of
 from tc.ir.expr import Const
-from tc.ir.tensor_walk import topological
+from tc.ir.tensor_walk import bodies, topological
 from tc.ops.dims import product, same
 from tc.ops.table import Kind, by_name
 
@@ -122,10 +122,13 @@ class _Fusion:
         return next(iter(readers.values())) if len(readers) == 1 else None
 
     def _merge(self, a: Cluster, into: Cluster) -> None:
-        into.nodes = sorted([*into.nodes, *a.nodes], key=lambda n: self.place[id(n)])
+        into.nodes = sorted([*into.nodes, *a.nodes], key=self._place_of)
         into.weight = max(into.weight, a.weight)
         for n in a.nodes:
             self.cluster[id(n)] = into
+
+    def _place_of(self, node: Node) -> int:
+        return self.place[id(node)]
 
     def _clusters(self) -> list[Cluster]:
         return list({id(c): c for c in self.cluster.values()}.values())
@@ -142,8 +145,21 @@ class _Fusion:
             reader = self._only_reader(n.outputs[0])
             if reader is None or reader is c or reader.weight > into:
                 continue
-            if self._not_enlarged(n.outputs[0], reader):
+            if self._not_enlarged(n.outputs[0], reader) and not self._keeps_checks(c, reader):
                 self._merge(c, reader)
+
+    def _keeps_checks(self, c: Cluster, reader: Cluster) -> bool:
+        """Whether a map with `c` in it would hold, beside its outputs, a tensor that checks data.
+
+        A map computes everything where it is stored; a check cannot be moved there.
+        """
+        if reader.weight is not Weight.POINTWISE or not any(map(_may_check, c.nodes)):
+            return False
+        both = Cluster(Weight.POINTWISE, sorted([*reader.nodes, *c.nodes], key=self._place_of))
+        made = self._computation(both)
+        names = {t.name for t in made.outputs}
+        between = (t for t in topological(made.outputs) if t.name not in names)
+        return any(checks_data(x) for t in between for x in bodies(t))
 
     def _not_enlarged(self, value: Value, reader: Cluster) -> bool:
         """Whether no reader of the cluster has more points than the value."""
@@ -251,7 +267,7 @@ class _Fusion:
                 if self._through_cluster(v, mine) or not self._in_memory(v):
                     mine[id(source)] = source
                     todo.append(source)
-        return sorted(mine.values(), key=lambda n: self.place[id(n)])
+        return sorted(mine.values(), key=self._place_of)
 
     def _through_cluster(self, value: Value, mine: dict[int, Node]) -> bool:
         """Whether a free value is made of what the cluster itself computes."""
@@ -266,9 +282,11 @@ class _Fusion:
 
     def _group(self, c: Cluster) -> Group:
         nodes, outputs = self._with_free(c, ()), self._outputs(c)
-        leaves = leaves_of(nodes)
-        made = self.composer(nodes, leaves, outputs, self.constants)
-        return Group(tuple(nodes), leaves, outputs, made)
+        return Group(tuple(nodes), leaves_of(nodes), outputs, self._computation(c))
+
+    def _computation(self, c: Cluster) -> Computation:
+        nodes, outputs = self._with_free(c, ()), self._outputs(c)
+        return self.composer(nodes, leaves_of(nodes), outputs, self.constants)
 
     def _ordered(self) -> list[Cluster]:
         """Clusters after those whose values they read."""
@@ -291,6 +309,11 @@ class _Fusion:
 
 def _weight(node: Node) -> Weight:
     return Weight.ALONE if node.is_fallback else _WEIGHTS[by_name(node.op).kind]
+
+
+def _may_check(node: Node) -> bool:
+    """Whether the node may check data: an index, or a divisor that is an integer."""
+    return by_name(node.op).kind is Kind.GATHER or any(v.dtype.is_int for v in node.outputs)
 
 
 def _as_large(value: Value, other: Value) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from tc.ir.expr import Const, Expr, Let, Read, Reduce, Select, Unary, Var
+from tc.ir.expr import Binary, Const, Expr, Let, Read, Reduce, Select, Unary, Var
 from tc.ir.interval import Interval
 from tc.ir.simplify import simplify
 from tc.ir.tensor import Compute, Placeholder, Scan, Scatter, Tensor
@@ -137,6 +137,17 @@ def is_trivial(body: Expr) -> bool:
         if getattr(x, "op", None) in _COSTLY and x.dtype.is_float:
             return False
     return True
+
+
+def checks_data(body: Expr) -> bool:
+    """Whether computing it checks data: an index that is read, or a divisor that is."""
+    return any(_is_gather(x) or _divides_by_data(x) for x in sub_exprs(body))
+
+
+def _divides_by_data(x: Expr) -> bool:
+    if not isinstance(x, Binary) or x.op not in ("floordiv", "mod") or not x.dtype.is_int:
+        return False
+    return any(isinstance(n, Read) for n in sub_exprs(x.b))
 
 
 def _is_gather(x: Expr) -> bool:

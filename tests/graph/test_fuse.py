@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+import tc
 from tc.frontend.capture import Captured, capture
 from tc.frontend.importer import import_graph
 from tc.graph.compose import Composer
@@ -116,3 +117,26 @@ def test_a_diamond_is_one_kernel_that_computes_its_top_once() -> None:
     (group,) = groups(fused(Diamond(), x=torch.rand(3, 8)))
     (out,) = group.computation.outputs
     assert str(out).count("exp(") == 1
+
+
+class _Neighbours(nn.Module):
+    """Embeddings beside those of the tokens before and after, as in MobileBERT."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(9, 4)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        e = self.words(ids)
+        after = nn.functional.pad(e[:, 1:], [0, 0, 0, 1])
+        before = nn.functional.pad(e[:, :-1], [0, 0, 1, 0])
+        return torch.cat([after, e, before], 2)
+
+
+def test_an_embedding_read_at_several_places_is_a_kernel_of_its_own() -> None:
+    model, ids = _Neighbours(), torch.randint(0, 9, (2, 7))
+    looked_up, joined = groups(fused(model, ids=ids))
+    assert ops_of(looked_up) == {"embedding"}
+    assert "cat" in ops_of(joined)
+    with torch.no_grad():
+        assert torch.equal(tc.compile(model)(ids), model(ids))
