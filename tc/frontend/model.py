@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import torch
+from transformers import GenerationMixin
 
 from tc.device.artifact import Artifact, FallbackCall, TensorInfo
 from tc.device.run import Program
@@ -22,6 +23,7 @@ from tc.errors import CompileError, UnsupportedError, describe
 from tc.frontend.capture import Captured, Weight
 from tc.frontend.copies import allow_copies
 from tc.frontend.eager import EagerCalls
+from tc.frontend.generate import Generation
 from tc.frontend.hf import dispatcher_of, wrap
 from tc.frontend.hf_dispatch import Dispatcher
 from tc.frontend.importer import import_graph
@@ -116,9 +118,13 @@ def compile_model(
             )
         )
     eager = EagerCalls(type(model).__name__, options)
+
+    def make_runner(captured: Captured) -> Runner:
+        return Runner(captured, options, pipeline)
+
     made = wrap(
         model,
-        lambda captured: Runner(captured, options, pipeline),
+        make_runner,
         dynamic=dynamic,
         natural=natural,
         example_inputs=_example(example_inputs),
@@ -126,7 +132,8 @@ def compile_model(
     )
     dispatcher = dispatcher_of(made)
     assert dispatcher is not None
-    handle = _Handle(type(model).__name__, dispatcher, eager)
+    generation = _generation(model, made, make_runner)
+    handle = _Handle(type(model).__name__, dispatcher, eager, generation)
     made.__dict__.update(stats=handle.stats, explain=handle.explain, save=handle.save)
     again = partial(
         compile_model,
@@ -140,6 +147,17 @@ def compile_model(
     )
     allow_copies(made, model, again)
     return made
+
+
+def _generation(
+    model: torch.nn.Module, made: torch.nn.Module, make: Callable[[Captured], Runner]
+) -> Generation | None:
+    """Give the compiled copy of a generative model a `generate` of its own."""
+    can_generate = getattr(model, "can_generate", None)
+    if not isinstance(model, GenerationMixin) or can_generate is None or not can_generate():
+        return None
+    found = made.__dict__["generate"] = Generation(model, made, make)
+    return found
 
 
 def pipeline(graph: Graph, options: Options) -> Compiled:
@@ -166,15 +184,29 @@ def refuse_fallbacks(artifact: Artifact, options: Options) -> None:
 class _Handle:
     """What a compiled copy can tell of itself and do."""
 
-    def __init__(self, name: str, dispatcher: Dispatcher, eager: EagerCalls) -> None:
+    def __init__(
+        self,
+        name: str,
+        dispatcher: Dispatcher,
+        eager: EagerCalls,
+        generation: Generation | None,
+    ) -> None:
         self._name = name
         self._dispatcher = dispatcher
         self._eager = eager
+        self._generation = generation
+
+    @property
+    def _called(self) -> list[Runner]:
+        """The programs of calls of the model itself."""
+        runners = [program.runner for program in self._dispatcher.programs]
+        return [runner for runner in runners if isinstance(runner, Runner)]
 
     @property
     def _runners(self) -> list[Runner]:
-        runners = [program.runner for program in self._dispatcher.programs]
-        return [runner for runner in runners if isinstance(runner, Runner)]
+        """Every program."""
+        made = [] if self._generation is None else self._generation.runners
+        return [*self._called, *(runner for runner in made if isinstance(runner, Runner))]
 
     def stats(self) -> dict[str, object]:
         """The counters of this model: compilations, kernels, calls, fallbacks (operator ->
@@ -203,7 +235,7 @@ class _Handle:
         Raises:
             TcError: nothing is compiled yet, or the system refuses to write.
         """
-        saved = [SavedProgram(runner.program, runner.signature) for runner in self._runners]
+        saved = [SavedProgram(runner.program, runner.signature) for runner in self._called]
         save_model(path, self._name, saved)
 
 
