@@ -124,6 +124,7 @@ class Session:
             self._highest = int(positions[:, -1].max())
         self._prompt.check(tensors)
         (logits,) = self._prompt.runner(tensors)
+        logits = logits[:, 0]
         self.reach = length
         self.logits = torch.empty_like(logits)
         self._watch_words = self._words is not None and logits.shape[1] > self._words.count
@@ -206,7 +207,7 @@ class Session:
         if stepper is None:
             raise InternalError("step program: has eager operators")
         ((shape, dtype),) = stepper.outputs
-        if self.logits.shape != shape or self.logits.dtype is not DTYPES[dtype]:
+        if self.logits[:, None].shape != shape or self.logits.dtype is not DTYPES[dtype]:
             raise InternalError(f"step program: gives {shape}, the prompt's {self.logits.shape}")
         addresses = [t.data_ptr() for t in (*tensors, self._reach_only)]
         stepper.place(addresses, [self.logits.data_ptr()])

@@ -174,7 +174,7 @@ class _Step(torch.nn.Module):
         )
         for row in rows:
             row.write()
-        logits: torch.Tensor = out.logits[:, -1]
+        logits: torch.Tensor = out.logits[:, -1:]
         return logits
 
 
@@ -200,7 +200,8 @@ def capture_step(
     Its inputs are, in order: input_ids [batch, length or 1], keys and values of every layer
     [batch, heads, capacity, dim], attention_mask [batch, capacity] and position_ids
     [batch, length or 1] if the model takes them, and for one token `reach`, whose length alone is
-    read: how many rows are used after the step. Its output is logits [batch, vocabulary].
+    read: how many rows are used after the step. Its output is logits
+    [batch, 1, vocabulary].
 
     Raises:
         UnsupportedError, TraceError: as `capture`.
