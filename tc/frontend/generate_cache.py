@@ -16,7 +16,7 @@ import torch
 
 from tc.errors import InternalError
 from tc.frontend.capture import Captured
-from tc.frontend.generate_capture import Accepted, LayerShape
+from tc.frontend.generate_capture import Decoder
 from tc.frontend.hf_dispatch import Runner
 from tc.frontend.hf_weights import WeightWatch
 from tc.frontend.signature import IdCheck
@@ -72,14 +72,14 @@ class Session:
     Attributes:
         keys, values: of each layer, [batch, heads, capacity, dim].
         logits: of the last position, [batch, vocabulary]; the same memory for every step.
+        encoded: the encoder's states, then keys and values of them; empty without an encoder.
     """
 
     def __init__(
         self,
         prompt: Step,
         step: Step,
-        layers: Sequence[LayerShape],
-        accepted: Accepted,
+        decoder: Decoder,
         batch: int,
         most: int,
     ) -> None:
@@ -89,7 +89,7 @@ class Session:
             most: rows that the generation can need at all.
         """
         self._prompt, self._step = prompt, step
-        self._layers, self._accepted = layers, accepted
+        self._decoder = decoder
         self._batch, self._most = batch, most
         self.capacity = self.reach = 0
         self.keys: list[torch.Tensor] = []
@@ -97,39 +97,56 @@ class Session:
         self._ids = torch.zeros(batch, 1, dtype=torch.long)
         self._positions = torch.zeros(batch, 1, dtype=torch.long)
         self._mask = torch.ones(batch, 0, dtype=torch.long)
-        self._limit = step.count("position_ids") if accepted.position_ids else None
+        self.encoded: list[torch.Tensor] = []
+        self._limit = step.count("position_ids") if decoder.position_ids else None
         self._words = step.count("input_ids")
         self._highest = 0
 
     def start(
-        self, ids: torch.Tensor, mask: torch.Tensor | None, positions: torch.Tensor | None
+        self,
+        ids: torch.Tensor,
+        mask: torch.Tensor | None,
+        positions: torch.Tensor | None = None,
+        states: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Run the prompt [batch, length]; the logits of its last position.
+
+        Args:
+            mask: which places are no padding, of the encoder's states if there are any.
+            positions: default: counted from 0.
+            states: of the encoder, [batch, states, dim].
 
         Raises:
             TcError: ids or positions that the model has not.
         """
         length = ids.shape[1]
         self._reserve(length + 1)
-        if mask is not None:
+        if states is not None:
+            ones = torch.ones(states.shape[:2], dtype=torch.long)
+            self._mask = ones if mask is None else mask.long().contiguous()
+            self.encoded = [states.contiguous()]
+        elif mask is not None:
             self._mask[:, :length] = mask
-        tensors = [ids.contiguous(), *self.keys, *self.values]
-        if self._accepted.attention_mask:
-            tensors.append(self._mask)
-        if self._accepted.position_ids:
-            if positions is None:
-                positions = torch.arange(length).expand(self._batch, length)
-            tensors.append(positions.contiguous())
-            self._positions.copy_(positions[:, -1:])
-            self._highest = int(positions[:, -1].max())
+        if positions is None:
+            positions = torch.arange(length).expand(self._batch, length)
+        self._positions.copy_(positions[:, -1:])
+        self._highest = int(positions[:, -1].max())
+        tensors = self._inputs(ids.contiguous(), positions.contiguous())
         self._prompt.check(tensors)
-        (logits,) = self._prompt.runner(tensors)
-        logits = logits[:, 0]
+        logits, *cross = self._prompt.runner(tensors)
+        self.encoded += cross
         self.reach = length
+        logits = logits[:, 0]
         self.logits = torch.empty_like(logits)
         self._watch_words = self._words is not None and logits.shape[1] > self._words.count
         self._prepare()
         return logits
+
+    def _inputs(self, ids: torch.Tensor, positions: torch.Tensor) -> list[torch.Tensor]:
+        """The inputs of a program, in order."""
+        mask = [self._mask] if self._decoder.attention_mask else []
+        places = [positions] if self._decoder.position_ids else []
+        return [ids, *self.keys, *self.values, *mask, *places, *self.encoded]
 
     def step(self, tokens: torch.Tensor) -> torch.Tensor:
         """Append one token [batch] to each sequence; the logits after it.
@@ -160,7 +177,8 @@ class Session:
         for buffer in (*self.keys, *self.values):
             used = buffer[:, :, : self.reach]
             used[moved] = used[source]
-        self._mask[moved] = self._mask[source]
+        if not self._decoder.cross:  # beams of one text share what was encoded
+            self._mask[moved] = self._mask[source]
         self._positions[moved] = self._positions[source]
 
     def contents(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -174,8 +192,7 @@ class Session:
         """Make the buffers hold so many rows, keeping what is in them."""
         blocks = max(rows, self.capacity + self.capacity // 2) + BLOCK - 1
         wanted = max(rows, min(self._most, blocks // BLOCK * BLOCK))
-        for layer in range(len(self._layers)):
-            shape = self._layers[layer]
+        for layer, shape in enumerate(self._decoder.layers):
             for held, dim in ((self.keys, shape.key_dim), (self.values, shape.value_dim)):
                 new = torch.empty(self._batch, shape.heads, wanted, dim, dtype=shape.dtype)
                 if layer < len(held):
@@ -183,18 +200,16 @@ class Session:
                     held[layer] = new
                 else:
                     held.append(new)
-        mask = torch.ones(self._batch, wanted, dtype=torch.long)
-        mask[:, : self.capacity] = self._mask
-        self._mask, self.capacity = mask, wanted
+        if not self._decoder.cross:
+            mask = torch.ones(self._batch, wanted, dtype=torch.long)
+            mask[:, : self.capacity] = self._mask
+            self._mask = mask
+        self.capacity = wanted
 
     def _prepare(self) -> None:
         """A stepper for the buffers as they are."""
         program = self._step.runner.program
-        tensors = [self._ids, *self.keys, *self.values]
-        if self._accepted.attention_mask:
-            tensors.append(self._mask)
-        if self._accepted.position_ids:
-            tensors.append(self._positions)
+        tensors = self._inputs(self._ids, self._positions)
         self._reach_only = torch.empty(1, dtype=torch.bool)
         names = program.artifact.symbol_names
         shapes = [tuple(t.shape) for t in tensors]

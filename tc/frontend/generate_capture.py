@@ -3,7 +3,9 @@
 Both trace the model's own forward with a cache whose memory is given: buffers of shape
 [batch, heads, capacity, dim] for the keys and for the values of each layer. The rows of new
 positions are written to them in place (see `tc.graph.in_place`), and one step attends over the
-first `reach` rows, so that no row is ever copied. This module must not run a compiled program.
+first `reach` rows, so that no row is ever copied. Of a model with an encoder these are the
+programs of its decoder: the prompt's program also gives the keys and values of the encoder's
+states, which the step's program reads. This module must not run a compiled program.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ from transformers.cache_utils import (
     DynamicCache,
     DynamicLayer,
     DynamicSlidingWindowLayer,
+    EncoderDecoderCache,
 )
+from transformers.modeling_outputs import BaseModelOutput
 
 from tc.errors import UnsupportedError, describe
 from tc.frontend import capture_shapes as shapes
@@ -42,33 +46,56 @@ class LayerShape:
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
-    """What the model's forward takes beside ids and cache."""
+class Decoder:
+    """What a generation must know of a model.
 
+    Attributes:
+        layers: of the cache of what was generated.
+        cross: of the cache of the encoder's states; empty without an encoder.
+        states: elements of one state of the encoder.
+        dtype: of those.
+        attention_mask, position_ids, logits_to_keep: whether forward takes them.
+    """
+
+    layers: tuple[LayerShape, ...]
+    cross: tuple[LayerShape, ...]
+    states: int
+    dtype: torch.dtype
     attention_mask: bool
     position_ids: bool
     logits_to_keep: bool
 
     @staticmethod
-    def by(model: torch.nn.Module) -> Accepted:
-        """Read from the signature of forward."""
+    def of(model: Any) -> Decoder:
+        """Found by running the model eagerly on one token.
+
+        Raises:
+            UnsupportedError: a cache of another kind than keys and values for each position.
+        """
         known = inspect.signature(model.forward).parameters
-        return Accepted(*(name in known for name in Accepted.__slots__))
-
-
-def layers_of(model: Any, accepted: Accepted) -> tuple[LayerShape, ...]:
-    """The cache that the model fills, found by running it eagerly on one token.
-
-    Raises:
-        UnsupportedError: a cache of another kind than keys and values for each position.
-    """
-    cache = DynamicCache(config=model.config)
-    first = next(model.parameters())
-    ids = torch.zeros(1, 1, dtype=torch.long, device=first.device)
-    mask = {"attention_mask": torch.ones_like(ids)} if accepted.attention_mask else {}
-    with torch.no_grad():
-        twin(model)(input_ids=ids, past_key_values=cache, use_cache=True, **mask)
-    return tuple(_layer_shape(layer, number) for number, layer in enumerate(cache.layers))
+        cache, cross = DynamicCache(config=model.config), DynamicCache(config=model.config)
+        ids = torch.zeros(1, 1, dtype=torch.long, device=next(model.parameters()).device)
+        given: dict[str, Any] = {"input_ids": ids, "past_key_values": cache, "use_cache": True}
+        if "attention_mask" in known:
+            given["attention_mask"] = torch.ones_like(ids)
+        encodes = bool(model.config.is_encoder_decoder)
+        if encodes:
+            given |= {
+                "decoder_input_ids": ids,
+                "past_key_values": EncoderDecoderCache(cache, cross),
+            }
+        with torch.no_grad():
+            out = twin(model)(**given)
+        states = out.encoder_last_hidden_state if encodes else ids
+        return Decoder(
+            tuple(_layer_shape(layer, number) for number, layer in enumerate(cache.layers)),
+            tuple(_layer_shape(layer, n) for n, layer in enumerate(cross.layers) if encodes),
+            states.shape[-1],
+            states.dtype,
+            "attention_mask" in known,
+            "position_ids" in known and not encodes,
+            "logits_to_keep" in known,
+        )
 
 
 def _layer_shape(layer: Any, number: int) -> LayerShape:
@@ -133,15 +160,15 @@ class _Rows(CacheLayerMixin):  # type: ignore[no-untyped-call]  # transformers g
 
 
 class _Step(torch.nn.Module):
-    """The model as a function of ids and cache memory that gives the last position's logits."""
+    """The model as a function of ids and cache memory that gives the last position's logits.
 
-    def __init__(
-        self, model: torch.nn.Module, layers: tuple[LayerShape, ...], accepted: Accepted
-    ) -> None:
+    Over a prompt of a model with an encoder it gives the keys and values of its states as well.
+    """
+
+    def __init__(self, model: torch.nn.Module, decoder: Decoder) -> None:
         super().__init__()
         self.model = model
-        self.layers = layers
-        self.accepted = accepted
+        self.decoder = decoder
 
     def forward(
         self,
@@ -150,78 +177,111 @@ class _Step(torch.nn.Module):
         values: list[torch.Tensor],
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
+        states: torch.Tensor | None = None,
+        cross_keys: list[torch.Tensor] | None = None,
+        cross_values: list[torch.Tensor] | None = None,
         reach: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+    ) -> Any:
         length = input_ids.shape[1]
         past = 0 if reach is None else reach.shape[0] - length
         rows = [
             _Rows(k, v, past, layer.sliding)
-            for k, v, layer in zip(keys, values, self.layers, strict=True)
+            for k, v, layer in zip(keys, values, self.decoder.layers, strict=True)
         ]
-        given: dict[str, Any] = {}
-        if attention_mask is not None:
-            given["attention_mask"] = attention_mask[:, : past + length]
+        given: dict[str, Any] = {"use_cache": True, "return_dict": True}
         if position_ids is not None:
             given["position_ids"] = position_ids
-        if self.accepted.logits_to_keep:
+        if self.decoder.logits_to_keep:
             given["logits_to_keep"] = 1
-        out = self.model(
-            input_ids=input_ids,
-            past_key_values=_cache_over(rows),
-            use_cache=True,
-            return_dict=True,
-            **given,
-        )
+        cross = _cache_over(_filled(cross_keys or [], cross_values or []))
+        if states is None:
+            given |= {"input_ids": input_ids, "past_key_values": _cache_over(rows)}
+            if attention_mask is not None:
+                given["attention_mask"] = attention_mask[:, : past + length]
+        else:
+            pair = EncoderDecoderCache(_cache_over(rows), cross)
+            pair.is_updated = dict.fromkeys(range(len(rows)), reach is not None)
+            given |= {
+                "decoder_input_ids": input_ids,
+                "past_key_values": pair,
+                "attention_mask": attention_mask,
+                "encoder_outputs": BaseModelOutput(last_hidden_state=states),
+            }
+        logits = self.model(**given).logits[:, -1:]
         for row in rows:
             row.write()
-        logits: torch.Tensor = out.logits[:, -1:]
-        return logits
+        if states is None or reach is not None:
+            return logits
+        made: list[Any] = cross.layers
+        return logits, [layer.keys for layer in made], [layer.values for layer in made]
 
 
-def _cache_over(rows: list[_Rows]) -> DynamicCache:
+def _cache_over(layers: list[Any]) -> DynamicCache:
     cache = DynamicCache()
-    cache.layers = list(rows)
-    cache.layer_class_to_replicate = None
+    if layers:
+        cache.layers = list(layers)
+        cache.layer_class_to_replicate = None
     return cache
 
 
-def step_module(
-    model: torch.nn.Module, layers: tuple[LayerShape, ...], accepted: Accepted
-) -> torch.nn.Module:
+def _filled(keys: list[torch.Tensor], values: list[torch.Tensor]) -> list[Any]:
+    """Layers of a cache that is not added to."""
+    layers = []
+    for k, v in zip(keys, values, strict=True):
+        layer = DynamicLayer()  # type: ignore[no-untyped-call]
+        layer.keys, layer.values = k, v
+        layer.dtype, layer.device, layer.is_initialized = k.dtype, k.device, True
+        layers.append(layer)
+    return layers
+
+
+def step_module(model: torch.nn.Module, decoder: Decoder) -> torch.nn.Module:
     """What the programs are traced from; it shares the model's parameters."""
-    return _Step(model, layers, accepted)
+    return _Step(model, decoder)
 
 
-def capture_step(
-    step: torch.nn.Module, layers: tuple[LayerShape, ...], accepted: Accepted, prompt: bool
-) -> Captured:
+def capture_step(step: torch.nn.Module, decoder: Decoder, prompt: bool) -> Captured:
     """The program over a whole prompt, or over one new token for each sequence.
 
-    Its inputs are, in order: input_ids [batch, length or 1], keys and values of every layer
-    [batch, heads, capacity, dim], attention_mask [batch, capacity] and position_ids
-    [batch, length or 1] if the model takes them, and for one token `reach`, whose length alone is
-    read: how many rows are used after the step. Its output is logits
-    [batch, 1, vocabulary].
+    Its inputs are, in order, those of them that the model takes:
+        input_ids [batch, length or 1];
+        keys and values of every layer [batch, heads, capacity, dim];
+        attention_mask [batch, capacity], or over the encoder's states [batch, states];
+        position_ids [batch, length or 1];
+        the encoder's states [batch, states, dim];
+        for one token, the keys and values of those states [batch, heads, states, dim];
+        for one token `reach`, whose length alone is read: how many rows are used afterwards.
+    It gives logits [batch, 1, vocabulary]; over a prompt also keys and values of the states.
 
     Raises:
         UnsupportedError, TraceError: as `capture`.
     """
+    batch, capacity, encoder = shapes.BATCH, shapes.CAPACITY, shapes.ENCODER
     length = shapes.LENGTH if prompt else None
     size = 2 if prompt else 1
-    capacity, batch = shapes.CAPACITY, shapes.BATCH
     call: dict[str, Any] = {"input_ids": torch.zeros(2, size, dtype=torch.long)}
     labels: list[tuple[str | None, ...]] = [(batch, length)]
-    for name, dim in (("keys", "key_dim"), ("values", "value_dim")):
-        call[name] = [
-            torch.zeros(2, each.heads, 4, getattr(each, dim), dtype=each.dtype) for each in layers
-        ]
-        labels += [(batch, None, capacity, None)] * len(layers)
-    if accepted.attention_mask:
+
+    def add(names: tuple[str, str], layers: tuple[LayerShape, ...], label: str) -> None:
+        for name, dim in zip(names, ("key_dim", "value_dim"), strict=True):
+            call[name] = [
+                torch.zeros(2, each.heads, 4, getattr(each, dim), dtype=each.dtype)
+                for each in layers
+            ]
+            labels.extend([(batch, None, label, None)] * len(layers))
+
+    add(("keys", "values"), decoder.layers, capacity)
+    if decoder.attention_mask:
         call["attention_mask"] = torch.ones(2, 4, dtype=torch.long)
-        labels.append((batch, capacity))
-    if accepted.position_ids:
+        labels.append((batch, encoder if decoder.cross else capacity))
+    if decoder.position_ids:
         call["position_ids"] = torch.zeros(2, size, dtype=torch.long)
         labels.append((batch, length))
+    if decoder.cross:
+        call["states"] = torch.zeros(2, 4, decoder.states, dtype=decoder.dtype)
+        labels.append((batch, encoder, None))
+        if not prompt:
+            add(("cross_keys", "cross_values"), decoder.cross, encoder)
     if not prompt:
         call["reach"] = torch.zeros(3, dtype=torch.bool)
         labels.append((shapes.REACH,))

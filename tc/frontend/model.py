@@ -133,7 +133,12 @@ def compile_model(
     dispatcher = dispatcher_of(made)
     assert dispatcher is not None
     generation = _generation(model, made, make_runner)
-    handle = _Handle(type(model).__name__, dispatcher, eager, generation)
+    dispatchers = [dispatcher]
+    if generation is not None and generation.encodes:
+        _compile_encoder(
+            made, lambda part: wrap(part, make_runner, natural=False, on_eager=eager), dispatchers
+        )
+    handle = _Handle(type(model).__name__, dispatchers, eager, generation)
     made.__dict__.update(stats=handle.stats, explain=handle.explain, save=handle.save)
     again = partial(
         compile_model,
@@ -158,6 +163,29 @@ def _generation(
         return None
     found = made.__dict__["generate"] = Generation(model, made, make)
     return found
+
+
+def _compile_encoder(
+    made: torch.nn.Module,
+    compiled: Callable[[torch.nn.Module], torch.nn.Module],
+    dispatchers: list[Dispatcher],
+) -> None:
+    """Let `get_encoder`, which generation runs first, give a compiled encoder, made when asked."""
+    own = type(made).get_encoder  # type: ignore[operator,attr-defined,unused-ignore]
+    found: dict[int, torch.nn.Module] = {}
+
+    def get_encoder(*args: Any, **kwargs: Any) -> Any:
+        part = own(made, *args, **kwargs)
+        if not isinstance(part, torch.nn.Module) or part is made:
+            return part
+        if id(part) not in found:
+            found[id(part)] = compiled(part)
+            dispatcher = dispatcher_of(found[id(part)])
+            assert dispatcher is not None
+            dispatchers.append(dispatcher)
+        return found[id(part)]
+
+    made.__dict__["get_encoder"] = get_encoder
 
 
 def pipeline(graph: Graph, options: Options) -> Compiled:
@@ -187,26 +215,24 @@ class _Handle:
     def __init__(
         self,
         name: str,
-        dispatcher: Dispatcher,
+        dispatchers: Sequence[Dispatcher],
         eager: EagerCalls,
         generation: Generation | None,
     ) -> None:
         self._name = name
-        self._dispatcher = dispatcher
+        self._dispatchers = dispatchers  # the model's own first, then those of its parts
         self._eager = eager
         self._generation = generation
-
-    @property
-    def _called(self) -> list[Runner]:
-        """The programs of calls of the model itself."""
-        runners = [program.runner for program in self._dispatcher.programs]
-        return [runner for runner in runners if isinstance(runner, Runner)]
 
     @property
     def _runners(self) -> list[Runner]:
         """Every program."""
         made = [] if self._generation is None else self._generation.runners
-        return [*self._called, *(runner for runner in made if isinstance(runner, Runner))]
+        parts = [_runners_of(dispatcher) for dispatcher in self._dispatchers]
+        return [
+            *(runner for part in parts for runner in part),
+            *(runner for runner in made if isinstance(runner, Runner)),
+        ]
 
     def stats(self) -> dict[str, object]:
         """The counters of this model: compilations, kernels, calls, fallbacks (operator ->
@@ -235,8 +261,14 @@ class _Handle:
         Raises:
             TcError: nothing is compiled yet, or the system refuses to write.
         """
-        saved = [SavedProgram(runner.program, runner.signature) for runner in self._called]
+        called = _runners_of(self._dispatchers[0])
+        saved = [SavedProgram(runner.program, runner.signature) for runner in called]
         save_model(path, self._name, saved)
+
+
+def _runners_of(dispatcher: Dispatcher) -> list[Runner]:
+    runners = [program.runner for program in dispatcher.programs]
+    return [runner for runner in runners if isinstance(runner, Runner)]
 
 
 def _arguments(runner: Runner) -> str:

@@ -244,6 +244,77 @@ def test_draws_are_distributed_as_the_model_says(sessions: Watched) -> None:
     assert sessions.count == 1
 
 
+# --- beams
+
+BEAMS = (
+    {"num_beams": 3},
+    {"num_beams": 4, "num_return_sequences": 2, "length_penalty": 0.5, "early_stopping": True},
+    {"num_beams": 2, "do_sample": True, "top_k": 20},
+    {"num_beams": 3, "repetition_penalty": 1.4, "no_repeat_ngram_size": 2},
+    {"num_beams": 2, "eos_token_id": list(range(1, 40)), "min_new_tokens": 3},
+)
+
+
+@pytest.mark.parametrize("settings", BEAMS, ids=lambda s: "-".join(s))
+@pytest.mark.parametrize("name", ["llama-lm", "t5"])
+def test_beams_are_those_of_the_model(name: str, settings: Any, sessions: Watched) -> None:
+    for number, (batch, length) in enumerate(((2, 5), (1, 3), (3, 9))):
+        call: dict[str, Any] = {"do_sample": False, "max_new_tokens": 12, **settings}
+        wanted, found = both(name, seed=number, **padded(batch, length), **call)
+        assert torch.equal(wanted, found)
+    assert sessions.count == 3
+    assert len(sessions.pointers) == 3
+
+
+def test_scores_and_cache_of_beams(sessions: Watched) -> None:
+    wanted, found = both(
+        "gpt2-lm", input_ids=prompt(2, 5), max_new_tokens=7, do_sample=False, num_beams=3,
+        return_dict_in_generate=True, output_scores=True,
+    )  # fmt: skip
+    assert type(found) is type(wanted)
+    assert torch.equal(found.sequences, wanted.sequences)
+    torch.testing.assert_close(found.sequences_scores, wanted.sequences_scores)
+    for a, b in zip(found.past_key_values.layers, wanted.past_key_values.layers, strict=True):
+        torch.testing.assert_close(a.keys, b.keys)
+        torch.testing.assert_close(a.values, b.values)
+    assert sessions.count == 1
+
+
+# --- models with an encoder
+
+
+def test_an_encoder_and_a_decoder(sessions: Watched) -> None:
+    calls: tuple[dict[str, Any], ...] = (
+        {"input_ids": prompt(1, 7)},
+        padded(4, 6),
+        {**padded(2, 5), "decoder_input_ids": prompt(2, 3)},
+        {**padded(3, 5), "do_sample": True},
+    )
+    for number, call in enumerate(calls):
+        settings = {"do_sample": False, "max_new_tokens": 17, **call}
+        wanted, found = both("t5", seed=number, **settings)
+        assert torch.equal(wanted, found)
+    assert sessions.count == len(calls)
+    _, made = pair("t5")
+    assert made.get_encoder() is not made.encoder  # it is compiled as well
+    assert made.stats()["fallbacks"] == {}
+
+
+def test_the_caches_of_a_decoder_are_given(sessions: Watched) -> None:
+    wanted, found = both(
+        "t5", input_ids=prompt(2, 7), max_new_tokens=6, do_sample=False,
+        return_dict_in_generate=True,
+    )  # fmt: skip
+    assert type(found) is type(wanted)
+    assert found.past_key_values.is_updated == wanted.past_key_values.is_updated
+    for part in ("self_attention_cache", "cross_attention_cache"):
+        ours, theirs = (getattr(each.past_key_values, part).layers for each in (found, wanted))
+        for a, b in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(a.keys, b.keys, atol=1e-4, rtol=1e-5)
+            torch.testing.assert_close(a.values, b.values, atol=1e-4, rtol=1e-5)
+    assert sessions.count == 1
+
+
 # --- what a call gives
 
 
