@@ -87,12 +87,14 @@ def compile_figures(name: str, state: str, found: dict[str, Any]) -> list[Figure
     if "unavailable" in found:
         return [Figure(f"{prefix} compile of {MODEL}", "unavailable", found["unavailable"])]
     ours, weights = name == "tc", found["weights_bytes"]
-    goal = {"cold": "< 6 s after export", "warm": "< 1 s after export"}[state] if ours else ""
+    goal = {"cold": "< 6 s", "warm": "< 1 s"}[state] if ours else ""
     peak, running = (found[key] / weights for key in ("compile_peak_bytes", "running_peak_bytes"))
     total = found["compile_seconds"] + found["first_call_seconds"]
+    after = total - found["export_seconds"]
     figures = [
         seconds_figure(f"{prefix} compile of {MODEL}", found["compile_seconds"]),
-        seconds_figure(f"{prefix} compile and first call", total, goal),
+        seconds_figure(f"{prefix} compile and first call", total),
+        *([seconds_figure(f"{prefix} of it after torch.export", after, goal)] if ours else []),
         Figure(f"{prefix} peak memory, compiling", f"{peak:.2f} × weights", "< 2 ×" * ours, peak),
         Figure(
             f"{prefix} peak memory, running", f"{running:.2f} × weights", "1.1 ×" * ours, running

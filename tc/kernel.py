@@ -7,7 +7,7 @@ choose schedules, nor generate code.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from tc.device.artifact import (
     entries,
 )
 from tc.device.dims import dim_of
+from tc.device.physical import shared_device
 from tc.device.run import Program
 from tc.device.run_code import Made, load_functions, make_code
 from tc.device.run_stats import Stats
@@ -57,6 +58,31 @@ class Packed:
     shape: tuple[int, ...]
     data: Any
     kernel: object
+
+
+class BoundKernel:
+    """A kernel with its arrays, made by `Kernel.bind`.
+
+    Calling it runs the kernel on what the arrays hold now and returns the result, in the same
+    memory each time. For one thread at a time.
+
+    Attributes:
+        outputs: the arrays that it writes to.
+    """
+
+    def __init__(self, run: Callable[[], None], outputs: Sequence[Any]) -> None:
+        self.outputs = tuple(outputs)
+        self._run = run
+        self._queue = shared_device().queue
+
+    def __call__(self) -> Any:
+        """Run. Raises TcError: values (ids) that the kernel cannot index with."""
+        self._queue.run(self)
+        return self.outputs[0] if len(self.outputs) == 1 else self.outputs
+
+    def run(self, _args: object = (), /) -> None:
+        """As a queue runs it, see `tc.device`."""
+        self._run()
 
 
 class Kernel:
@@ -101,16 +127,22 @@ class Kernel:
         Raises:
             TcError: arrays of other number, dtype or shape than the kernel takes.
         """
-        if self._packings:
-            args = tuple(
-                self.pack(a, n)
-                if n in self._packings and not isinstance(a, Packed)
-                else self._own(a)
-                for n, a in enumerate(args)
-            )
+        args = self._packed(args)
         arrays = [a.data if isinstance(a, Packed) else a for a in args]
         outputs = self._main.program(arrays)(args)
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def bind(self, *args: Any) -> BoundKernel:
+        """A call with its arrays, and those of its results, fixed: what is left is to run it.
+
+        For calls over and over on the same memory, such as measuring the kernel itself.
+
+        Raises:
+            TcError: as a call, and for arrays that are not dense.
+        """
+        args = self._packed(args)
+        arrays = [a.data if isinstance(a, Packed) else a for a in args]
+        return BoundKernel(*self._main.program(arrays).fixed(args))
 
     def pack(self, array: Any, input: int) -> Packed:  # noqa: A002  (the word that fits)
         """Lay out an array for input number `input` once, to be passed in its place.
@@ -162,6 +194,15 @@ class Kernel:
             return ", ".join(f"{i.dtype}[{', '.join(map(str, i.shape))}]" for i in infos)
 
         return f"<Kernel ({texts(self.inputs)}) -> {texts(self.outputs)} for {self.target}>"
+
+    def _packed(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The arguments, those packed that the schedule wants packed."""
+        if not self._packings:
+            return args
+        return tuple(
+            self.pack(a, n) if n in self._packings and not isinstance(a, Packed) else self._own(a)
+            for n, a in enumerate(args)
+        )
 
     def _own(self, array: Any) -> Any:
         if isinstance(array, Packed) and array.kernel is not self:

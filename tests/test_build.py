@@ -144,3 +144,34 @@ def test_an_index_out_of_range_is_told() -> None:
     for bad in (10, -1):
         with pytest.raises(tc.TcError, match="index out of range"):
             f(rows, np.array([1, bad, 0]))
+
+
+def test_a_bound_call_reads_what_its_arrays_hold_now() -> None:
+    a, b = te.placeholder((5, 7), name="a"), te.placeholder((7, 40), name="b")
+    k = te.reduce_axis(7)
+    product = te.compute((5, 40), lambda i, j: te.sum(a[i, k] * b[k, j], axis=k))
+    kernel = tc.build(product, constants=[b], threads=1)
+    x, w = np.ones((5, 7), np.float32), np.random.rand(7, 40).astype(np.float32)
+    bound = kernel.bind(x, kernel.pack(w, 1))
+    first = bound()
+    np.testing.assert_allclose(first, x @ w, rtol=1e-6)
+    x *= 2
+    assert bound() is first is bound.outputs[0]
+    np.testing.assert_allclose(first, x @ w, rtol=1e-6)
+    with pytest.raises(tc.TcError, match="not dense.*contiguous"):
+        kernel.bind(np.ones((7, 5), np.float32).T, w)
+    with pytest.raises(tc.TcError, match="shape"):
+        kernel.bind(np.ones((5, 8), np.float32), w)
+
+
+def test_a_bound_call_tells_what_it_cannot_index() -> None:
+    table, ids = te.placeholder((4,), name="table"), te.placeholder((3,), dtype="i64", name="ids")
+    kernel = tc.build(te.compute((3,), lambda i: table[ids[i]]), threads=1)
+    rows = np.array([0, 3, 1])
+    bound = kernel.bind(np.arange(4, dtype=np.float32), rows)
+    assert bound().tolist() == [0, 3, 1]
+    rows[1] = 4
+    with pytest.raises(tc.TcError):
+        bound()
+    rows[1] = 2
+    assert bound().tolist() == [0, 2, 1]

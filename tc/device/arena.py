@@ -75,12 +75,19 @@ class Block:
         self.size = max(size, mmap.PAGESIZE)
         huge = self.size >= _HUGE
         # Room to begin at a huge page: the system aligns to small ones.
-        self._map = mmap.mmap(-1, self.size + _HUGE if huge else self.size)
+        # Private, for shared memory, the default, gets no huge pages.
+        self._map = mmap.mmap(
+            -1,
+            self.size + _HUGE if huge else self.size,
+            flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS,
+        )
         base = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
         self.address = -(-base // _HUGE) * _HUGE if huge else base
         if huge and hasattr(mmap, "MADV_HUGEPAGE"):
+            # Of what fills them only: the end of a block would hold a whole one for some bytes.
+            whole = self.size // _HUGE * _HUGE
             with contextlib.suppress(OSError):  # without huge pages, small ones serve too
-                self._map.madvise(mmap.MADV_HUGEPAGE)
+                self._map.madvise(mmap.MADV_HUGEPAGE, self.address - base, whole)
 
     def view(self, offset: int, size: int) -> ctypes.Array[ctypes.c_char]:
         """The bytes from `offset` on, as an object with a buffer; it must not outlive the block."""

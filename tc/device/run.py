@@ -129,6 +129,39 @@ class Program:
         """
         return self._run(args, None)
 
+    def fixed(self, args: Sequence[Any]) -> tuple[Callable[[], None], list[Any]]:
+        """A function that runs on these arrays, and the results that it fills, each time anew.
+
+        It has memory of its own and is for one thread at a time; weights are those of now.
+
+        Raises:
+            TcError: as `run`, and for an array that would have to be copied.
+        """
+        infos = self.artifact.inputs
+        inputs = [self._arrays.ready(a, info) for a, info in zip(args, infos, strict=False)]
+        plan = self._new_plan(tuple([tuple(a.shape) for a in args]))
+        for given, own, info in zip(args, inputs, infos, strict=True):
+            if given is not own:
+                why, way_out = "is not dense and row-major", "bind a contiguous copy"
+                raise TcError(describe(f"input {info.name}", why=why, way_out=way_out))
+        weights, arena = self._weights, self._new_arena()
+        frame = arena.frame(plan, weights, self.threads, self._table_size)
+        for slot, number in self._inputs:
+            frame.table[slot] = self._arrays.address(inputs[number])
+        outputs = []
+        for slots, shape, dtype in plan.outputs:
+            outputs.append(self._arrays.empty(shape, dtype))
+            for slot in slots:
+                frame.table[slot] = self._arrays.address(outputs[-1])
+
+        def run() -> None:
+            arena.calls[0] += 1
+            if not plan.empty:
+                self._execute(self._main, arena, frame, plan, None)
+
+        run.kept = (inputs, outputs, weights)  # type: ignore[attr-defined]  # read and written to
+        return run, outputs
+
     def profile(self, args: Sequence[Any]) -> list[CallTime]:
         """Run once and tell the time of each kernel and fallback call, in order."""
         profile = Profile()

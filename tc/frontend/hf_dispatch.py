@@ -79,16 +79,23 @@ class Program:
 
     def run(self, tensors: list[torch.Tensor], caches: Sequence[Any]) -> Any:
         """The call's result, of the class that eager returns."""
+        if self.watch.changed():
+            self.runner.refresh(self.watch.weights)
+        try:
+            outputs = self.runner(tensors)
+        except (TcError, IndexError):
+            # Where an id is at fault say so in the caller's terms; a call without does not look.
+            self._check_ids(tensors)
+            raise
+        for node in self.unseen:
+            rebuild(node, outputs, tensors, caches)
+        return rebuild(self.result, outputs, tensors, caches)
+
+    def _check_ids(self, tensors: list[torch.Tensor]) -> None:
         for index, check in self.ids:
             if (ids := tensors[index]).numel():
                 least, greatest = ids.aminmax()
                 check_ids(check, int(least), int(greatest))
-        if self.watch.changed():
-            self.runner.refresh(self.watch.weights)
-        outputs = self.runner(tensors)
-        for node in self.unseen:
-            rebuild(node, outputs, tensors, caches)
-        return rebuild(self.result, outputs, tensors, caches)
 
 
 class _Route:

@@ -14,8 +14,8 @@ from tc.ir.monoid import Monoid
 from tc.ir.text import Printed
 
 __all__ = [
-    "Alloc", "Assert", "Buffer", "For", "Func", "If", "LoopKind", "Scope", "Seq", "Stmt",
-    "Store", "Update", "seq",
+    "Alloc", "Assert", "Buffer", "For", "Func", "If", "LoopKind", "Prefetch", "Scope", "Seq",
+    "Stmt", "Store", "Update", "seq",
 ]  # fmt: skip
 
 
@@ -97,6 +97,14 @@ class Assert(Stmt):
 
     cond: Expr
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prefetch(Stmt):
+    """A hint that buffer[indices] is read soon; it computes nothing, and may point anywhere."""
+
+    buffer: Buffer
+    indices: tuple[Expr, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from tc.ir.loop import (
     For,
     Func,
     If,
+    Prefetch,
     Scope,
     Seq,
     Stmt,
@@ -170,6 +171,8 @@ class _Lines:
             return self.alloc(match[1], match[2], match[3], inner)
         if line.startswith("assert "):
             return self.check(line)
+        if line.startswith("prefetch "):
+            return self.prefetch(line.removeprefix("prefetch "))
         if match := _UPDATE.fullmatch(line):
             return self.update(*match.groups())
         return self.store(line)
@@ -193,6 +196,14 @@ class _Lines:
             raise parse_error(line, "an assert ends with its message in quotes")
         message = re.sub(r"\\(.)", lambda m: _ESCAPES.get(m[1], m[1]), quoted[1:-1])
         return Assert(cond, message)
+
+    def prefetch(self, place: str) -> Prefetch:
+        tokens = self.tokens(place)
+        name = tokens.take()[1]
+        tokens.need("[")
+        buffer, indices, _ = tokens.access(name)
+        tokens.end()
+        return Prefetch(buffer, indices)
 
     def update(self, left: str, fold: str, right: str) -> Update:
         buffers: list[Buffer] = []

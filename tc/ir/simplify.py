@@ -18,7 +18,7 @@ from tc.ir.expr import Const, Expr, Load, Read, Unary, Var
 from tc.ir.facts import Facts
 from tc.ir.fold import literal
 from tc.ir.interval import Interval
-from tc.ir.loop import Alloc, Assert, For, Func, If, Seq, Stmt, Store, Update, seq
+from tc.ir.loop import Alloc, Assert, For, Func, If, Prefetch, Seq, Stmt, Store, Update, seq
 from tc.ir.rewrite import Rewriter
 from tc.ir.types import BOOL
 from tc.ir.visit import sub_exprs, with_body
@@ -103,6 +103,9 @@ def _stmt(s: Stmt, at: Rewriter) -> Stmt:
             if literal(new_cond) == Const(True, BOOL):
                 return _NOTHING
             return s if new_cond is cond else Assert(new_cond, message)
+        case Prefetch(buffer, indices):
+            i = _all(indices, at)
+            return s if i is indices else Prefetch(buffer, i)
     raise InternalError(f"simplify: {type(s).__name__} is not a node of tc.ir.loop")
 
 

@@ -39,6 +39,7 @@ from tc.ir.loop import (
     Func,
     If,
     LoopKind,
+    Prefetch,
     Scope,
     Seq,
     Stmt,
@@ -133,6 +134,9 @@ class _Verifier:
                 self.update(s)
             case Assert(cond, _):
                 self.condition(cond, s)
+            case Prefetch(buffer, indices):
+                self.need(len(indices) == len(buffer.shape), s, "has not an index for each dim")
+                self.need(all(i.dtype is I64 for i in indices), s, "an index is no i64")
             case _:
                 self.fail(type(s).__name__, "is no statement")
 

@@ -28,7 +28,7 @@ from tc.ir.expr import (
     Unary,
     Var,
 )
-from tc.ir.loop import Alloc, Assert, Buffer, For, Func, If, Seq, Stmt, Store, Update, seq
+from tc.ir.loop import Alloc, Assert, Buffer, For, Func, If, Prefetch, Seq, Stmt, Store, Update, seq
 
 ExprFn = Callable[[Expr], Expr | None]
 StmtFn = Callable[[Stmt], Stmt | None]
@@ -151,6 +151,9 @@ def _rebuild(s: Stmt, on: Callable[[Expr], Expr], stmt: StmtFn | None) -> Stmt:
         case Assert(cond, message):
             c = on(cond)
             return s if c is cond else Assert(c, message)
+        case Prefetch(buffer, indices):
+            i = _map_all(indices, on)
+            return s if i is indices else Prefetch(buffer, i)
     raise InternalError(f"map_stmt: {type(s).__name__} is not a node of tc.ir.loop")
 
 
@@ -206,6 +209,8 @@ def own_exprs(s: Stmt) -> tuple[Expr, ...]:
             return (*indices, value) if mask is None else (*indices, value, mask)
         case Update(_, _, indices, values):
             return (*indices, *values)
+        case Prefetch(_, indices):
+            return indices
     return ()
 
 
@@ -288,6 +293,8 @@ def _move(s: Stmt, at: Callable[[Buffer, tuple[Expr, ...]], Place]) -> Stmt:
                 news = tuple(b for b, _ in moved)
                 same = place is indices and all(a is b for a, b in zip(news, buffers, strict=True))
                 return None if same else Update(monoid, news, place, values)
+            case Prefetch(buffer, indices):
+                return Prefetch(*at(buffer, indices))
         return None
 
     return map_stmt(s, expr, stmt)

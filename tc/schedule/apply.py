@@ -16,6 +16,7 @@ from tc.schedule import (  # noqa: F401  (each import registers primitives)
     compute_at,
     kinds,
     pack,
+    prefetch,
     relax,
     reorder,
     rfactor,
@@ -121,6 +122,9 @@ class Scheduled:
 
     def pack(self, buffer: str, dim: int, factor: int) -> Scheduled:
         return self.step("pack", buffer, dim, factor)
+
+    def prefetch(self, buffer: str, loop: str, *over: str) -> Scheduled:
+        return self.step("prefetch", buffer, loop, *over)
 
     def relax(self) -> Scheduled:
         return self.step("relax")

@@ -69,6 +69,31 @@ def test_kernels_wait_for_one_another(threads: int) -> None:
         assert np.array_equal(x, np.arange(4001) * 4 + 3)
 
 
+CROWDED = """
+import os, time
+import numpy as np
+from tests.codegen.test_program import DOUBLE, program, run
+module, x = program(*[DOUBLE] * 20), np.ones(1000, np.float32)
+run(module, x, 20, 2)
+assert (x == 2.0**20).all()
+one = {min(os.sched_getaffinity(0))}  # only now: the runtime has counted the cores
+for thread in os.listdir("/proc/self/task"):
+    os.sched_setaffinity(int(thread), one)
+start = time.process_time()
+for _ in range(20):
+    run(module, x.copy(), 20, 2)
+print(time.process_time() - start)
+"""
+
+
+def test_threads_that_share_a_core_do_not_spin_in_each_others_way() -> None:
+    env = {**os.environ, "PYTHONPATH": os.getcwd()}
+    command = [sys.executable, "-c", CROWDED]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=100)
+    # 400 barriers of 2 threads: hundredths of a second, with barriers that only spin seconds.
+    assert float(done.stdout) < 0.4
+
+
 def test_timestamps_of_each_kernel() -> None:
     times = np.zeros(4, np.int64)
     x = np.zeros(4001, np.float32)

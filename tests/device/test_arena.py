@@ -37,3 +37,15 @@ def test_a_block_is_aligned_and_zero(size: int) -> None:
     block = Block(size)
     assert block.address % ALIGN == 0
     assert bytes(block.view(0, size)) == bytes(size)
+
+
+def test_large_blocks_are_private_so_that_they_may_lie_on_huge_pages() -> None:
+    block = Block(5 << 20)
+    with open("/proc/self/maps", encoding="utf-8") as maps:
+        for line in maps:
+            ends, flags = line.split()[:2]
+            first, last = (int(end, 16) for end in ends.split("-"))
+            if first <= block.address < last:
+                assert flags == "rw-p"
+                return
+    raise AssertionError("the block is nowhere")

@@ -125,6 +125,7 @@ def random_step(rng: random.Random, func: Func) -> Step:
         Step("relax"),
         Step("rfactor", (loop, factor), (("rows", rng.choice((1, 2, 3))),)),
         Step("specialize", (loop,)),
+        Step("prefetch", (rng.choice(params), *path), (("lines", rng.choice((1, 2))),)),
         Step("stage", (rng.choice(local),)),
     ]
     return rng.choice(choices)

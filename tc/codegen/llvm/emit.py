@@ -18,7 +18,20 @@ from tc.errors import InternalError
 from tc.ir.expr import Const, Expr, Var
 from tc.ir.facts import plain_poly
 from tc.ir.interval import Bounds, Interval
-from tc.ir.loop import Alloc, Assert, Buffer, For, Func, If, LoopKind, Scope, Seq, Stmt, Store
+from tc.ir.loop import (
+    Alloc,
+    Assert,
+    Buffer,
+    For,
+    Func,
+    If,
+    LoopKind,
+    Prefetch,
+    Scope,
+    Seq,
+    Stmt,
+    Store,
+)
 from tc.ir.passes.place_scratch import ALIGN, buffer_bytes
 from tc.ir.visit import sub_stmts
 
@@ -176,6 +189,8 @@ class _Kernel:
                 self.alloc(s, self.stmt)
             case Assert():
                 self.check(s)
+            case Prefetch(buffer, (index,)):
+                memory.prefetch(self.values, buffer, index)
             case For(var, _, kind, _):
                 raise InternalError(f"emit: {kind.value} loop {var.name} in {self.func.name}")
             case _:

@@ -127,7 +127,7 @@ def compile_module(
             text = k if isinstance(k, KernelText) else emit_kernel(k, "tc.kernel", f16c=f16c)
             symbols.append(compiler.add(text.module(numbers)))
             emitted.append(text)
-        compiler.add_text(entry_text(symbols, calls))
+        compiler.add_text(entry_text(symbols, calls, target.llvm_triple.split("-")[0]))
         objects = compiler.objects()
     return Module(target, _pack(objects), messages, tuple(compiler.texts), tuple(emitted))
 

@@ -3,8 +3,10 @@
     void entry(i64 *args)    args: the slots of `Slot`, then buffer addresses and symbol values
 
 Threads come from `GOMP_parallel`; the size of the team is asked inside, since the runtime may give
-fewer threads than were wanted. Kernels are separated by barriers. This module must not know what a
-kernel does.
+fewer threads than were wanted. Kernels are separated by barriers of our own: the runtime's spin for
+milliseconds, and where other work has taken a core so that two of the threads share one, each spins
+while the other waits for that core. Ours count arrivals and give the core away after some
+microseconds. This module must not know what a kernel does.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ class Call:
     symbols: tuple[int, ...]
 
 
-def entry_text(symbols: Sequence[str], calls: Sequence[Call]) -> str:
+def entry_text(symbols: Sequence[str], calls: Sequence[Call], arch: str) -> str:
     """The module of the entry point; `symbols` are the names of the kernels' functions."""
     # Equal kernels have one symbol; its calls have the same arity.
     arity = {symbols[c.kernel]: (len(c.buffers), len(c.symbols)) for c in calls}
@@ -42,7 +44,9 @@ def entry_text(symbols: Sequence[str], calls: Sequence[Call]) -> str:
         f"declare void @{symbol}({', '.join(['ptr'] * n + ['i64'] * (m + 2) + ['ptr'] * 2)})"
         for symbol, (n, m) in sorted(arity.items())
     ]
-    return "\n".join([_HEAD, *declared, _region(symbols, calls), _ENTRY])
+    declaration, pause = _PAUSES.get(arch, ("", ""))
+    head = _HEAD.replace("{pause}", pause)
+    return "\n".join([declaration, head, *declared, _region(symbols, calls), _ENTRY])
 
 
 def _region(symbols: Sequence[str], calls: Sequence[Call]) -> str:
@@ -58,9 +62,6 @@ def _region(symbols: Sequence[str], calls: Sequence[Call]) -> str:
         f"  %wanted = icmp ne i64 %s{Slot.PROFILE.value}, 0",
         "  %profiles = and i1 %first, %wanted",
         f"  %times = inttoptr i64 %s{Slot.PROFILE.value} to ptr",
-        "  %alone = icmp eq i64 %team, 1",
-        "  %hurried = xor i1 %wanted, true",
-        "  %ends = or i1 %alone, %hurried",  # the end of the region is the last barrier
         "  call void @tc.stamp(i1 %profiles, ptr %times, i64 0)",
     ]
     used = sorted({n for c in calls for n in (*c.buffers, *c.symbols)})
@@ -71,10 +72,11 @@ def _region(symbols: Sequence[str], calls: Sequence[Call]) -> str:
     for number, call in enumerate(calls):
         args = [f"ptr %p{n}" for n in call.buffers] + [f"i64 %s{n}" for n in call.symbols]
         args += ["i64 %tid", "i64 %team", "ptr %scratch", "ptr %error"]
-        last = number == len(calls) - 1
+        # The end of the region is a barrier too, but the runtime's.
         lines += [
             f"  call void @{symbols[call.kernel]}({', '.join(args)})",
-            f"  call void @tc.barrier(i1 {'%ends' if last else '%alone'})",
+            f"  %due{number} = mul i64 %team, {number + 1}",
+            f"  call void @tc.barrier(ptr %arrived, i64 %due{number})",
             f"  call void @tc.stamp(i1 %profiles, ptr %times, i64 {number + 1})",
         ]
     return "\n".join([*lines, "  ret void", "}"])
@@ -87,23 +89,47 @@ def _slot(name: str, slot: int) -> list[str]:
     ]
 
 
-_HEAD = """\
+# What tells the processor that a thread only waits: (declaration, call). Not as assembly text,
+# which LLVM can read for this machine alone.
+_PAUSES = {
+    "x86_64": ("declare void @llvm.x86.sse2.pause()", "call void @llvm.x86.sse2.pause()"),
+    "aarch64": ("declare void @llvm.aarch64.hint(i32)", "call void @llvm.aarch64.hint(i32 1)"),
+}
+_SPINS = 500  # some 10 to 20 microseconds, longer than threads of equal shares are apart
+
+_HEAD = f"""\
 declare void @GOMP_parallel(ptr, ptr, i32, i32)
-declare void @GOMP_barrier()
 declare i32 @omp_get_thread_num()
 declare i32 @omp_get_num_threads()
 declare i32 @clock_gettime(i32, ptr)
+declare i32 @sched_yield()
 
-define internal void @tc.barrier(i1 %alone) nounwind {
-  br i1 %alone, label %done, label %wait
+; Returns when the arrivals of the whole region are as many as are due here.
+define internal void @tc.barrier(ptr %arrived, i64 %due) nounwind {{
+  %before = atomicrmw add ptr %arrived, i64 1 acq_rel
+  %now = add i64 %before, 1
+  %last = icmp sge i64 %now, %due
+  br i1 %last, label %done, label %wait
 wait:
-  call void @GOMP_barrier()
-  br label %done
+  %spins = phi i64 [ 0, %0 ], [ %more, %spin ], [ {_SPINS}, %give ]
+  %count = load atomic i64, ptr %arrived acquire, align 8
+  %all = icmp sge i64 %count, %due
+  br i1 %all, label %done, label %early
+early:
+  %soon = icmp slt i64 %spins, {_SPINS}
+  br i1 %soon, label %spin, label %give
+spin:
+  {{pause}}
+  %more = add i64 %spins, 1
+  br label %wait
+give:
+  %given = call i32 @sched_yield()
+  br label %wait
 done:
   ret void
-}
+}}
 
-define internal void @tc.stamp(i1 %wanted, ptr %times, i64 %n) nounwind {
+define internal void @tc.stamp(i1 %wanted, ptr %times, i64 %n) nounwind {{
   br i1 %wanted, label %read, label %done
 read:
   %t = alloca [2 x i64], align 8
@@ -118,32 +144,40 @@ read:
   br label %done
 done:
   ret void
-}
+}}
 """
 
-_WORK = "define internal void @tc.work(ptr %args, i64 %tid, i64 %team) nounwind {"
+_WORK = "define internal void @tc.work(ptr %args, i64 %tid, i64 %team, ptr %arrived) nounwind {"
+
+_LINE = 128  # bytes; no two threads write to what the processor fetches together
 
 _ENTRY = f"""\
-define internal void @tc.region(ptr %args) nounwind {{
+define internal void @tc.region(ptr %shared) nounwind {{
+  %args = load ptr, ptr %shared, align 8
+  %arrived = getelementptr i8, ptr %shared, i64 {_LINE}
   %tid32 = call i32 @omp_get_thread_num()
   %team32 = call i32 @omp_get_num_threads()
   %tid = sext i32 %tid32 to i64
   %team = sext i32 %team32 to i64
-  call void @tc.work(ptr %args, i64 %tid, i64 %team)
+  call void @tc.work(ptr %args, i64 %tid, i64 %team, ptr %arrived)
   ret void
 }}
 
 define void @tc.entry(ptr %args) nounwind {{
   %a = getelementptr i64, ptr %args, i64 {int(Slot.THREADS)}
   %n = load i64, ptr %a, align 8
+  %shared = alloca [{2 * _LINE} x i8], align {_LINE}
+  store ptr %args, ptr %shared, align 8
+  %arrived = getelementptr i8, ptr %shared, i64 {_LINE}
+  store i64 0, ptr %arrived, align 8
   %many = icmp sgt i64 %n, 1
   br i1 %many, label %team, label %alone
 team:
   %n32 = trunc i64 %n to i32
-  call void @GOMP_parallel(ptr @tc.region, ptr %args, i32 %n32, i32 0)
+  call void @GOMP_parallel(ptr @tc.region, ptr %shared, i32 %n32, i32 0)
   ret void
 alone:
-  call void @tc.work(ptr %args, i64 0, i64 1)
+  call void @tc.work(ptr %args, i64 0, i64 1, ptr %arrived)
   ret void
 }}
 """
@@ -152,9 +186,6 @@ alone:
 SINGLE_THREAD = """\
 define void @GOMP_parallel(ptr %region, ptr %args, i32 %n, i32 %flags) nounwind {
   call void %region(ptr %args)
-  ret void
-}
-define void @GOMP_barrier() nounwind {
   ret void
 }
 define i32 @omp_get_thread_num() nounwind {

@@ -11,7 +11,7 @@ from tc.errors import CompileError, InternalError, TcError, describe
 from tc.ir.interpret import numeric
 from tc.ir.interpret.numeric import Value
 from tc.ir.interpret.scalar import Evaluator, in_range
-from tc.ir.loop import Alloc, Assert, Buffer, For, Func, If, Seq, Stmt, Store, Update
+from tc.ir.loop import Alloc, Assert, Buffer, For, Func, If, Prefetch, Seq, Stmt, Store, Update
 
 
 def run(
@@ -86,6 +86,8 @@ class _Runner:
             case Assert(cond, message):
                 if not np.all(self.at(cond)):
                     self.failed.append(message)
+            case Prefetch():
+                pass
             case _:
                 raise InternalError(f"interpreter: {type(s).__name__} cannot be run")
 

@@ -9,7 +9,7 @@ the memory that an access touches.
 from __future__ import annotations
 
 from tc.ir.expr import Broadcast, Const, Expr, Load, Ramp, binary
-from tc.ir.loop import Alloc, Buffer, Func, Stmt, Store
+from tc.ir.loop import Alloc, Buffer, Func, Prefetch, Stmt, Store
 from tc.ir.passes.rewrite import Rewriter
 from tc.ir.visit import map_stmt, rewrite_exprs
 
@@ -32,6 +32,8 @@ def flatten(func: Func) -> Func:
         match s:
             case Store(b, indices, value, mask):
                 return Store(buffer(b), (flat_index(b, indices),), value, mask)
+            case Prefetch(b, indices):
+                return Prefetch(buffer(b), (flat_index(b, indices),))
             case Alloc(b, body):
                 return Alloc(buffer(b), body)
         return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from tc.ir.expr import Const, Expr, Load, Select, Sym, Var
 from tc.ir.facts import Facts
-from tc.ir.loop import Alloc, Assert, For, Func, If, Seq, Stmt, Store, seq
+from tc.ir.loop import Alloc, Assert, For, Func, If, Prefetch, Seq, Stmt, Store, seq
 from tc.ir.passes.rewrite import Rewriter
 from tc.ir.rewrite import Rewriter as Simplifier
 from tc.ir.visit import rewrite_exprs, sub_exprs, with_body
@@ -44,6 +44,8 @@ def _leaf(s: Stmt, simplify: _Indices) -> Stmt | None:
             return Store(buffer, (at,), simplify(value), on)
         case Assert():
             return rewrite_exprs(s, simplify)
+        case Prefetch(buffer, (index,)):
+            return Prefetch(buffer, (simplify.index(simplify(index)),))
     return None
 
 

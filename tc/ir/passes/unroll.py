@@ -24,7 +24,7 @@ from tc.ir.expr import (
     binary,
     select,
 )
-from tc.ir.loop import Alloc, Assert, For, Func, If, LoopKind, Seq, Stmt, Store, seq
+from tc.ir.loop import Alloc, Assert, For, Func, If, LoopKind, Prefetch, Seq, Stmt, Store, seq
 from tc.ir.types import BOOL, I64
 from tc.ir.visit import children, sub_stmts, with_body, with_children
 
@@ -75,6 +75,8 @@ class _Unroller:
                 return Alloc(buffer, self.stmt(body))
             case Assert(cond, message):
                 return Assert(self.expr(cond), message)
+            case Prefetch(buffer, indices):
+                return Prefetch(buffer, tuple([self.expr(i) for i in indices]))
         raise InternalError(f"unroll: {type(s).__name__} should be gone before")
 
     def _copies(self, var: Var, extent: Expr, body: Stmt) -> Stmt:

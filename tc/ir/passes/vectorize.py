@@ -25,6 +25,7 @@ from tc.ir.loop import (
     Func,
     If,
     LoopKind,
+    Prefetch,
     Scope,
     Seq,
     Stmt,
@@ -96,6 +97,8 @@ class _Inside:
                 return self._alloc(buffer, body, mask)
             case Assert(cond, message):
                 return Assert(self._holds(self.lanes(cond, mask), mask), message)
+            case Prefetch():
+                return s if not any(self.lanes(i, mask).lanes > 1 for i in s.indices) else seq()
         kind_of = s.kind.value if isinstance(s, For) else type(s).__name__
         raise InternalError(f"vectorize: {kind_of} inside a vector loop")
 

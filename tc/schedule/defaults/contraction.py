@@ -18,6 +18,7 @@ from tc.schedule.defaults.shape import Product
 from tc.schedule.defaults.tiles import Tile, register_tile
 
 UNROLL_K = 2
+FETCHED = 4  # lines of the next block in an iteration: enough for two blocks of rows
 LONG = 24  # nodes of an epilogue that is still unrolled
 
 
@@ -35,9 +36,11 @@ def schedule_contraction(plan: Plan, t: Tensor, p: Product, constants: frozenset
     if row is not None:
         plan.do("split", row, tile.mr, tail="balanced")
     inner = tile_product(plan, t, p, tile, row, column, batch)
-    _place_b(plan, p, column, batch, constants, tile.nr)
+    packed = _place_b(plan, p, column, batch, constants, tile.nr)
     plan.do("relax")
     finish_product(plan, t, p, tile, row, column)
+    if packed and row is not None:
+        _fetch_ahead(plan, t, p, row, column)
     plan.divide([*batch, *inner])
 
 
@@ -92,6 +95,17 @@ def finish_product(
             plan.do("unroll", name, touching=acc)
 
 
+def _fetch_ahead(plan: Plan, t: Tensor, p: Product, row: str, column: str) -> None:
+    """Spread the fetching of the next column block over the rows of this one.
+
+    The first rows that meet a block of weights would wait for memory, the others come for nothing.
+    """
+    (*_, k) = plan.loops_of(t, p.reduce.axes)
+    over = [row + "0", k + "0" if plan.has(k + "0") else k]
+    if len(p.reduce.axes) == 1 and all(map(plan.has, (column + "0", *over))):
+        plan.do("prefetch", plan.buffer_of(p.b.tensor), column + "0", *over, lines=FETCHED)
+
+
 def accumulator(plan: Plan, t: Tensor) -> str:
     """The accumulator of a tensor with one reduction, as lowering calls it."""
     return f"{plan.buffer_of(t)}_acc"
@@ -113,15 +127,20 @@ def _around_reductions(x: Expr) -> Iterator[Expr]:
 
 def _place_b(
     plan: Plan, p: Product, column: str, batch: list[str], constants: frozenset[str], nr: int
-) -> None:
-    """Pack a constant B; transpose a B whose columns are not contiguous into local memory."""
+) -> bool:
+    """Pack a constant B; transpose a B whose columns are not contiguous into local memory.
+
+    Tells whether it is packed.
+    """
     b = p.b.tensor
     if not isinstance(b, Placeholder):
-        return
+        return False
     dims = [d for d, i in enumerate(p.b.indices) if i == p.columns[0]]
     if not dims:
-        return
+        return False
     if b.name in constants and not p.batch:
         plan.do("pack", plan.buffer_of(b), dims[0], nr)
-    elif dims[0] == b.rank - 2 and p.batch:
+        return True
+    if dims[0] == b.rank - 2 and p.batch:
         plan.do("cache", plan.buffer_of(b), batch[-1], swap=1, pad=nr, along=column + "1")
+    return False

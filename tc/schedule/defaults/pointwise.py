@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from tc.ir.expr import Var
 from tc.ir.tensor import Compute, Tensor
 from tc.ir.tensor_walk import reads
 from tc.schedule.defaults.plan import Plan, fixed
 
 CHUNK = 1024  # elements of a flat map that one iteration of the parallel loop does
+STRIP = 64  # columns of a transposed matrix that one iteration of the parallel loop writes
 
 
 def schedule_pointwise(plan: Plan, tensors: list[Tensor], outputs: tuple[Tensor, ...]) -> None:
@@ -26,8 +28,14 @@ def schedule_pointwise(plan: Plan, tensors: list[Tensor], outputs: tuple[Tensor,
     for other in nests[1:]:
         for first, second in zip(axes, other, strict=True):
             plan.do("merge", first, second)
-    if axes:
-        _one_nest(plan, axes, all(_is_flat(t) for t in tensors), outputs[-1].dtype.bits)
+    if not axes:
+        return
+    bits = max(outputs[-1].dtype.bits, 32)
+    along = _read_along(maps)
+    if along is not None and all(plan.has(a) for a in axes):
+        _transpose(plan, axes, axes[along], bits)
+    else:
+        _one_nest(plan, axes, all(_is_flat(t) for t in tensors), bits)
 
 
 def _is_flat(t: Tensor) -> bool:
@@ -37,9 +45,40 @@ def _is_flat(t: Tensor) -> bool:
     )
 
 
+def _read_along(maps: list[Compute]) -> int | None:
+    """The number of the axis along which all operands lie in memory, where it is not the last."""
+    found = set()
+    for t in maps:
+        for read in reads(t):
+            last = read.indices[-1] if read.indices else None
+            found.add(t.axes.index(last) if isinstance(last, Var) and last in t.axes else None)
+    if len(found) != 1 or len({len(t.axes) for t in maps}) != 1:
+        return None
+    (axis,) = found
+    return axis if axis is not None and axis != len(maps[0].axes) - 1 else None
+
+
+def _transpose(plan: Plan, axes: list[str], along: str, bits: int) -> None:
+    """A block of as many rows as lanes is read side by side: each cache line is used up at once.
+
+    Row after row would come back to a line when a power of two of others have pushed it out.
+    """
+    outer, last = [a for a in axes[:-1] if a != along], axes[-1]
+    if not outer and (fixed(plan.extent(last)) or STRIP) >= STRIP:
+        plan.do("split", last, STRIP, tail="ragged")
+        plan.do("reorder", last + "0", along)
+        outer, last = [last + "0"], last + "1"
+    if outer and axes[-2] != along:
+        plan.do("reorder", *outer, along)
+    plan.divide(outer or [along])
+    plan.vectorize(last, bits)
+    if plan.has(last):
+        plan.do("reorder", last, along)
+
+
 def _one_nest(plan: Plan, axes: list[str], flat: bool, bits: int) -> None:
     axes = [a for a in axes if plan.has(a)]
-    lanes = plan.lanes(max(bits, 32))
+    lanes = plan.lanes(bits)
     if flat and len(axes) > 1:
         whole = plan.fuse_all(axes, "e")
         axes = [] if whole is None else [whole]
@@ -51,4 +90,4 @@ def _one_nest(plan: Plan, axes: list[str], flat: bool, bits: int) -> None:
         plan.do("split", axes[0], CHUNK, tail="ragged")
         axes = [axes[0] + "0", axes[0] + "1"]
     plan.divide(axes[:-1])
-    plan.vectorize(axes[-1], max(bits, 32))
+    plan.vectorize(axes[-1], bits)

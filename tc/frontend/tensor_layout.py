@@ -1,0 +1,154 @@
+"""Where in memory a tensor keeps what says that it has changed, found out by experiment.
+
+PyTorch says neither where its tensors keep their version and their storage nor that they always
+will, so the places are looked for in scratch tensors at the first use. Where one is not found, or
+not found in the same place twice, there is no layout, and whoever wanted one asks the tensors
+themselves. Nothing here is written to, and what might be no pointer is read through the system,
+which refuses where there is no memory. This module must not know what is watched, nor why.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+_WORD = 8
+_TENSOR_WORDS = 20  # an implementation of a tensor is larger in every PyTorch since 1.13
+_STORAGE_WORDS = 4
+_COUNTER_BYTES = 32
+_SCRATCH = 24  # elements of a scratch tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Byte offsets.
+
+    Attributes:
+        storage: in a tensor, of the pointer to its storage.
+        offset: in a tensor, of its offset into the storage.
+        counter: in a tensor, of the pointer to its version counter.
+        version: in a version counter, of the version.
+        data: in a storage, of the pointer to the memory.
+    """
+
+    storage: int
+    offset: int
+    counter: int
+    version: int
+    data: int
+
+    def words(self, tensor: torch.Tensor) -> list[tuple[int, int]]:
+        """Pairs (address, the eight bytes there) that hold until the tensor is written to.
+
+        Or until it gets other memory. A pair's address is only known to be readable while the
+        tensor lives and the pairs before it hold.
+        """
+        place = _implementation(tensor)
+        storage = _read(place + self.storage)
+        found = [(place + self.storage, storage), (place + self.offset, _read(place + self.offset))]
+        found.append((storage + self.data, _read(storage + self.data)))
+        counter = _read(place + self.counter)
+        found.append((place + self.counter, counter))
+        if counter:  # tensors of inference_mode have none
+            found.append((counter + self.version, _read(counter + self.version)))
+        return found
+
+
+@functools.cache
+def layout() -> Layout | None:
+    """The layout of this PyTorch's tensors; None where it cannot be told."""
+    try:
+        # Memory of two owners, versions and offsets that nothing else in a tensor is equal to.
+        one = _look(torch.zeros(_SCRATCH), 777, 11)
+        other = _look(torch.from_numpy(np.zeros(_SCRATCH, np.float32)), 1039, 17)
+    except (OSError, AttributeError, OverflowError, ValueError):
+        return None
+    return one if one is not None and one == other else None
+
+
+def _look(tensor: torch.Tensor, version: int, offset: int) -> Layout | None:
+    with torch.no_grad():
+        for _ in range(version):
+            tensor.zero_()
+    view = tensor[offset:]
+    storage = tensor.untyped_storage()
+    place, moved = _implementation(tensor), _implementation(view)
+    tensor_words = [_read(place + _WORD * i) for i in range(_TENSOR_WORDS)]
+    view_words = [_read(moved + _WORD * i) for i in range(_TENSOR_WORDS)]
+    storage_words = [_read(storage._cdata + _WORD * i) for i in range(_STORAGE_WORDS)]
+    counters = [
+        (_WORD * i, at)
+        for i, pointer in enumerate(tensor_words)
+        if pointer == view_words[i]  # a view shares its base's counter
+        and (at := _find(pointer, version)) is not None
+    ]
+    if len(counters) != 1 or storage._cdata not in tensor_words or offset not in view_words:
+        return None
+    if storage.data_ptr() not in storage_words:
+        return None
+    counter, at = counters[0]
+    return Layout(
+        storage=_WORD * tensor_words.index(storage._cdata),
+        offset=_WORD * view_words.index(offset),
+        counter=counter,
+        version=at,
+        data=_WORD * storage_words.index(storage.data_ptr()),
+    )
+
+
+def _implementation(tensor: torch.Tensor) -> int:
+    given: Any = tensor
+    return int(given._cdata)
+
+
+def _read(address: int) -> int:
+    return ctypes.c_uint64.from_address(address).value
+
+
+def _find(pointer: int, version: int) -> int | None:
+    """Where a 32-bit number lies in what might be a counter; None: nowhere, or in two places."""
+    if pointer % _WORD or not 0 < pointer < 1 << 47:
+        return None
+    memory = os.open("/proc/self/mem", os.O_RDONLY)
+    try:
+        content = os.pread(memory, _COUNTER_BYTES, pointer)
+    except OSError:
+        return None
+    finally:
+        os.close(memory)
+    found = [
+        at
+        for at in range(0, len(content) - _WORD + 1, 4)
+        if int.from_bytes(content[at : at + 4], "little") == version
+    ]
+    return found[0] if len(found) == 1 and not found[0] % _WORD else None
+
+
+@functools.cache
+def dict_tag() -> int | None:
+    """Byte offset in a dict of a word that every change of its items changes, or None."""
+    offset = 3 * _WORD  # behind the reference count, the type and the number of items
+    scratch: dict[str, object] = {"a": 1, "b": 2}
+    seen = {_read(id(scratch) + offset)}
+    changes = (
+        lambda: scratch.__setitem__("a", 3),
+        lambda: scratch.__setitem__("c", 4),
+        lambda: scratch.pop("b"),
+        lambda: scratch.update(a=5),
+        scratch.clear,
+    )
+    for number, change in enumerate(changes, 2):
+        before = _read(id(scratch) + offset)
+        if scratch.get("a") is None or _read(id(scratch) + offset) != before:
+            return None
+        change()
+        seen.add(_read(id(scratch) + offset))
+        if len(seen) != number:
+            return None
+    return offset
