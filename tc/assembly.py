@@ -29,8 +29,10 @@ from tc.errors import InternalError
 from tc.graph.fold import Folded
 from tc.graph.graph import Arg, Graph, Node, Value
 from tc.graph.group import Computation, Fused, Group
+from tc.graph.in_place import written_in_place
 from tc.graph.packing import copy_of, pack_value
 from tc.ir.expr import Expr
+from tc.ir.lower import is_in_place
 from tc.schedule.pack import Packing
 from tc.target import Target
 
@@ -70,12 +72,16 @@ class Assembler:
         self.prepare += _Steps(self, prepare, {}, set(self.graph.params)).all()
         graph = self.folded.main
         own = {v: self._storage(v, Place.INPUT) for v in graph.inputs}
+        placed = written_in_place(graph)
+        own.update({v: own[target] for v, target in placed.items()})
         outputs = self._outputs(own)
         steps = _Steps(self, main, own, set(self.graph.params))
         calls = steps.all()
         for storage, value in outputs:
             calls.append(steps.copy(value, storage))
         for target, value in graph.mutated:
+            if value in placed:
+                continue
             calls.append(steps.copy(value, own[target]))
         self._forget_unread(calls)
         return Artifact(
@@ -210,7 +216,8 @@ class _Steps:
         for p in kernels.packings[kernel]:
             n = int(p.buffer.removeprefix("p"))
             inputs[n] = self.a.pack(group.inputs[n], inputs[n], p)
-        buffers = (*inputs, *(self.at(v) for v in group.outputs))
+        made = zip(group.outputs, group.computation.outputs, strict=True)
+        buffers = (*inputs, *(self.at(v) for v, t in made if not is_in_place(t)))
         return KernelCall(kernel, buffers, kernels.infos[kernel].symbols)
 
     def _fallback(self, node: Node) -> Step:

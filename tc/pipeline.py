@@ -30,6 +30,7 @@ from tc.graph.fold import Folded, fold
 from tc.graph.fuse import fuse
 from tc.graph.graph import Graph
 from tc.graph.group import Computation
+from tc.graph.in_place import in_place
 from tc.graph.merge_linears import merge_linears
 from tc.graph.views import simplify_views, unflatten_products
 from tc.ir.loop import Func
@@ -51,6 +52,7 @@ GRAPH_PASSES: Final[tuple[tuple[str, Callable[[Graph], Graph]], ...]] = (
     ("views_again", simplify_views),
     ("cse", cse),
     ("merge_linears", merge_linears),
+    ("in_place", in_place),
     ("dead_code_again", dead_code),
 )
 

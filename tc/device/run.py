@@ -12,6 +12,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter_ns
 from typing import Any, NoReturn
 
@@ -35,6 +36,7 @@ from tc.device.run_plan import Plan, Planner
 from tc.device.run_prepared import find, keys, share
 from tc.device.run_profile import CallTime, Profile
 from tc.device.run_stats import LAST, Stats
+from tc.device.run_steps import Stepper
 from tc.errors import InternalError, TcError, UnsupportedError, describe
 
 Function = Callable[[int], object]
@@ -203,6 +205,30 @@ class Program:
             size = math.prod(shapes[slot - FIRST_SLOT]) * storage.dtype.bytes
             found[slot - FIRST_SLOT] = (address, size)
         return found
+
+    @property
+    def steps_alone(self) -> bool:
+        """Whether a call is one foreign call, without eager operators."""
+        return self._only is not None
+
+    def stepper(self, largest: tuple[int, ...]) -> Stepper | None:
+        """The program on memory of its own, for many calls of sizes up to the symbols' `largest`.
+
+        None where it has eager operators.
+        """
+        only = self._only
+        if only is None:
+            return None
+        return Stepper(
+            self.artifact,
+            self._planner,
+            self._weights,
+            only.function,
+            partial(_raise, messages=only.messages),
+            self.threads,
+            self.stats,
+            largest,
+        )
 
     def kernel_sizes(self, call: KernelCall, values: Sequence[int]) -> tuple[int, int]:
         """(flops, bytes) of one kernel call at these values of the symbols."""

@@ -133,6 +133,10 @@ class Planner:
             if dim in symbols
         ]
 
+    def slots(self, values: tuple[int, ...]) -> list[tuple[int, int]]:
+        """(slot, value) of every size in the argument table."""
+        return [(slot, dim(values)) for slot, dim in self._slots]
+
     def prepare(self) -> Plan:
         """The plan of the prepare steps, which depend on no symbol."""
         return self._plan(self._artifact.prepare, tuple(s.low for s in self._artifact.symbols))
@@ -190,7 +194,7 @@ class Planner:
         scratch = ALIGN + used
         return Plan(
             values,
-            tuple((slot, dim(values)) for slot, dim in self._slots),
+            tuple(self.slots(values)),
             tuple(
                 (FIRST_SLOT + s, ALIGN + offsets[storage.number])
                 for s, storage in enumerate(self._artifact.storages)

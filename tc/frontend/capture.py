@@ -136,6 +136,7 @@ def capture(
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
     dynamic: bool = True,
+    labels: Sequence[Sequence[str | None]] | None = None,
 ) -> Captured:
     """Trace `model(*args, **kwargs)` as one graph for all sizes that the model allows.
 
@@ -144,6 +145,8 @@ def capture(
         args, kwargs: one set of arguments; sizes do not matter to a Hugging Face model, and the
             values of tensors never do.
         dynamic: False bakes the sizes of the arguments.
+        labels: of the dims of each tensor in order, where the caller knows them (see
+            `capture_shapes.Dims`); default: what the arguments' names tell.
 
     Raises:
         UnsupportedError: an argument or result of a type that no program can hold.
@@ -153,9 +156,14 @@ def capture(
     tensors: list[torch.Tensor] = []
     node = tree.flatten((list(args), dict(kwargs)), tensors, [], "")
     names = argument_names(model, node)
-    config = getattr(model, "config", None)
-    encoder_decoder = bool(getattr(config, "is_encoder_decoder", False))
-    dims = shapes.label_dims(names, tensors, encoder_decoder) if dynamic else None
+    if labels is not None:
+        dims: list[shapes.Dims] | None = [
+            shapes.Dims(name, tuple(each)) for name, each in zip(names, labels, strict=True)
+        ]
+    else:
+        config = getattr(model, "config", None)
+        encoder_decoder = bool(getattr(config, "is_encoder_decoder", False))
+        dims = shapes.label_dims(names, tensors, encoder_decoder) if dynamic else None
     results: list[tree.Node] = []
     flat = _Flat(twin(model), node, dims, results.append)
     try:

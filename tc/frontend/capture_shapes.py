@@ -19,6 +19,9 @@ TARGET = "target"
 PAST = "past"
 ENCODER = "encoder"
 CHOICES = "choices"
+# Of a cache that is written in place: its rows, and how many are used after the call.
+CAPACITY = "capacity"
+REACH = "reach"
 # Lengths that are sums: the mask covers what the cache holds and the new positions.
 TOTAL = "past+length"
 TARGET_TOTAL = "past+target"
@@ -57,7 +60,9 @@ _ENCODER_DECODER_DIMS: Mapping[tuple[str, int], tuple[str | None, ...]] = {
 }
 
 # Sizes to trace at: none is 0 or 1, which a trace bakes in, no two are equal, no sum equals a size.
-TRACE_SIZES: Mapping[str, int] = {BATCH: 3, LENGTH: 5, TARGET: 4, PAST: 7, ENCODER: 6, CHOICES: 2}
+TRACE_SIZES: Mapping[str, int] = {
+    BATCH: 3, LENGTH: 5, TARGET: 4, PAST: 7, ENCODER: 6, CHOICES: 2, CAPACITY: 23, REACH: 17,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import torch
+from transformers import GenerationMixin
 
 from tc.device.artifact import Artifact, FallbackCall, TensorInfo
 from tc.device.run import Program
@@ -22,6 +23,7 @@ from tc.errors import CompileError, UnsupportedError, describe
 from tc.frontend.capture import Captured, Weight
 from tc.frontend.copies import allow_copies
 from tc.frontend.eager import EagerCalls
+from tc.frontend.generate import Generation
 from tc.frontend.hf import dispatcher_of, wrap
 from tc.frontend.hf_dispatch import Dispatcher
 from tc.frontend.importer import import_graph
@@ -116,9 +118,13 @@ def compile_model(
             )
         )
     eager = EagerCalls(type(model).__name__, options)
+
+    def make_runner(captured: Captured) -> Runner:
+        return Runner(captured, options, pipeline)
+
     made = wrap(
         model,
-        lambda captured: Runner(captured, options, pipeline),
+        make_runner,
         dynamic=dynamic,
         natural=natural,
         example_inputs=_example(example_inputs),
@@ -126,7 +132,13 @@ def compile_model(
     )
     dispatcher = dispatcher_of(made)
     assert dispatcher is not None
-    handle = _Handle(type(model).__name__, dispatcher, eager)
+    generation = _generation(model, made, make_runner)
+    dispatchers = [dispatcher]
+    if generation is not None and generation.encodes:
+        _compile_encoder(
+            made, lambda part: wrap(part, make_runner, natural=False, on_eager=eager), dispatchers
+        )
+    handle = _Handle(type(model).__name__, dispatchers, eager, generation)
     made.__dict__.update(stats=handle.stats, explain=handle.explain, save=handle.save)
     again = partial(
         compile_model,
@@ -140,6 +152,40 @@ def compile_model(
     )
     allow_copies(made, model, again)
     return made
+
+
+def _generation(
+    model: torch.nn.Module, made: torch.nn.Module, make: Callable[[Captured], Runner]
+) -> Generation | None:
+    """Give the compiled copy of a generative model a `generate` of its own."""
+    can_generate = getattr(model, "can_generate", None)
+    if not isinstance(model, GenerationMixin) or can_generate is None or not can_generate():
+        return None
+    found = made.__dict__["generate"] = Generation(model, made, make)
+    return found
+
+
+def _compile_encoder(
+    made: torch.nn.Module,
+    compiled: Callable[[torch.nn.Module], torch.nn.Module],
+    dispatchers: list[Dispatcher],
+) -> None:
+    """Let `get_encoder`, which generation runs first, give a compiled encoder, made when asked."""
+    own = type(made).get_encoder  # type: ignore[operator,attr-defined,unused-ignore]
+    found: dict[int, torch.nn.Module] = {}
+
+    def get_encoder(*args: Any, **kwargs: Any) -> Any:
+        part = own(made, *args, **kwargs)
+        if not isinstance(part, torch.nn.Module) or part is made:
+            return part
+        if id(part) not in found:
+            found[id(part)] = compiled(part)
+            dispatcher = dispatcher_of(found[id(part)])
+            assert dispatcher is not None
+            dispatchers.append(dispatcher)
+        return found[id(part)]
+
+    made.__dict__["get_encoder"] = get_encoder
 
 
 def pipeline(graph: Graph, options: Options) -> Compiled:
@@ -166,15 +212,27 @@ def refuse_fallbacks(artifact: Artifact, options: Options) -> None:
 class _Handle:
     """What a compiled copy can tell of itself and do."""
 
-    def __init__(self, name: str, dispatcher: Dispatcher, eager: EagerCalls) -> None:
+    def __init__(
+        self,
+        name: str,
+        dispatchers: Sequence[Dispatcher],
+        eager: EagerCalls,
+        generation: Generation | None,
+    ) -> None:
         self._name = name
-        self._dispatcher = dispatcher
+        self._dispatchers = dispatchers  # the model's own first, then those of its parts
         self._eager = eager
+        self._generation = generation
 
     @property
     def _runners(self) -> list[Runner]:
-        runners = [program.runner for program in self._dispatcher.programs]
-        return [runner for runner in runners if isinstance(runner, Runner)]
+        """Every program."""
+        made = [] if self._generation is None else self._generation.runners
+        parts = [_runners_of(dispatcher) for dispatcher in self._dispatchers]
+        return [
+            *(runner for part in parts for runner in part),
+            *(runner for runner in made if isinstance(runner, Runner)),
+        ]
 
     def stats(self) -> dict[str, object]:
         """The counters of this model: compilations, kernels, calls, fallbacks (operator ->
@@ -203,8 +261,14 @@ class _Handle:
         Raises:
             TcError: nothing is compiled yet, or the system refuses to write.
         """
-        saved = [SavedProgram(runner.program, runner.signature) for runner in self._runners]
+        called = _runners_of(self._dispatchers[0])
+        saved = [SavedProgram(runner.program, runner.signature) for runner in called]
         save_model(path, self._name, saved)
+
+
+def _runners_of(dispatcher: Dispatcher) -> list[Runner]:
+    runners = [program.runner for program in dispatcher.programs]
+    return [runner for runner in runners if isinstance(runner, Runner)]
 
 
 def _arguments(runner: Runner) -> str:

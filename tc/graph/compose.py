@@ -6,7 +6,8 @@ few expressions of them. Groups that differ only in names are composed once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from dataclasses import replace
 from itertools import count
 
 from tc.errors import InternalError
@@ -14,7 +15,7 @@ from tc.graph.graph import Arg, Node, Value, values_of
 from tc.graph.group import Computation
 from tc.graph.inline import inlined
 from tc.ir.expr import Const, Expr, Var
-from tc.ir.tensor import Compute, Placeholder, Tensor
+from tc.ir.tensor import Compute, Placeholder, Scatter, Tensor
 from tc.ir.types import DType
 from tc.ops.table import by_name
 
@@ -31,12 +32,17 @@ class Composer:
         leaves: Sequence[Value],
         outputs: Sequence[Value],
         constants: frozenset[Value],
+        in_place: Container[Value] = (),
     ) -> Computation:
-        """The computation of `nodes`, in order, from `leaves` to `outputs`."""
-        key = _signature(nodes, leaves, outputs, constants)
+        """The computation of `nodes`, in order, from `leaves` to `outputs`.
+
+        Outputs that are `in_place` are written to the memory of what they replace parts of.
+        """
+        placed = tuple([v in in_place for v in outputs])
+        key = (_signature(nodes, leaves, outputs, constants), placed)
         found = self._made.get(key)
         if found is None:
-            found = self._made[key] = _compose(nodes, leaves, outputs, constants)
+            found = self._made[key] = _compose(nodes, leaves, outputs, constants, placed)
         return found
 
 
@@ -74,15 +80,24 @@ def _compose(
     leaves: Sequence[Value],
     outputs: Sequence[Value],
     constants: frozenset[Value],
+    in_place: tuple[bool, ...],
 ) -> Computation:
     placeholders = [Placeholder(f"in{n}", v.shape, v.dtype) for n, v in enumerate(leaves)]
     env: dict[Value, Tensor] = dict(zip(leaves, placeholders, strict=True))
     for node in nodes:
         for v, t in zip(node.outputs, build(node, env), strict=True):
             env[v] = as_value(t, v)
-    roots = _distinct([env[v] for v in outputs], placeholders)
+    made = [_placed(env[v]) if p else env[v] for v, p in zip(outputs, in_place, strict=True)]
+    roots = _distinct(made, placeholders)
     names = frozenset(p.name for p, v in zip(placeholders, leaves, strict=True) if v in constants)
     return Computation(tuple(placeholders), inlined(roots), names)
+
+
+def _placed(t: Tensor) -> Tensor:
+    """The tensor, in the memory of its base."""
+    if not isinstance(t, Scatter):
+        raise InternalError(f"compose: {t.name} cannot be written in place")
+    return replace(t, in_place=True)
 
 
 def build(node: Node, env: dict[Value, Tensor]) -> tuple[Tensor, ...]:

@@ -31,14 +31,18 @@ def moved_bytes(made: Computation) -> Expr:
     """Bytes of the operands and results of one call; of a table, only what is looked up."""
     order = topological(made.outputs)
     total: Expr = Const(0)
+    in_place = [t for t in made.outputs if isinstance(t, Scatter) and t.in_place]
     for p in made.inputs:
+        if any(t.base.name == p.name for t in in_place):
+            continue
         size = product(p.shape)
         looked_up = [product(t.shape) for t in order if _looks_up(t, p)]
         if looked_up:
             size = smaller(size, looked_up[0])
         total = total + size * p.dtype.bytes
     for t in made.outputs:
-        total = total + product(t.shape) * t.dtype.bytes
+        written = t.extents if isinstance(t, Scatter) and t.in_place else t.shape
+        total = total + product(written) * t.dtype.bytes
     return tidy(total)
 
 

@@ -19,6 +19,7 @@ from tc.graph.classify import free_nodes
 from tc.graph.compose import Composer, leaves_of
 from tc.graph.graph import Graph, Node, Value
 from tc.graph.group import Computation, Fused, Group
+from tc.graph.in_place import written_in_place
 from tc.graph.inline import checks_data, reads_in_place, uses_of
 from tc.graph.rewrite import kept, producers, users
 from tc.graph.views import JOINS, is_reshape, source_of
@@ -76,6 +77,7 @@ class _Fusion:
             if id(n) not in self.free:
                 self.cluster[id(n)] = Cluster(_weight(n), [n])
         self.aliases: dict[Value, Value] = {}
+        self.in_place = frozenset(written_in_place(graph))
 
     def _needed_in_memory(self) -> set[int]:
         """Free nodes that a caller or a fallback must find in memory."""
@@ -286,7 +288,7 @@ class _Fusion:
 
     def _computation(self, c: Cluster) -> Computation:
         nodes, outputs = self._with_free(c, ()), self._outputs(c)
-        return self.composer(nodes, leaves_of(nodes), outputs, self.constants)
+        return self.composer(nodes, leaves_of(nodes), outputs, self.constants, self.in_place)
 
     def _ordered(self) -> list[Cluster]:
         """Clusters after those whose values they read."""

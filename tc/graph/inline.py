@@ -171,14 +171,15 @@ def _rewritten(
             new, env = _fresh(axes, number)
             value = _body(value, env, new, shape, kept, gone, number)
             return Scan(name, new, shape, dim, monoid, value)
-        case Scatter(name, base, axes, extents, indices, value, monoid, mask):
+        case Scatter(name, base, axes, extents, indices, value, monoid, mask, in_place):
             new, env = _fresh(axes, number)
             parts = [*indices, value] if mask is None else [*indices, value, mask]
             done = [_body(x, env, new, extents, kept, gone, number) for x in parts]
             n = len(indices)
             guard = None if mask is None else done[n + 1]
+            at = tuple(done[:n])
             return Scatter(
-                name, kept[base.name], new, extents, tuple(done[:n]), done[n], monoid, guard
+                name, kept[base.name], new, extents, at, done[n], monoid, guard, in_place
             )
     return t
 

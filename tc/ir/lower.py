@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
 from tc.errors import InternalError
 from tc.ir.expr import (
@@ -59,8 +60,8 @@ def lower(
 ) -> Func:
     """The naive loops of `outputs`.
 
-    Parameters are the inputs (in the given order, else that of first use), then the outputs.
-    Tensors between them are scratch buffers of full size.
+    Parameters are the inputs (in the given order, else that of first use), then the outputs, but
+    for those that are written in place. Tensors between them are scratch buffers of full size.
     """
     return lower_named(outputs, inputs, name).func
 
@@ -88,6 +89,8 @@ def _check(
             raise InternalError(f"lower: output {t.name} is an input; copy it with a compute")
         if names.count(t.name) > 1:
             raise InternalError(f"lower: {t.name} stands twice among the outputs")
+        if is_in_place(t) and not isinstance(t.base, Placeholder):
+            raise InternalError(f"lower: {t.name} is to be written in place, but not to an input")
     for p in read:
         if p not in given:
             raise InternalError(f"lower: {p.name} is read, but is not among the inputs")
@@ -107,7 +110,8 @@ class _Lowering:
         for n, p in enumerate(self.inputs):
             self.buffers[p.name] = Buffer(f"p{n}", p.shape, p.dtype)
         for n, t in enumerate(self.outputs):
-            self.buffers[t.name] = Buffer(f"out{n}", t.shape, t.dtype)
+            own = Buffer(f"out{n}", t.shape, t.dtype)
+            self.buffers[t.name] = self.buffers[t.base.name] if is_in_place(t) else own
         inner = [
             t for t in self.order if t.name not in self.buffers and not isinstance(t, Placeholder)
         ]
@@ -121,7 +125,8 @@ class _Lowering:
         body = seq(*[self._nest(t, axes[t.name]) for t in computed])
         for t in reversed(inner):
             body = Alloc(self.buffers[t.name], body)
-        params = [self.buffers[t.name] for t in (*self.inputs, *self.outputs)]
+        fresh = [t for t in self.outputs if not is_in_place(t)]
+        params = [self.buffers[t.name] for t in (*self.inputs, *fresh)]
         outs = tuple(self.buffers[t.name].name for t in self.outputs)
         return Func(name, tuple(params), self.symbols, outs, body)
 
@@ -200,8 +205,10 @@ class _Lowering:
 
     def _scatter(self, t: Scatter, env: Mapping[Var, Expr]) -> Stmt:
         out, base = self.buffers[t.name], self.buffers[t.base.name]
-        copy_axes = tuple(Var(self._unique(f"c{n}")) for n in range(len(t.shape)))
-        copy = _loops(copy_axes, t.shape, Store(out, copy_axes, Load(base, copy_axes)))
+        copy: Stmt = seq()
+        if not t.in_place:
+            copy_axes = tuple(Var(self._unique(f"c{n}")) for n in range(len(t.shape)))
+            copy = _loops(copy_axes, t.shape, Store(out, copy_axes, Load(base, copy_axes)))
         index = tuple(self._loads(_rename(i, env), []) for i in t.indices)
         mask = None if t.mask is None else self._loads(_rename(t.mask, env), [])
         checks = _in_range(index, t.shape)
@@ -331,6 +338,11 @@ class _Lowering:
         if path is not None or not isinstance(extent, Const) or isinstance(index, Const):
             return False
         return not bounds(index, self.ranges).within(Interval(0, int(extent.value) - 1))
+
+
+def is_in_place(t: Tensor) -> TypeGuard[Scatter]:
+    """Whether a tensor is computed into the memory of one of its operands."""
+    return isinstance(t, Scatter) and t.in_place
 
 
 def _extents(t: Tensor) -> list[tuple[Var, Expr]]:

@@ -73,6 +73,9 @@ class Scatter(Tensor):
     """`base` with elements replaced: for each point of `axes` in order, where `mask`,
 
     out[indices] = value, or out[indices] = monoid.combine(out[indices], value).
+
+    With `in_place` the result is the memory of `base`, a placeholder that nothing else reads: only
+    what is replaced is written, and the kernel has no other buffer for it.
     """
 
     name: str
@@ -83,6 +86,7 @@ class Scatter(Tensor):
     value: Expr
     monoid: Monoid | None = None
     mask: Expr | None = None
+    in_place: bool = False
 
     @property
     def shape(self) -> Shape:  # type: ignore[override]  # derived, not stored

@@ -212,6 +212,37 @@ def _kept(t: Tensor, index: Sequence[Expr]) -> tuple[Expr, ...]:
     return tuple(te.wrap(0) if s == ONE else i for s, i in zip(t.shape, index, strict=True))
 
 
+def _slice_write_ref(x: Any, src: Any, dim: int, start: int) -> Any:
+    return _slice_scatter_ref(x, src, dim, start, start + src.shape[dim])
+
+
+@operator(
+    "slice_write",
+    aten=(),
+    kind=Kind.SCATTER,
+    reference=_slice_write_ref,
+    samples=(
+        sample(array(5, 7), array(5, 3), 1, 1),
+        sample(array(3, 9, 2), array(3, 1, 2), -2, 8),
+        sample(ints(5), ints(5), 0, 0),
+    ),
+)
+def build_slice_write(x: Tensor, src: Tensor, dim: int, start: Dim) -> Tensor:
+    """x with the part that begins at `start` along a dim replaced by src.
+
+    As `slice_scatter`, but made for writing in place: only what src covers is touched.
+    """
+    axis = axis_of(dim, x.rank, "slice_write")
+
+    def point(*index: Expr) -> tuple[Sequence[Expr], Expr]:
+        at = tuple(i + start if n == axis else i for n, i in enumerate(index))
+        return at, cast(src[index], x.dtype)
+
+    # What is written lies within x in every other dim, whatever src says.
+    extents = [src.shape[n] if n == axis else size for n, size in enumerate(x.shape)]
+    return te.scatter(x, extents, point, name=te.fresh("slice_write"))
+
+
 def _select_scatter_ref(x: Any, src: Any, dim: int, index: int) -> Any:
     out = x.copy()
     out[(slice(None),) * (dim % x.ndim) + (index,)] = src

@@ -45,7 +45,8 @@ def test_programs_of_one_model_share_their_weights() -> None:
         assert torch.equal(ours, model.generate(**inputs, max_new_tokens=4, do_sample=False))
     dispatcher = dispatcher_of(cm)
     assert dispatcher is not None
-    held = [p.runner.program._weights.blocks.values() for p in dispatcher.programs]
+    runners = [*(p.runner for p in dispatcher.programs), *cm.generate.runners]
+    held = [runner.program._weights.blocks.values() for runner in runners]
     assert len(held) > 1
     distinct = {block.address for blocks in held for block in blocks}
     assert len(distinct) < sum(map(len, held))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,6 +105,14 @@ def expected(row: Operator, values: Sequence[Any]) -> list[Any]:
     return [np.asarray(o) for o in out] if isinstance(out, tuple) else [np.asarray(out)]
 
 
+# Rows that graph passes make, not a model: what PyTorch would do for them.
+OWN: dict[str, Callable[..., torch.Tensor]] = {
+    "slice_write": lambda x, src, dim, start: torch.slice_scatter(
+        x, src, dim, start, start + src.shape[dim]
+    ),
+}
+
+
 def eager(row: Operator, values: Sequence[Any]) -> list[torch.Tensor]:
     """What PyTorch gives, by the first overload of the row that takes such arguments."""
 
@@ -118,6 +126,8 @@ def eager(row: Operator, values: Sequence[Any]) -> list[torch.Tensor]:
                 return TORCH[str(x)]
         return x
 
+    if row.name in OWN:
+        return [OWN[row.name](*map(lift, values))]
     failures = []
     for name in row.aten:
         _, packet, overload = name.split(".")

@@ -1,0 +1,91 @@
+"""Running one program again and again at sizes that change, as a generation does for each token.
+
+A call of a program plans for its shapes; a generation has new shapes at every token. A stepper is
+planned once, at the greatest sizes: its arena and its argument table hold for all smaller ones,
+since a buffer never needs more where a size is less. A step then writes the sizes to the table and
+makes one foreign call. This module must not allocate anything in a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from time import perf_counter_ns
+
+from tc.device.artifact import FIRST_SLOT, Artifact, Place
+from tc.device.run_call import Arena, Weights
+from tc.device.run_plan import Planner, Shape
+from tc.device.run_stats import LAST, Stats
+from tc.errors import InternalError
+from tc.ir.types import DType
+
+
+class Stepper:
+    """One program on one arena; belongs to one thread at a time.
+
+    Attributes:
+        outputs: (shape, dtype) of each result at the greatest sizes.
+    """
+
+    def __init__(
+        self,
+        artifact: Artifact,
+        planner: Planner,
+        weights: Weights,
+        function: Callable[[int], object],
+        fail: Callable[[Arena], object],
+        threads: int,
+        stats: Stats,
+        largest: tuple[int, ...],
+    ) -> None:
+        """Plan for the symbols' values `largest`.
+
+        Args:
+            function: the only entry of the program.
+            fail: raises what a kernel has reported on an arena.
+            weights: kept alive, so that a step never sees others.
+        """
+        plan = planner.main(largest)
+        if plan.empty:
+            raise InternalError("stepper: nothing is to be computed at these sizes")
+        self.outputs: tuple[tuple[Shape, DType], ...] = tuple(
+            (shape, dtype) for _, shape, dtype in plan.outputs
+        )
+        self._planner = planner
+        self._weights = weights
+        self._function = function
+        self._fail = fail
+        self._stats = stats
+        self._arena = Arena()
+        stats.calls.append(self._arena.calls)
+        self._frame = self._arena.frame(plan, weights, threads, planner.table_size)
+        self._slots = {
+            place: [
+                (FIRST_SLOT + s, storage.number)
+                for s, storage in enumerate(artifact.storages)
+                if storage.place is place
+            ]
+            for place in (Place.INPUT, Place.OUTPUT)
+        }
+
+    def place(self, inputs: Sequence[int], outputs: Sequence[int]) -> None:
+        """Take inputs from, and write results to, these addresses from now on."""
+        for place, addresses in ((Place.INPUT, inputs), (Place.OUTPUT, outputs)):
+            for slot, number in self._slots[place]:
+                self._frame.table[slot] = addresses[number]
+
+    def __call__(self, values: tuple[int, ...]) -> None:
+        """Run once at these values of the symbols, none above `largest`.
+
+        Raises:
+            TcError: a kernel has met a value (an id) that it cannot index with.
+        """
+        table = self._frame.table
+        for slot, value in self._planner.slots(values):
+            table[slot] = value
+        self._arena.calls[0] += 1
+        begin = perf_counter_ns()
+        self._function(self._frame.address)
+        self._stats.last_nanoseconds = LAST.nanoseconds = perf_counter_ns() - begin
+        self._stats.last_started = begin
+        if self._arena.error.value:
+            self._fail(self._arena)

@@ -1,0 +1,163 @@
+"""Choosing tokens: greedy search and sampling over a session's logits.
+
+Processors of scores and criteria for stopping are transformers' own objects, called as its loop
+calls them, so that every setting means what it means there; greedy search without any needs none
+of them. This module must not know how logits are computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import torch
+from transformers.generation.stopping_criteria import EosTokenCriteria, MaxLengthCriteria
+
+Logits = Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """How tokens are chosen.
+
+    Attributes:
+        processors: from ids and scores to scores, in order.
+        criteria: whether each sequence has ended.
+        sample: draw by probability; else the most probable.
+        pad: the token of sequences that have ended, [1] or scalar tensor.
+        streamer: is given each token.
+        keep_scores, keep_logits: collect them, as `Kept` has them.
+    """
+
+    processors: Sequence[Any]
+    criteria: Sequence[Any]
+    sample: bool
+    pad: torch.Tensor | None
+    streamer: Any
+    keep_scores: bool
+    keep_logits: bool
+
+
+@dataclass(slots=True)
+class Kept:
+    """The tokens [batch, length], and scores and logits of each step where they were wanted."""
+
+    ids: torch.Tensor
+    scores: list[torch.Tensor] = field(default_factory=list)
+    logits: list[torch.Tensor] = field(default_factory=list)
+
+
+_SIMPLE: Final = (MaxLengthCriteria, EosTokenCriteria)
+
+
+class _Ids:
+    """A growing matrix of tokens whose columns are not copied at each step."""
+
+    def __init__(self, first: torch.Tensor, most: int) -> None:
+        batch, self.length = first.shape
+        self._memory = torch.empty(batch, max(most, self.length), dtype=first.dtype)
+        self._memory[:, : self.length] = first
+
+    @property
+    def view(self) -> torch.Tensor:
+        return self._memory[:, : self.length]
+
+    def append(self, tokens: torch.Tensor) -> None:
+        if self.length == self._memory.shape[1]:
+            grown = torch.empty(len(self._memory), 2 * self.length + 1, dtype=self._memory.dtype)
+            grown[:, : self.length] = self._memory
+            self._memory = grown
+        self._memory[:, self.length] = tokens
+        self.length += 1
+
+
+def choose_tokens(
+    first: torch.Tensor, logits: torch.Tensor, after: Logits, choice: Choice, most: int
+) -> Kept:
+    """Generate until every sequence has ended.
+
+    Args:
+        first: the prompts, [batch, length].
+        logits: after them, [batch, vocabulary].
+        after: the logits after one more token [batch] of each sequence; overwrites those before.
+        most: length that the sequences are expected not to exceed.
+    """
+    ids = _Ids(first, most)
+    kept = Kept(first)
+    state = _Sequences(choice, first.shape[0])
+    while True:
+        tokens = state.finish(_next(ids, logits, choice, kept))
+        ids.append(tokens)
+        done = state.ended(ids, tokens, kept)
+        if choice.streamer is not None:
+            choice.streamer.put(tokens.clone())
+        if done:
+            break
+        logits = after(tokens)
+    if choice.streamer is not None:
+        choice.streamer.end()
+    kept.ids = ids.view.clone(memory_format=torch.contiguous_format)
+    return kept
+
+
+def _next(ids: _Ids, logits: torch.Tensor, choice: Choice, kept: Kept) -> torch.Tensor:
+    """One token for each sequence."""
+    if not choice.processors and not choice.sample and not choice.keep_scores:
+        if choice.keep_logits:
+            kept.logits.append(logits.to(torch.float32, copy=True))
+        return logits.argmax(-1)
+    # A copy: processors may write to it, and the memory is that of the next step's logits.
+    scores = raw = logits.to(torch.float32, copy=True)
+    for process in choice.processors:
+        scores = process(ids.view, scores)
+    if choice.keep_scores:
+        kept.scores.append(scores)
+    if choice.keep_logits:
+        kept.logits.append(raw)
+    if not choice.sample:
+        return scores.argmax(-1)
+    return torch.multinomial(torch.softmax(scores, -1), num_samples=1).squeeze(1)
+
+
+class _Sequences:
+    """Which sequences have not ended."""
+
+    def __init__(self, choice: Choice, batch: int) -> None:
+        self._criteria = choice.criteria
+        self._pad = choice.pad
+        self._open = torch.ones(batch, dtype=torch.long)
+        self._all_open = True
+        self._pads = any(hasattr(c, "eos_token_id") for c in choice.criteria)
+        self._simple = all(type(c) in _SIMPLE for c in choice.criteria)
+        found = [c.eos_token_id for c in choice.criteria if type(c) is EosTokenCriteria]
+        self._ends = frozenset(int(i) for t in found for i in t.flatten())
+        most = [c for c in choice.criteria if type(c) is MaxLengthCriteria]
+        self._most = min((c.max_length for c in most), default=None)
+        # It warns once where the model's positions are exceeded, so it is called from there on.
+        self._quiet = min(
+            (c.max_position_embeddings for c in most if c.max_position_embeddings is not None),
+            default=None,
+        )
+
+    def finish(self, tokens: torch.Tensor) -> torch.Tensor:
+        """The tokens, with padding where a sequence has ended before."""
+        if self._all_open or not self._pads:
+            return tokens
+        assert self._pad is not None  # generate refuses ends without padding
+        return tokens * self._open + self._pad * (1 - self._open)
+
+    def ended(self, ids: _Ids, tokens: torch.Tensor, kept: Kept) -> bool:
+        """Whether every sequence has ended now."""
+        if self._simple and (self._quiet is None or ids.length <= self._quiet):
+            if self._most is not None and ids.length >= self._most:
+                return True
+            if not self._ends or self._ends.isdisjoint(tokens.tolist()):
+                return False
+        scores = tuple(kept.scores) if kept.scores else None
+        done = torch.zeros(len(self._open), dtype=torch.bool)
+        for criterion in self._criteria:
+            done |= criterion(ids.view, scores)
+        self._open &= ~done
+        self._all_open = bool(self._open.all())
+        return not bool(self._open.any())
