@@ -11,7 +11,6 @@ import math
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from time import perf_counter_ns
 from typing import Any, NoReturn
@@ -25,13 +24,13 @@ from tc.device.artifact import (
     FallbackCall,
     KernelCall,
     Place,
-    segments,
 )
 from tc.device.artifact_file import RawTensor
 from tc.device.faults import QueueClosedError
 from tc.device.physical import shared_device
 from tc.device.run_bind import Binder
 from tc.device.run_call import Arena, Frame, Weights
+from tc.device.run_items import Function, Item, Kernels, items_of, raise_reported
 from tc.device.run_plan import Plan, Planner
 from tc.device.run_prepared import find, keys, share
 from tc.device.run_profile import CallTime, Profile
@@ -39,20 +38,7 @@ from tc.device.run_stats import LAST, Stats
 from tc.device.run_steps import Stepper
 from tc.errors import InternalError, TcError, UnsupportedError, describe
 
-Function = Callable[[int], object]
 _MOST_PLANS = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class _Kernels:
-    """A run of kernel calls: one foreign call, and what an error number means there."""
-
-    function: Function
-    messages: tuple[str, ...]
-    calls: tuple[KernelCall, ...]
-
-
-_Item = _Kernels | FallbackCall
 
 
 class Program:
@@ -101,7 +87,7 @@ class Program:
         self._table_size = self._planner.table_size
         self._main = self._items("main")
         only = self._main[0] if len(self._main) == 1 else None
-        self._only = only if isinstance(only, _Kernels) else None
+        self._only = only if isinstance(only, Kernels) else None
         self._inputs = tuple(
             (FIRST_SLOT + s, storage.number)
             for s, storage in enumerate(artifact.storages)
@@ -224,7 +210,7 @@ class Program:
             self._planner,
             self._weights,
             only.function,
-            partial(_raise, messages=only.messages),
+            partial(raise_reported, messages=only.messages),
             self.threads,
             self.stats,
             largest,
@@ -257,19 +243,8 @@ class Program:
             )
         )
 
-    def _items(self, label: str) -> tuple[_Item, ...]:
-        steps = self.artifact.main if label == "main" else self.artifact.prepare
-        found: list[_Item] = []
-        number = 0
-        for item in segments(steps):
-            if isinstance(item, FallbackCall):
-                found.append(item)
-                continue
-            name = f"{label}_{number}"
-            messages = next((c.messages for c in self.artifact.code if c.name == name), ())
-            found.append(_Kernels(self._functions[name], messages, item))
-            number += 1
-        return tuple(found)
+    def _items(self, label: str) -> tuple[Item, ...]:
+        return items_of(self.artifact, self._functions, label)
 
     def _weight_address(self, weight: Any) -> int:
         return weight.address if isinstance(weight, RawTensor) else self._arrays.address(weight)
@@ -345,7 +320,7 @@ class Program:
                 stats.last_nanoseconds = LAST.nanoseconds = perf_counter_ns() - begin
                 stats.last_started = begin
                 if arena.error.value:
-                    _raise(arena, only.messages)
+                    raise_reported(arena, only.messages)
             else:
                 stats.last_started = perf_counter_ns()
                 spent = self._execute(self._main, arena, frame, plan, profile)
@@ -371,7 +346,7 @@ class Program:
 
     def _execute(
         self,
-        items: Sequence[_Item],
+        items: Sequence[Item],
         arena: Arena,
         frame: Frame,
         plan: Plan,
@@ -394,7 +369,7 @@ class Program:
                 frame.table[PROFILE] = 0
             spent += perf_counter_ns() - begin
             if arena.error.value:
-                _raise(arena, item.messages)
+                raise_reported(arena, item.messages)
             if profile is not None:
                 profile.kernels(item.calls, plan.values)
         return spent
@@ -407,17 +382,3 @@ class Program:
             for s in (*call.inputs, *call.outputs)
         }
         self._arrays.fallback(call, views, self._planner.fallback_dims(call, plan.values))
-
-
-def _raise(arena: Arena, messages: Sequence[str]) -> None:
-    """Raise what a kernel has reported in the error slot, and clear it."""
-    number, arena.error.value = arena.error.value, 0
-    known = 0 < number <= len(messages)
-    raise TcError(
-        describe(
-            "input value",
-            where="compiled program",
-            why=messages[number - 1] if known else f"error {number}",
-            way_out="check the ids and indices that are passed",
-        )
-    )

@@ -1,0 +1,58 @@
+"""What a program runs: runs of kernel calls, each one foreign call, and operators run eagerly.
+
+This module must not know when they run, nor on which memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from tc.device.artifact import Artifact, FallbackCall, KernelCall, segments
+from tc.device.run_call import Arena
+from tc.errors import TcError, describe
+
+Function = Callable[[int], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Kernels:
+    """A run of kernel calls: one foreign call, and what an error number means there."""
+
+    function: Function
+    messages: tuple[str, ...]
+    calls: tuple[KernelCall, ...]
+
+
+Item = Kernels | FallbackCall
+
+
+def items_of(artifact: Artifact, functions: Mapping[str, Function], label: str) -> tuple[Item, ...]:
+    """The items of `label`, "main" or "prepare"; `functions` are those of the entries by name."""
+    steps = artifact.main if label == "main" else artifact.prepare
+    found: list[Item] = []
+    number = 0
+    for item in segments(steps):
+        if isinstance(item, FallbackCall):
+            found.append(item)
+            continue
+        name = f"{label}_{number}"
+        messages = next((c.messages for c in artifact.code if c.name == name), ())
+        found.append(Kernels(functions[name], messages, item))
+        number += 1
+    return tuple(found)
+
+
+def raise_reported(arena: Arena, messages: Sequence[str]) -> NoReturn:
+    """Raise what a kernel has reported in the error slot, and clear it."""
+    number, arena.error.value = arena.error.value, 0
+    known = 0 < number <= len(messages)
+    raise TcError(
+        describe(
+            "input value",
+            where="compiled program",
+            why=messages[number - 1] if known else f"error {number}",
+            way_out="check the ids and indices that are passed",
+        )
+    )
