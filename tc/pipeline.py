@@ -31,6 +31,7 @@ from tc.graph.fuse import fuse
 from tc.graph.graph import Graph
 from tc.graph.group import Computation
 from tc.graph.merge_linears import merge_linears
+from tc.graph.precision import shorten
 from tc.graph.views import simplify_views, unflatten_products
 from tc.ir.loop import Func
 from tc.ir.lower import Lowered, lower_named
@@ -53,6 +54,11 @@ GRAPH_PASSES: Final[tuple[tuple[str, Callable[[Graph], Graph]], ...]] = (
     ("merge_linears", merge_linears),
     ("dead_code_again", dead_code),
 )
+# Conversions of one value for several products, and of views of one, are the same.
+SHORTENING_PASSES: Final[tuple[tuple[str, Callable[[Graph], Graph]], ...]] = (
+    ("cse_of_shortened", cse),
+    ("dead_code_of_shortened", dead_code),
+)
 
 
 class Settings(Protocol):
@@ -60,6 +66,8 @@ class Settings(Protocol):
 
     @property
     def target(self) -> Target: ...
+    @property
+    def precision(self) -> str: ...
     @property
     def cache_dir(self) -> Path | None: ...
     @property
@@ -123,7 +131,7 @@ def compile_graph(
     store = None
     if settings.cache_dir is not None and see is None:
         store = KernelStore(settings.cache_dir, settings.target)
-    assembled = assemble(graph, settings.target, schedules, see, store)
+    assembled = assemble(graph, settings.target, schedules, see, store, settings.precision)
     artifact = assembled.artifact
     found = entries(len(artifact.storages), artifact.prepare, artifact.main)
     made = make_code(assembled.code, found, settings.target, settings.cache_dir)
@@ -143,10 +151,11 @@ def assemble(
     schedules: Schedules = analytical,
     dump: Dump | None = None,
     store: KernelStore | None = None,
+    precision: str = "fp32",
 ) -> Assembled:
     """All passes but code generation; no pass is run on a kernel that `store` has."""
     see = dump or _unseen
-    folded = optimise(graph, see)
+    folded = optimise(graph, see, precision, target)
     composer = Composer()
     prepare, main = fuse(folded.prepare, composer), fuse(folded.main, composer)
     kernels = Kernels(target, schedules, see, store)
@@ -154,13 +163,27 @@ def assemble(
     return Assembled(artifact, tuple(kernels.code), kernels.new)
 
 
-def optimise(graph: Graph, see: Dump | None = None) -> Folded:
-    """The graph passes, and the cut into what is prepared and what is run at each call."""
+def optimise(
+    graph: Graph,
+    see: Dump | None = None,
+    precision: str = "fp32",
+    target: Target | None = None,
+) -> Folded:
+    """The graph passes, and the cut into what is prepared and what is run at each call.
+
+    A precision other than "fp32" is that of contractions, and needs the target.
+    """
     dump = see or _unseen
     dump("import", graph)
     for name, run in GRAPH_PASSES:
         graph = run(graph)
         dump(name, graph)
+    if precision != "fp32" and target is not None:
+        graph = shorten(graph, precision, target)
+        dump("shorten", graph)
+        for name, run in SHORTENING_PASSES:
+            graph = run(graph)
+            dump(name, graph)
     folded = fold(graph)
     dump("prepare", folded.prepare)
     dump("main", folded.main)

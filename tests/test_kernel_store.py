@@ -25,6 +25,7 @@ HOST = Target.parse("host")
 class Settings:
     cache_dir: Path | None
     target: Target = HOST
+    precision: str = "fp32"
     dump_ir: Path | None = None
     debug: int = 0
 

@@ -31,6 +31,7 @@ HOST = Target.parse("host")
 class Settings:
     cache_dir: Path | None = None
     target: Target = HOST
+    precision: str = "fp32"
     dump_ir: Path | None = None
     debug: int = 0
 

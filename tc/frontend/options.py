@@ -63,12 +63,12 @@ class Options:
         chosen = _target(target)
         _among("precision", precision, PRECISIONS)
         _among("fallback", fallback, FALLBACKS)
-        if precision != "fp32":
+        if precision == "int8":
             raise UnsupportedError(
                 describe(
                     f"precision={precision!r}",
-                    why="this version computes in fp32 only",
-                    way_out="use precision='fp32'",
+                    why="this version has no int8 contractions",
+                    way_out="use precision='bf16' or 'fp32'",
                 )
             )
         if not isinstance(dynamic, bool):

@@ -31,7 +31,7 @@ def tensorize(func: Func, loop: str) -> Func:
     """
 
     def fn(x: For) -> Stmt:
-        length = _products(x.body)
+        length = dot_length(x.body)
         if length is None:
             raise refuse(
                 "tensorize", header(x), "its body is no sum of products that a dot instruction has",
@@ -47,7 +47,7 @@ def tensorize(func: Func, loop: str) -> Func:
     return rewrite_loops(func, "tensorize", loop, fn)
 
 
-def _products(s: Stmt) -> int | None:
+def dot_length(s: Stmt) -> int | None:
     """How many products of that kind an instruction sums."""
     while isinstance(s, If) and s.other is None:
         s = s.then

@@ -17,7 +17,7 @@ from tc.schedule.defaults.plan import Plan, fixed, longest
 from tc.schedule.defaults.shape import Product
 from tc.schedule.defaults.tiles import Tile, register_tile
 from tc.schedule.step import Arg
-from tc.schedule.tensorize import DOTS
+from tc.schedule.tensorize import dot_length
 
 UNROLL_K = 2
 LONG = 24  # nodes of an epilogue that is still unrolled
@@ -36,7 +36,7 @@ def schedule_contraction(plan: Plan, t: Tensor, p: Product, constants: frozenset
     tile = tile_for(plan, p, row, column)
     if row is not None:
         plan.do("split", row, tile.mr, tail="balanced")
-    group = dot_length(p, constants)
+    group = dot_group(plan, t, p, constants)
     if group > 1:
         plan.do("split", plan.loop_of(t, p.reduce.axes[0]), group)
     inner = tile_product(plan, t, p, tile, row, column, batch, group)
@@ -62,14 +62,15 @@ def tile_for(plan: Plan, p: Product, row: str | None, column: str) -> Tile:
     return register_tile(plan.target, p.reduce.dtype.bits, rows, fixed(plan.extent(column)))
 
 
-def dot_length(p: Product, constants: frozenset[str]) -> int:
+def dot_group(plan: Plan, t: Tensor, p: Product, constants: frozenset[str]) -> int:
     """How many products a dot instruction sums, where a constant B can be laid out for it; or 1."""
-    types = (p.a.dtype, p.b.dtype, p.reduce.dtype)
     (k, *more), (depth, *_) = p.reduce.axes, p.reduce.extents
-    group = DOTS.get(types, 1)
+    loop = plan.loop(plan.loop_of(t, k))
+    group = None if loop is None else dot_length(loop.body)
     laid_out = p.b.tensor.name in constants and not p.batch and not more and k in p.b.indices
-    beside = p.a.indices[-1] == k
-    return group if laid_out and beside and (fixed(depth) or 0) >= group else 1
+    if group is None or not laid_out or p.a.indices[-1] != k or (fixed(depth) or 0) < group:
+        return 1
+    return group
 
 
 def tile_product(
