@@ -63,14 +63,6 @@ class Options:
         chosen = _target(target)
         _among("precision", precision, PRECISIONS)
         _among("fallback", fallback, FALLBACKS)
-        if precision == "int8":
-            raise UnsupportedError(
-                describe(
-                    f"precision={precision!r}",
-                    why="this version has no int8 contractions",
-                    way_out="use precision='bf16' or 'fp32'",
-                )
-            )
         if not isinstance(dynamic, bool):
             raise _bad("dynamic", dynamic, "True or False")
         if threads is not None and (type(threads) is not int or not 1 <= threads <= 1024):

@@ -1,7 +1,7 @@
 """Which nodes cost a kernel of their own ("solid"), and which are worked out where they are read.
 
-Views, fresh constants and widening conversions are free. So are cheap predicates: comparisons and logic on integers and
-bools, from which attention masks are made, up to a limit of operations.
+Views, fresh constants and widening conversions are free. So are cheap predicates: comparisons and
+logic on integers and bools, from which attention masks are made, up to a limit of operations.
 """
 
 from __future__ import annotations

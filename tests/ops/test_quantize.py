@@ -1,0 +1,42 @@
+"""The rows of the operator table that graph passes put in: they stand for no ATen operator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tc.ir.types import F32
+from tc.ops import Operator, by_name
+from tests.ops.harness import Given, build, expected, make, run
+
+NAMES = ("quantize_rows", "weight_scale", "weight_int8", "weight_offset", "dequantize")
+CASES = [
+    pytest.param(by_name(name), s.args, id=f"{name}-{n}")
+    for name in NAMES
+    for n, s in enumerate(by_name(name).samples)
+]
+
+
+@pytest.mark.parametrize(("row", "args"), CASES)
+def test_value(row: Operator, args: tuple[Any, ...]) -> None:
+    rng = np.random.default_rng(len(row.name))
+    values = tuple(make(a, rng) for a in args)
+    tensors, arrays, _ = build(row, values)
+    found, wanted = run(tensors, arrays, {}), expected(row, values)
+    for got, reference in zip(found, wanted, strict=True):
+        if got.dtype.kind == "f":
+            np.testing.assert_allclose(got, reference, rtol=1e-5, atol=1e-6)
+        else:
+            # A value half way between two steps may go to either in f32.
+            gap = got.astype(np.int64) - reference.astype(np.int64)
+            assert np.abs(gap).max(initial=0) <= (0 if row.name == "weight_offset" else 1)
+
+
+def test_rows_of_zeros_and_extremes() -> None:
+    x = np.array([[0, 0, 0, 0], [1e-38, 0, 0, 0], [3e38, -3e38, 1, 0]], np.float32)
+    tensors, arrays, _ = build(by_name("quantize_rows"), (Given(x, F32),))
+    found, peak = run(tensors, arrays, {})
+    assert found.tolist() == [[128] * 4, [128] * 4, [255, 1, 128, 128]]
+    assert peak[:, 0].tolist() == [0.0, np.float32(1e-38), np.float32(3e38)]
