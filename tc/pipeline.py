@@ -18,12 +18,13 @@ from typing import Final, Protocol, TypeAlias
 import tc.ops  # noqa: F401  (fills the operator table)
 from tc.assembly import Assembler
 from tc.codegen.llvm.emit import KernelText
+from tc.codegen.llvm.hardware import product_rate
 from tc.device.artifact import Artifact, KernelInfo, entries
 from tc.device.dims import dim_of
 from tc.device.run_code import make_code
 from tc.dump import Dump, dumper
 from tc.graph.compose import Composer
-from tc.graph.cost import flops, moved_bytes
+from tc.graph.cost import factors, flops, moved_bytes
 from tc.graph.cse import cse
 from tc.graph.dead_code import dead_code
 from tc.graph.fold import Folded, fold
@@ -259,6 +260,7 @@ class Kernels:
             flat = run(flat)
             self.dump(f"{own}.{step}", flat)
         flat, scratch = place_scratch(flat)
+        kind = factors(made)
         info = KernelInfo(
             name=own,
             text=str(func),
@@ -267,6 +269,8 @@ class Kernels:
             scratch=dim_of(scratch),
             flops=dim_of(flops(made)),
             bytes=dim_of(moved_bytes(made)),
+            factors=kind,
+            rate=product_rate(self.target, kind),
         )
         self._add(info, flat)
 

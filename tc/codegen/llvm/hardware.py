@@ -28,6 +28,19 @@ class Hardware:
     madd_bits: int = 0
 
 
+# How many times the products of f32 an instruction of the target makes.
+_RATES: Final = {"bf16*bf16": ("dot_bf16", 2), "u8*i8": ("dot_int8", 4)}
+
+
+def product_rate(target: Target, factors: str) -> int:
+    """How many times faster than of f32 the products of `factors` ("u8*i8") can be summed."""
+    flag, rate = _RATES.get(factors, ("", 1))
+    hardware = hardware_of(target)
+    if flag == "dot_int8" and not hardware.dot_int8 and hardware.madd_bits:
+        return 2
+    return rate if flag and getattr(hardware, flag) else 1
+
+
 PLAIN: Final = Hardware()
 
 
