@@ -55,11 +55,6 @@ GRAPH_PASSES: Final[tuple[tuple[str, Callable[[Graph], Graph]], ...]] = (
     ("merge_linears", merge_linears),
     ("dead_code_again", dead_code),
 )
-# Conversions of one value for several products, and of views of one, are the same.
-SHORTENING_PASSES: Final[tuple[tuple[str, Callable[[Graph], Graph]], ...]] = (
-    ("cse_of_shortened", cse),
-    ("dead_code_of_shortened", dead_code),
-)
 
 
 class Settings(Protocol):
@@ -69,6 +64,8 @@ class Settings(Protocol):
     def target(self) -> Target: ...
     @property
     def precision(self) -> str: ...
+    @property
+    def delicate(self) -> frozenset[tuple[str, int]]: ...
     @property
     def cache_dir(self) -> Path | None: ...
     @property
@@ -132,7 +129,9 @@ def compile_graph(
     store = None
     if settings.cache_dir is not None and see is None:
         store = KernelStore(settings.cache_dir, settings.target)
-    assembled = assemble(graph, settings.target, schedules, see, store, settings.precision)
+    if settings.precision != "fp32":
+        graph = shortened(graph, settings, see or _unseen)
+    assembled = assemble(graph, settings.target, schedules, see, store)
     artifact = assembled.artifact
     found = entries(len(artifact.storages), artifact.prepare, artifact.main)
     made = make_code(assembled.code, found, settings.target, settings.cache_dir)
@@ -152,11 +151,10 @@ def assemble(
     schedules: Schedules = analytical,
     dump: Dump | None = None,
     store: KernelStore | None = None,
-    precision: str = "fp32",
 ) -> Assembled:
     """All passes but code generation; no pass is run on a kernel that `store` has."""
     see = dump or _unseen
-    folded = optimise(graph, see, precision, target)
+    folded = optimise(graph, see)
     composer = Composer()
     prepare, main = fuse(folded.prepare, composer), fuse(folded.main, composer)
     kernels = Kernels(target, schedules, see, store)
@@ -164,27 +162,25 @@ def assemble(
     return Assembled(artifact, tuple(kernels.code), kernels.new)
 
 
-def optimise(
-    graph: Graph,
-    see: Dump | None = None,
-    precision: str = "fp32",
-    target: Target | None = None,
-) -> Folded:
-    """The graph passes, and the cut into what is prepared and what is run at each call.
+def shortened(graph: Graph, settings: Settings, dump: Dump) -> Graph:
+    """The graph with its contractions in the precision of the settings.
 
-    A precision other than "fp32" is that of contractions, and needs the target.
+    The passes are run before as well as after it: merged products share their operands.
     """
+    for _, run in GRAPH_PASSES:
+        graph = run(graph)
+    graph = shorten(graph, settings.precision, settings.target, settings.delicate)
+    dump("shorten", graph)
+    return graph
+
+
+def optimise(graph: Graph, see: Dump | None = None) -> Folded:
+    """The graph passes, and the cut into what is prepared and what is run at each call."""
     dump = see or _unseen
     dump("import", graph)
     for name, run in GRAPH_PASSES:
         graph = run(graph)
         dump(name, graph)
-    if precision != "fp32" and target is not None:
-        graph = shorten(graph, precision, target)
-        dump("shorten", graph)
-        for name, run in SHORTENING_PASSES:
-            graph = run(graph)
-            dump(name, graph)
     folded = fold(graph)
     dump("prepare", folded.prepare)
     dump("main", folded.main)

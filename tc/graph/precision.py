@@ -10,15 +10,16 @@ products, stay f32. Where the target has no such instruction, only the weights a
 
 In int8 both operands are integers, whose sums are exact (the operators are in tc.ops.quantize):
 
-    y = linear(x, weight, bias)     =>     x8, peak = quantize_rows(x)
+    y = linear(x, weight, bias)     =>     step, zero, x8 = quantize_rows(x, balance)
                                            total = linear(to_dtype(x8, i32), to_dtype(w8, i32))
-                                           y = dequantize(total, offset, peak, scale) + bias
+                                           y = dequantize(total, step, zero, scale, sums) + bias
 
 Everything else keeps its precision. This pass must not look at sizes to decide what is faster.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from tc.graph.graph import Graph, Node, Value
@@ -35,13 +36,42 @@ _PLAIN: Final = (False, False, None)  # arguments of to_dtype that mean nothing 
 _REORDERS: Final = RESHAPES | {"transpose", "permute"}
 
 
-def shorten(graph: Graph, precision: str, target: Target) -> Graph:
-    """The graph with its contractions in `precision`: "fp32" (as they are), "bf16" or "int8"."""
+def shorten(
+    graph: Graph,
+    precision: str,
+    target: Target,
+    delicate: frozenset[tuple[str, int]] = frozenset(),
+) -> Graph:
+    """The graph with its contractions in `precision`: "fp32" (as they are), "bf16" or "int8".
+
+    `delicate`: names of parameters, each with the dim that is summed over, which int8 would round
+    too much; their products are in bf16 instead.
+    """
     if precision == "fp32":
         return graph
+    activations = target.has("avx512bf16")
     if precision == "int8":
-        return _Int8(graph).run()
-    return _Bf16(graph, activations=target.has("avx512bf16")).run()
+        return _Int8(graph, activations, delicate).run()
+    return _Bf16(graph, activations).run()
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """An activation in u8, widened; the step and the zero of each row."""
+
+    wide: Value
+    step: Value
+    zero: Value
+
+
+@dataclass(frozen=True, slots=True)
+class _Weight:
+    """A weight in i8, widened; the balance of its inputs, scale and sum of its outputs."""
+
+    wide: Value
+    balance: Value
+    scale: Value
+    sums: Value
 
 
 class _Shortening:
@@ -61,8 +91,8 @@ class _Shortening:
         for node in self.graph.nodes:
             if not node.is_fallback and node.inputs and all(v in self.fixed for v in node.inputs):
                 self.fixed.update(node.outputs)
-            new = self.product(node) if self.is_product(node) else None
-            self.nodes += [node] if new is None else new
+                self.prepared(node)
+            self.nodes += self.product(node) if self.is_product(node) else [node]
         ordered: list[Node] = []
         for node in self.nodes:
             ordered.append(node)
@@ -82,9 +112,12 @@ class _Shortening:
         plain = x.dtype is w.dtype is node.outputs[0].dtype is F32 and x.shape
         return bool(plain) and w in self.fixed and _is_matrix(w)
 
-    def product(self, node: Node) -> list[Node] | None:
-        """The nodes in its place, or None to leave it."""
+    def product(self, node: Node) -> list[Node]:
+        """The nodes in its place."""
         raise NotImplementedError
+
+    def prepared(self, node: Node) -> None:
+        """Look at a node that depends on parameters alone."""
 
     def value(self, name: str, like: Value, dtype: DType) -> Value:
         """A new value of that name or one like it."""
@@ -146,60 +179,76 @@ class _Bf16(_Shortening):
         return nodes
 
 
-class _Int8(_Shortening):
+class _Int8(_Bf16):
     """Operands of 8 bits: activations row by row at each call, weights by output channel."""
 
-    def __init__(self, graph: Graph) -> None:
-        super().__init__(graph)
-        self.rows: dict[Value, tuple[Value, Value]] = {}
-        self.weights: dict[tuple[Value, int], tuple[Value, Value, Value]] = {}
+    def __init__(
+        self, graph: Graph, activations: bool, delicate: frozenset[tuple[str, int]]
+    ) -> None:
+        super().__init__(graph, activations)
+        self.delicate = {(v, d) for v in graph.params for d in (0, 1) if (v.name, d) in delicate}
+        self.weights: dict[tuple[Value, int], _Weight] = {}
+        self.rows: dict[tuple[Value, Value], _Rows] = {}
 
-    def product(self, node: Node) -> list[Node] | None:
+    def prepared(self, node: Node) -> None:
+        """What is made of delicate weights is delicate."""
+        found = {d for v, d in self.delicate if v in node.inputs}
+        if found and node.op != "cat":
+            found = {0, 1}  # who knows what became of the dims
+        self.delicate.update((v, d) for v in node.outputs for d in found)
+
+    def product(self, node: Node) -> list[Node]:
         """The product of integers, and what makes real numbers of it."""
         x, w = (node.args[n] for n in _OPERANDS[node.op])
         assert isinstance(x, Value) and isinstance(w, Value)
         dim = 1 if node.op == "linear" else 0
-        if not _fits(w, dim) or (node.op == "addmm" and node.args[3:] != (1, 1)):
-            return None
+        plain = node.op != "addmm" or node.args[3:] == (1, 1)
+        if not plain or not _fits(w, dim) or (w, dim) in self.delicate:
+            return super().product(node)
         bias = node.args[2] if node.op == "linear" else node.args[0] if node.op == "addmm" else None
-        rows, peak = self.quantized_rows(x, node.origin)
-        weight, scale, offset = self.quantized_weight(w, dim, node.origin)
+        weight = self.quantized_weight(w, dim, node.origin)
+        rows = self.quantized_rows(x, weight.balance, node.origin)
         (out,) = node.outputs
         total = self.value(f"{out.name}.total", out, I32)
         real = out if bias is None else self.value(f"{out.name}.real", out, F32)
-        op = "linear" if node.op == "linear" else "matmul"
-        operands = (rows, weight, None) if op == "linear" else (rows, weight)
+        real_of = (total, rows.step, rows.zero, weight.scale, weight.sums)
+        operands = (rows.wide, weight.wide)
         made = [
-            Node(op, operands, (total,), node.origin),
-            Node("dequantize", (total, offset, peak, scale), (real,), node.origin),
+            Node("linear", (*operands, None), (total,), node.origin)
+            if node.op == "linear"
+            else Node("matmul", operands, (total,), node.origin),
+            Node("dequantize", real_of, (real,), node.origin),
         ]
         if bias is not None:
             made.append(Node("add", (real, bias, 1), (out,), node.origin))
         return made
 
-    def quantized_rows(self, x: Value, origin: str) -> tuple[Value, Value]:
-        """The rows of an activation as integers in i32, and their peaks."""
-        if x not in self.rows:
-            short, wide = self.value(f"{x.name}.u8", x, U8), self.value(f"{x.name}.i32", x, I32)
+    def quantized_rows(self, x: Value, balance: Value, origin: str) -> _Rows:
+        """The rows of an activation in u8, balanced for a weight."""
+        if (x, balance) not in self.rows:
             column = Value("", (*x.shape[:-1], Const(1)), F32)
-            peak = self.value(f"{x.name}.peak", column, F32)
-            self.add_behind(x, Node("quantize_rows", (x,), (short, peak), origin))
+            short, wide = self.value(f"{x.name}.u8", x, U8), self.value(f"{x.name}.i32", x, I32)
+            step = self.value(f"{x.name}.step", column, F32)
+            zero = self.value(f"{x.name}.zero", column, I32)
+            self.add_behind(x, Node("quantize_rows", (x, balance), (step, zero, short), origin))
             self.add_behind(x, Node("to_dtype", (short, I32, *_PLAIN), (wide,), origin))
-            self.rows[x] = wide, peak
-        return self.rows[x]
+            self.rows[x, balance] = _Rows(wide, step, zero)
+        return self.rows[x, balance]
 
-    def quantized_weight(self, w: Value, dim: int, origin: str) -> tuple[Value, Value, Value]:
-        """A weight as integers in i32, the scale of its channels, and their offset."""
+    def quantized_weight(self, w: Value, dim: int, origin: str) -> _Weight:
+        """A weight in i8, with what undoes that."""
         if (w, dim) not in self.weights:
-            channels = Value("", (w.shape[1 - dim],), F32)
+            depth, channels = (Value("", (w.shape[d],), F32) for d in (dim, 1 - dim))
+            balance = self.value(f"{w.name}.balance", depth, F32)
             scale = self.value(f"{w.name}.scale", channels, F32)
             short, wide = self.value(f"{w.name}.i8", w, I8), self.value(f"{w.name}.i32", w, I32)
-            offset = self.value(f"{w.name}.offset", channels, I32)
-            self.add_behind(w, Node("weight_scale", (w, dim), (scale,), origin))
-            self.add_behind(w, Node("weight_int8", (w, scale, dim), (short,), origin))
-            self.add_behind(w, Node("weight_offset", (short, dim), (offset,), origin))
+            sums = self.value(f"{w.name}.sums", channels, I32)
+            self.add_behind(w, Node("weight_balance", (w, dim), (balance,), origin))
+            self.add_behind(w, Node("weight_scale", (w, balance, dim), (scale,), origin))
+            self.add_behind(w, Node("weight_int8", (w, balance, scale, dim), (short,), origin))
+            self.add_behind(w, Node("weight_sum", (short, dim), (sums,), origin))
             self.add_behind(w, Node("to_dtype", (short, I32, *_PLAIN), (wide,), origin))
-            self.weights[w, dim] = wide, scale, offset
+            self.weights[w, dim] = _Weight(wide, balance, scale, sums)
         return self.weights[w, dim]
 
 

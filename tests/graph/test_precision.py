@@ -66,7 +66,7 @@ def test_fp32_changes_nothing() -> None:
 def test_only_short_weights_are_prepared_and_widening_costs_nothing(
     target: Target, dtype: DType
 ) -> None:
-    folded = optimise(graph(LINEAR), None, "bf16", target)
+    folded = optimise(shorten(graph(LINEAR), "bf16", target))
     assert [(v.dtype, v.shape) for v in folded.prepare.outputs] == [(BF16, W.shape)]
     groups = fuse(folded.main, Composer()).steps
     last = groups[-1]
@@ -139,7 +139,7 @@ def test_matrices_of_other_operators() -> None:
     ):
         inputs = tuple(v for v in node.inputs if v not in (BIAS, k_by_n))
         before = Graph(inputs, (BIAS, k_by_n), (node,), node.outputs, (B, S))
-        folded = optimise(before, None, "bf16", DOTS)
+        folded = optimise(shorten(before, "bf16", DOTS))
         assert [v.dtype for v in folded.prepare.outputs] == [BF16]
         last = fuse(folded.main, Composer()).steps[-1]
         assert isinstance(last, Group)
