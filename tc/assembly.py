@@ -63,7 +63,7 @@ class Assembler:
         self.params: list[Value] = []
         self.shared: dict[Value, int] = {}  # parameters, and what is prepared
         self.prepare: list[Step] = []
-        self.packed: dict[tuple[int, int, int], int] = {}
+        self.packed: dict[tuple[int, Packing], int] = {}
 
     def artifact(self, prepare: Fused, main: Fused) -> Artifact:
         """The program, but for its code."""
@@ -130,7 +130,7 @@ class Assembler:
 
     def pack(self, v: Value, storage: int, p: Packing) -> int:
         """The storage of a packed copy of a constant, made once."""
-        key = (storage, p.dim, p.factor)
+        key = (storage, replace(p, buffer=""))  # whichever operand it is
         if key not in self.packed:
             value, made = pack_value(v, p)
             self.packed[key] = self._storage(value, Place.PREPARED)

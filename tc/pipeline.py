@@ -18,12 +18,13 @@ from typing import Final, Protocol, TypeAlias
 import tc.ops  # noqa: F401  (fills the operator table)
 from tc.assembly import Assembler
 from tc.codegen.llvm.emit import KernelText
+from tc.codegen.llvm.hardware import product_rate
 from tc.device.artifact import Artifact, KernelInfo, entries
 from tc.device.dims import dim_of
 from tc.device.run_code import make_code
 from tc.dump import Dump, dumper
 from tc.graph.compose import Composer
-from tc.graph.cost import flops, moved_bytes
+from tc.graph.cost import factors, flops, moved_bytes
 from tc.graph.cse import cse
 from tc.graph.dead_code import dead_code
 from tc.graph.fold import Folded, fold
@@ -32,6 +33,7 @@ from tc.graph.graph import Graph
 from tc.graph.group import Computation
 from tc.graph.in_place import in_place
 from tc.graph.merge_linears import merge_linears
+from tc.graph.precision import shorten
 from tc.graph.views import simplify_views, unflatten_products
 from tc.ir.loop import Func
 from tc.ir.lower import Lowered, lower_named
@@ -62,6 +64,10 @@ class Settings(Protocol):
 
     @property
     def target(self) -> Target: ...
+    @property
+    def precision(self) -> str: ...
+    @property
+    def delicate(self) -> frozenset[tuple[str, int]]: ...
     @property
     def cache_dir(self) -> Path | None: ...
     @property
@@ -125,6 +131,8 @@ def compile_graph(
     store = None
     if settings.cache_dir is not None and see is None:
         store = KernelStore(settings.cache_dir, settings.target)
+    if settings.precision != "fp32":
+        graph = shortened(graph, settings, see or _unseen)
     assembled = assemble(graph, settings.target, schedules, see, store)
     artifact = assembled.artifact
     found = entries(len(artifact.storages), artifact.prepare, artifact.main)
@@ -154,6 +162,18 @@ def assemble(
     kernels = Kernels(target, schedules, see, store)
     artifact = Assembler(graph, folded, kernels).artifact(prepare, main)
     return Assembled(artifact, tuple(kernels.code), kernels.new)
+
+
+def shortened(graph: Graph, settings: Settings, dump: Dump) -> Graph:
+    """The graph with its contractions in the precision of the settings.
+
+    The passes are run before as well as after it: merged products share their operands.
+    """
+    for _, run in GRAPH_PASSES:
+        graph = run(graph)
+    graph = shorten(graph, settings.precision, settings.target, settings.delicate)
+    dump("shorten", graph)
+    return graph
 
 
 def optimise(graph: Graph, see: Dump | None = None) -> Folded:
@@ -238,6 +258,7 @@ class Kernels:
             flat = run(flat)
             self.dump(f"{own}.{step}", flat)
         flat, scratch = place_scratch(flat)
+        kind = factors(made)
         info = KernelInfo(
             name=own,
             text=str(func),
@@ -246,6 +267,8 @@ class Kernels:
             scratch=dim_of(scratch),
             flops=dim_of(flops(made)),
             bytes=dim_of(moved_bytes(made)),
+            factors=kind,
+            rate=product_rate(self.target, kind),
         )
         self._add(info, flat)
 

@@ -217,7 +217,7 @@ def test_explain_is_a_table() -> None:
     explained = cm.explain()
     lines = str(explained).splitlines()
     assert lines[0].startswith("Net(x) [")
-    assert lines[1].split()[:4] == ["kernel", "calls", "shapes", "time"]
+    assert lines[1].split()[:5] == ["kernel", "calls", "products", "shapes", "time"]
     assert len(lines) == 2 + len(explained.rows)
     assert all(row.seconds > 0 for row in explained.rows)
     assert cm.stats()["calls"] > 1

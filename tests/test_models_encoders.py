@@ -232,12 +232,6 @@ def test_training_is_refused() -> None:
         cm(inputs_embeds=embeds, attention_mask=inputs["attention_mask"])
 
 
-@pytest.mark.parametrize("precision", ["bf16", "int8"])
-def test_other_precisions_are_refused(precision: str) -> None:
-    with pytest.raises(tc.UnsupportedError, match=f"precision='{precision}'.*fp32 only"):
-        tc.compile(entry("bert").build(), precision=precision)
-
-
 @pytest.mark.parametrize("target", ["x86-64-v3", "x86-64-v2", "generic"])
 def test_other_targets_give_the_same(target: str) -> None:
     cm = tc.compile(trio("bert")[1], target=target, threads=1)

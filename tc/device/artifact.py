@@ -71,6 +71,8 @@ class KernelInfo:
         flops: floating-point operations of one call.
         bytes: bytes of its parameters that one call must move at least.
         origin: places in the model that it computes.
+        factors: element types of the products that it sums, such as "bf16*bf16"; "" for none.
+        rate: how many times the rate of f32 the instructions for these products have.
     """
 
     name: str
@@ -81,6 +83,8 @@ class KernelInfo:
     flops: Dim
     bytes: Dim
     origin: tuple[str, ...] = ()
+    factors: str = ""
+    rate: int = 1
 
 
 @dataclass(frozen=True, slots=True)

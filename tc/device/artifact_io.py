@@ -156,6 +156,8 @@ def kernel_to_json(kernel: KernelInfo) -> Json:
         "flops": kernel.flops,
         "bytes": kernel.bytes,
         "origin": list(kernel.origin),
+        "factors": kernel.factors,
+        "rate": kernel.rate,
     }
 
 
@@ -170,6 +172,8 @@ def kernel_from_json(x: Mapping[str, Any]) -> KernelInfo:
         _dim(x["flops"]),
         _dim(x["bytes"]),
         tuple(_text(s) for s in x["origin"]),
+        _text(x["factors"]),
+        _int(x["rate"]),
     )
 
 

@@ -42,6 +42,7 @@ class Row:
         fraction: of the bound's speed that it reaches; None if not known.
         gflops: GFLOP/s; None if it computes nothing.
         origin: places in the model.
+        factors: element types of the products that it sums, such as "bf16*bf16"; "" for none.
     """
 
     kernel: str
@@ -53,6 +54,7 @@ class Row:
     fraction: float | None
     gflops: float | None
     origin: tuple[str, ...]
+    factors: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,7 @@ def _row(
         assert isinstance(time.step, KernelCall)
         one, other = program.kernel_sizes(time.step, values)
         flops, moved = flops + one, moved + other
-    bound, least = _bound(flops, moved, program.threads)
+    bound, least = _bound(flops / kernel.rate, moved, program.threads)
     return Row(
         kernel.name,
         len(times),
@@ -139,11 +141,12 @@ def _row(
         least / seconds if least and seconds else None,
         flops / seconds * 1e-9 if flops and seconds else None,
         kernel.origin,
+        kernel.factors,
     )
 
 
-def _bound(flops: int, moved: int, threads: int) -> tuple[str, float]:
-    """What bounds such work, and the seconds that it takes at least."""
+def _bound(flops: float, moved: int, threads: int) -> tuple[str, float]:
+    """What bounds such work, of `flops` at the rate of f32, and the seconds it takes at least."""
     properties = host_device().properties
     alone = threads == 1
     peak = properties.peak_gflops_core if alone else properties.peak_gflops
@@ -184,13 +187,14 @@ _ONE = {DType.BF16: 0x3F80}
 
 def _table(section: Section) -> str:
     total = sum(row.seconds for row in section.rows) or 1.0
-    lines = [("kernel", "calls", "shapes", "time", "share", "GFLOP/s", "bound", "% of bound",
-              "schedule")]  # fmt: skip
+    lines = [("kernel", "calls", "products", "shapes", "time", "share", "GFLOP/s", "bound",
+              "% of bound", "schedule")]  # fmt: skip
     for row in section.rows:
         lines.append(
             (
                 _cut(row.kernel, 32),
                 str(row.calls),
+                row.factors,
                 _cut(row.shapes, _SHORT),
                 _time(row.seconds),
                 f"{row.seconds / total:.0%}",
@@ -201,7 +205,7 @@ def _table(section: Section) -> str:
             )
         )
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    right = {1, 3, 4, 5, 7}
+    right = {1, 4, 5, 6, 8}
     shown = [
         "  ".join(
             cell.rjust(width) if column in right else cell.ljust(width)

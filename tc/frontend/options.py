@@ -31,6 +31,7 @@ class Options:
         dynamic: False bakes the sizes.
         fallback: "warn" lets an operator that tc lacks run eagerly, "error" forbids it.
         cache_dir: folder of compiled code.
+        delicate: names of weights, each with a dim, that are too uneven along it for int8.
         dump_ir: folder that receives the IR after each pass, or None.
         debug: what to print of a compilation, 0 (nothing) to 4.
     """
@@ -44,6 +45,7 @@ class Options:
     cache_dir: Path
     dump_ir: Path | None = None
     debug: int = 0
+    delicate: frozenset[tuple[str, int]] = frozenset()
 
     @staticmethod
     def of(
@@ -63,14 +65,6 @@ class Options:
         chosen = _target(target)
         _among("precision", precision, PRECISIONS)
         _among("fallback", fallback, FALLBACKS)
-        if precision != "fp32":
-            raise UnsupportedError(
-                describe(
-                    f"precision={precision!r}",
-                    why="this version computes in fp32 only",
-                    way_out="use precision='fp32'",
-                )
-            )
         if not isinstance(dynamic, bool):
             raise _bad("dynamic", dynamic, "True or False")
         if threads is not None and (type(threads) is not int or not 1 <= threads <= 1024):

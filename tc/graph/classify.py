@@ -1,7 +1,7 @@
 """Which nodes cost a kernel of their own ("solid"), and which are worked out where they are read.
 
-Views and fresh constants are free. So are cheap predicates: comparisons and logic on integers and
-bools, from which attention masks are made, up to a limit of operations.
+Views, fresh constants and widening conversions are free. So are cheap predicates: comparisons and
+logic on integers and bools, from which attention masks are made, up to a limit of operations.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from collections.abc import Mapping
 
 from tc.graph.graph import Graph, Node, Value
 from tc.graph.views import is_view
+from tc.ir.types import BF16, F32, I8, I32, U8
 from tc.ops.table import Kind, by_name
 
 LIMIT = 12  # operations of a predicate that are done again in every group that reads it
+_WIDENINGS = frozenset(((BF16, F32), (U8, I32), (I8, I32)))
 _CHEAP = frozenset(
     (
         *("add", "sub", "mul", "neg", "eq", "ne", "lt", "le", "gt", "ge", "where"),
@@ -29,6 +31,13 @@ def is_solid(node: Node) -> bool:
         return True
     kind = by_name(node.op).kind
     return not is_view(node) and kind is not Kind.CREATE and node.op not in _CHEAP
+
+
+def is_widening(node: Node) -> bool:
+    """Whether the node converts short numbers to ones that hold them all, in an instruction."""
+    if node.op != "to_dtype" or len(node.inputs) != 1:
+        return False
+    return (node.inputs[0].dtype, node.outputs[0].dtype) in _WIDENINGS
 
 
 def free_nodes(graph: Graph) -> set[int]:
@@ -55,7 +64,7 @@ def _cost(node: Node, cost: Mapping[Value, int], fresh: set[Value]) -> int | Non
     kind = by_name(node.op).kind
     if kind is Kind.CREATE:
         return 0
-    if is_view(node):
+    if is_view(node) or is_widening(node):
         return below
     if kind is Kind.GATHER and node.op == "index" and isinstance(node.args[1], tuple):
         places = [v for v in node.args[1] if isinstance(v, Value)]

@@ -1,15 +1,17 @@
 """How much work a computation is: floating-point operations, and bytes that must move at least.
 
 Counted on the tensor expressions, so that no schedule changes it. A product of a sum and its
-addition count as two operations, any function as one.
+addition count as two operations, any function as one. Integers of 32 bits count as numbers too,
+since products of quantised ones are summed in them; longer ones are indices.
 """
 
 from __future__ import annotations
 
 from tc.graph.group import Computation
-from tc.ir.expr import Binary, Const, Expr, Fma, Read, Reduce, Unary
+from tc.ir.expr import Binary, Cast, Const, Expr, Fma, Read, Reduce, Unary
 from tc.ir.tensor import Placeholder, Scatter, Tensor
 from tc.ir.tensor_walk import bodies, reads, topological
+from tc.ir.types import I32, DType
 from tc.ir.visit import children, sub_exprs
 from tc.ops.dims import product, smaller, tidy
 
@@ -48,19 +50,43 @@ def moved_bytes(made: Computation) -> Expr:
 
 def _operations(x: Expr) -> Expr:
     if isinstance(x, Reduce):
-        inner: Expr = Const(len(x.monoid.left) if x.dtype.is_float else 0)
+        inner: Expr = Const(len(x.monoid.left) if _counts(x.dtype) else 0)
         for v in x.values:
             inner = inner + _operations(v)
         return product(x.extents) * inner + _operations(x.result)
     if isinstance(x, Read):
         return Const(0)
     own = 0
-    if isinstance(x, Binary | Unary | Fma) and x.dtype.is_float:
+    if isinstance(x, Binary | Unary | Fma) and _counts(x.dtype):
         own = 2 if isinstance(x, Fma) else 1
     total: Expr = Const(own)
     for kid in children(x):
         total = total + _operations(kid)
     return total
+
+
+def _counts(dtype: DType) -> bool:
+    return dtype.is_float or dtype is I32
+
+
+def factors(made: Computation) -> str:
+    """Element types of the factors whose products are summed, "f32*bf16"; "" for no such sum."""
+    for t in topological(made.outputs):
+        for x in (n for body in bodies(t) for n in sub_exprs(body)):
+            if isinstance(x, Reduce) and x.monoid.name == "sum":
+                match x.values[0]:
+                    case Binary("mul", a, b) if a != b:
+                        sides = [_stored(a), _stored(b)]
+                        if all(sides):
+                            return "*".join(map(str, sides))
+    return ""
+
+
+def _stored(x: Expr) -> DType | None:
+    """The element type of an operand that is read, before it is converted."""
+    while isinstance(x, Cast):
+        x = x.x
+    return x.tensor.dtype if isinstance(x, Read) else None
 
 
 def _looks_up(t: Tensor, p: Placeholder) -> bool:

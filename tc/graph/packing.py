@@ -14,12 +14,18 @@ def pack_value(value: Value, p: Packing) -> tuple[Value, Computation]:
     source = Placeholder("in0", value.shape, value.dtype)
     shape = packed_shape(value.shape, p)
     axes = tuple(Var(f"i{n}_1") for n in range(len(shape)))
-    at = axes[0] * p.factor + axes[-1]
-    index: list[Expr] = list(axes[1:-1])
-    index.insert(p.dim, at)
+    inner = axes[len(value.shape)]
+    index: list[Expr] = list(axes[1 : len(value.shape)])
+    index.insert(p.dim, axes[0] * p.factor + inner)
+    inside = index[p.dim] < value.shape[p.dim]
+    name = f"{value.name}.packed{p.dim}x{p.factor}"
+    if p.group > 1:
+        index[p.along] = index[p.along] * p.group + axes[-1]
+        inside = inside & (index[p.along] < value.shape[p.along])
+        name += f".{p.along}x{p.group}"
     zero = Const(False if str(value.dtype) == "bool" else 0, value.dtype)
-    body = select(at < value.shape[p.dim], source[tuple(index)], zero)
-    packed = Value(f"{value.name}.packed{p.dim}x{p.factor}", shape, value.dtype)
+    body = select(inside, source[tuple(index)], zero)
+    packed = Value(name, shape, value.dtype)
     return packed, Computation((source,), (Compute("packed", axes, shape, body),), frozenset())
 
 

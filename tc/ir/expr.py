@@ -28,6 +28,7 @@ from tc.ir.nodes import (
     Bitcast,
     Broadcast,
     Cast,
+    Dot,
     Fma,
     LaneReduce,
     Let,
@@ -43,7 +44,7 @@ from tc.ir.nodes import (
 
 __all__: Final = [
     "BINARY_OPS", "COMPARISONS", "UNARY_OPS",
-    "Binary", "Bitcast", "Broadcast", "Cast", "Const", "Expr", "ExprLike", "Fma", "LaneReduce",
-    "Let", "Load", "Ramp", "Read", "Reduce", "Select", "Sym", "Unary", "Var",
+    "Binary", "Bitcast", "Broadcast", "Cast", "Const", "Dot", "Expr", "ExprLike", "Fma",
+    "LaneReduce", "Let", "Load", "Ramp", "Read", "Reduce", "Select", "Sym", "Unary", "Var",
     "binary", "cast", "equal", "maximum", "minimum", "select", "unary", "wrap",
 ]  # fmt: skip

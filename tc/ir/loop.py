@@ -26,6 +26,7 @@ class LoopKind(Enum):
     PARALLEL = "parallel"  # divided between threads in contiguous ranges
     UNROLLED = "unrolled"  # the extent is constant once specialised
     VECTOR = "vector"  # the iterations are lanes side by side
+    DOT = "dot"  # products of small elements summed by one instruction, in any order
 
 
 class Stmt(Printed):

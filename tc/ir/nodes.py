@@ -64,7 +64,10 @@ class Cast(Expr):
 
 @dataclass(frozen=True, slots=True)
 class Bitcast(Expr):
-    """The same bits as another type of the same size."""
+    """The same bits as another type; one of another size has more or fewer lanes, in all as long.
+
+    The first of the lanes that lie in one larger element are its lowest bits.
+    """
 
     x: Expr
     type: DType
@@ -75,7 +78,28 @@ class Bitcast(Expr):
 
     @property
     def lanes(self) -> int:
-        return self.x.lanes
+        return max(1, self.x.lanes * self.x.dtype.bits // self.type.bits)
+
+
+@dataclass(frozen=True, slots=True)
+class Dot(Expr):
+    """c + Σ a * b over the lanes of a and b that belong to each lane of c: 32 bits of each.
+
+    Two bf16 by two bf16 on an f32, or four u8 by four i8 on an i32. In which order f32 sums are
+    rounded is the target's; integers are exact.
+    """
+
+    a: Expr
+    b: Expr
+    c: Expr
+
+    @property
+    def dtype(self) -> DType:
+        return self.c.dtype
+
+    @property
+    def lanes(self) -> int:
+        return self.c.lanes
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from tc.ir.expr import (
     Broadcast,
     Cast,
     Const,
+    Dot,
     Expr,
     Fma,
     LaneReduce,
@@ -248,6 +249,8 @@ class Tokens:
         match word, given:
             case "fma", (a, b, c):
                 return Fma(a, b, c)
+            case "dot", (a, b, c):
+                return Dot(a, b, c)
             case "select", (a, b, c):
                 return Select(a, b, c)
             case _, (a,) if word.startswith("lane_"):

@@ -15,6 +15,7 @@ from tc.ir.expr import (
     Broadcast,
     Cast,
     Const,
+    Dot,
     Expr,
     Fma,
     LaneReduce,
@@ -63,6 +64,7 @@ LOOP_WORD = {
     LoopKind.PARALLEL: "parallel",
     LoopKind.UNROLLED: "unroll",
     LoopKind.VECTOR: "vector",
+    LoopKind.DOT: "dot",
 }
 
 
@@ -113,6 +115,8 @@ def _call_text(x: Expr) -> str:
             return f"{op}({expr_text(a)})"
         case Fma(a, b, c):
             return f"fma({expr_text(a)}, {expr_text(b)}, {expr_text(c)})"
+        case Dot(a, b, c):
+            return f"dot({expr_text(a)}, {expr_text(b)}, {expr_text(c)})"
         case Select(c, a, b):
             return f"select({expr_text(c)}, {expr_text(a)}, {expr_text(b)})"
         case Cast(a, dtype):

@@ -104,7 +104,7 @@ class Rewriter:
         match x:
             case Fma(Broadcast(a, width), Broadcast(b, _), Broadcast(c, _)):
                 return Broadcast(Fma(a, b, c), width)
-            case Bitcast(Broadcast(a, width), dtype):
+            case Bitcast(Broadcast(a, width), dtype) if a.dtype.bits == dtype.bits:
                 return Broadcast(self(Bitcast(a, dtype)), width)
             case Bitcast(a, dtype) if a.dtype is dtype:
                 return a

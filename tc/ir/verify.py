@@ -17,6 +17,7 @@ from tc.ir.expr import (
     Bitcast,
     Broadcast,
     Const,
+    Dot,
     Expr,
     Fma,
     LaneReduce,
@@ -51,10 +52,11 @@ from tc.ir.printer import expr_text, stmt_lines
 from tc.ir.rewrite import Rewriter
 from tc.ir.tensor import Compute, Placeholder, Scan, Scatter, Tensor
 from tc.ir.tensor_walk import bodies, topological
-from tc.ir.types import BOOL, I64
+from tc.ir.types import BF16, BOOL, F32, I8, I32, I64, U8
 from tc.ir.visit import children, own_exprs, sub_exprs
 
 _LANE_OPS: Final = frozenset(("add", "mul", "min", "max", "and", "or"))
+_DOT_TYPES: Final = ((BF16, BF16, F32), (U8, I8, I32))
 
 
 def verify(func: Func) -> Func:
@@ -153,6 +155,8 @@ class _Verifier:
             self.parallel = s
         if s.kind is LoopKind.VECTOR:
             self.need(isinstance(s.extent, Const), s, "a vector loop needs a constant extent")
+        if s.kind is LoopKind.DOT:
+            self.need(isinstance(s.extent, Const), s, "a dot product needs a constant extent")
         if s.kind is LoopKind.UNROLLED:
             most = bounds(s.extent).hi
             ok = isinstance(s.extent, Const) or (most is not None and most <= MAX_VERSIONS)
@@ -265,7 +269,14 @@ class _Verifier:
                 self.need(then.lanes == other.lanes, x, f"{then.lanes} or {other.lanes} lanes")
                 self.need(cond.lanes in (1, then.lanes), x, "the condition has other lanes")
             case Bitcast(a, dtype):
-                self.need(a.dtype.bits == dtype.bits, x, f"{a.dtype} has another size")
+                same = a.dtype.bits == dtype.bits
+                whole = a.lanes > 1 and a.lanes * a.dtype.bits == x.lanes * dtype.bits
+                self.need(same or whole, x, f"{a.dtype} has another size")
+            case Dot(a, b, c):
+                types = (a.dtype, b.dtype, c.dtype)
+                self.need(types in _DOT_TYPES, x, f"no dot product of {', '.join(map(str, types))}")
+                same = a.lanes == b.lanes and a.lanes * a.dtype.bits == c.lanes * c.dtype.bits
+                self.need(same, x, f"operands have {a.lanes} and {b.lanes} lanes for {c.lanes}")
 
 
 # --- indices of tensor expressions

@@ -15,6 +15,7 @@ from tc.ir.expr import (
     Broadcast,
     Cast,
     Const,
+    Dot,
     Expr,
     Fma,
     LaneReduce,
@@ -43,7 +44,7 @@ def children(x: Expr) -> tuple[Expr, ...]:
             return (a,)
         case Binary(_, a, b) | Ramp(a, b, _) | Let(_, a, b):
             return (a, b)
-        case Fma(a, b, c) | Select(a, b, c):
+        case Fma(a, b, c) | Select(a, b, c) | Dot(a, b, c):
             return (a, b, c)
         case Load(_, indices, mask):
             return indices if mask is None else (*indices, mask)
@@ -75,6 +76,8 @@ def with_children(x: Expr, new: tuple[Expr, ...]) -> Expr:
             return Let(var, new[0], new[1])
         case Fma():
             return Fma(*new)
+        case Dot():
+            return Dot(*new)
         case Select():
             return Select(*new)
         case Load(buffer, indices, mask):

@@ -24,6 +24,7 @@ from tc.ops import (  # noqa: F401  # imported for the rows that they enter
     padding,
     pool,
     put,
+    quantize,
     reductions,
     reshape,
     scans,

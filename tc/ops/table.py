@@ -100,5 +100,5 @@ def by_aten(overload: str) -> Operator | None:
 
 
 def operators() -> tuple[Operator, ...]:
-    """All rows, by name."""
-    return tuple(_BY_NAME[n] for n in sorted(_BY_NAME))
+    """All rows that stand for an ATen operator, by name; the others are made by graph passes."""
+    return tuple(_BY_NAME[n] for n in sorted(_BY_NAME) if _BY_NAME[n].aten)

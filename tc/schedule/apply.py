@@ -23,6 +23,7 @@ from tc.schedule import (  # noqa: F401  (each import registers primitives)
     specialize,
     split,
     stage,
+    tensorize,
 )
 from tc.schedule.legal import check_structure
 from tc.schedule.rewrite import PRIMITIVES
@@ -120,8 +121,14 @@ class Scheduled:
         options: dict[str, Arg] = {"along": along} if along else {}
         return self.step("cache", buffer, loop, swap=swap, pad=pad, **options)
 
-    def pack(self, buffer: str, dim: int, factor: int) -> Scheduled:
-        return self.step("pack", buffer, dim, factor)
+    def pack(
+        self, buffer: str, dim: int, factor: int, along: int = -1, group: int = 1
+    ) -> Scheduled:
+        options: dict[str, Arg] = {"along": along, "group": group} if group > 1 else {}
+        return self.step("pack", buffer, dim, factor, **options)
+
+    def tensorize(self, loop: str) -> Scheduled:
+        return self.step("tensorize", loop)
 
     def prefetch(self, buffer: str, loop: str, *over: str) -> Scheduled:
         return self.step("prefetch", buffer, loop, *over)

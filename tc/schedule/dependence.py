@@ -66,7 +66,7 @@ def separated(accesses: list[Access], shape: tuple[Expr, ...], x: For) -> bool:
     Neighbouring dims are also looked at as the one dim that they form in memory, since a fused
     loop m appears as m // n and m % n.
     """
-    if not accesses:
+    if not accesses or Const(0) in shape:
         return True
     extent = bounds(x.extent)
     if extent.hi is not None and extent.hi <= 1:

@@ -24,18 +24,32 @@ from tc.schedule.step import Schedule
 class Packing:
     """How parameter `buffer` must be given: blocks of `factor` along `dim`, innermost.
 
-    A tensor [n, k] packed along dim 0 becomes [ceil(n / factor), k, factor], zeros at the end.
+    A tensor [n, k] packed along dim 0 becomes [ceil(n / factor), k, factor], zeros at the end;
+    in groups of `group` along dim 1: [ceil(n / factor), ceil(k / group), factor, group].
     """
 
     buffer: str
     dim: int
     factor: int
+    along: int = -1
+    group: int = 1
+
+    def index(self, at: tuple[Expr, ...]) -> tuple[Expr, ...]:
+        """Where the element that was at `at` lies."""
+        i = at[self.dim]
+        rest = [
+            x // self.group if d == self.along and self.group > 1 else x
+            for d, x in enumerate(at)
+            if d != self.dim
+        ]
+        inner = (at[self.along] % self.group,) if self.group > 1 else ()
+        return (i // self.factor, *rest, i % self.factor, *inner)
 
 
 def packings(schedule: Schedule) -> tuple[Packing, ...]:
     """The packings that a schedule asks of the caller."""
     return tuple(
-        Packing(str(s.args[0]), int(s.args[1]), int(s.args[2]))
+        Packing(str(s.args[0]), *map(int, s.args[1:]), **{k: int(v) for k, v in s.options})
         for s in schedule.steps
         if s.name == "pack"
     )
@@ -43,34 +57,44 @@ def packings(schedule: Schedule) -> tuple[Packing, ...]:
 
 def packed_shape(shape: tuple[Expr, ...], p: Packing) -> tuple[Expr, ...]:
     """The shape of a tensor of `shape` once packed."""
-    blocks = simplify((shape[p.dim] + (p.factor - 1)) // p.factor)
-    rest = tuple(n for d, n in enumerate(shape) if d != p.dim)
-    return (blocks, *rest, Const(p.factor))
+    sizes = [p.factor if d == p.dim else p.group if d == p.along else 1 for d in range(len(shape))]
+    blocks = [simplify((n + (f - 1)) // f) for n, f in zip(shape, sizes, strict=True)]
+    rest = tuple(n for d, n in enumerate(blocks) if d != p.dim)
+    inner = (Const(p.group),) if p.group > 1 else ()
+    return (blocks[p.dim], *rest, Const(p.factor), *inner)
 
 
 @primitive
-def pack(func: Func, buffer: str, dim: int, factor: int) -> Func:
+def pack(func: Func, buffer: str, dim: int, factor: int, along: int = -1, group: int = 1) -> Func:
     """Take parameter `buffer` in blocks of `factor` along `dim`, which become innermost.
 
     rewrite: ... b[k, j] ...      with b: f32[K, N]
     into:    ... b[j // factor, k, j % factor] ...      with b: f32[ceil(N / factor), K, factor]
 
+    With `group` above 1, that many neighbours along another dim, `along`, stay side by side:
+
+    into:    ... b[j // factor, k // group, j % factor, k % group] ...
+
     The caller packs the data: once at load time for a constant.
-    Raises ScheduleError: no such parameter, an output, no such dim, or factor < 1.
+    Raises ScheduleError: no such parameter, an output, no such dim, or factor or group < 1.
     """
     check_factor("pack", factor)
     old = find_param(func, "pack", buffer)
     if buffer in func.outputs:
         raise refuse("pack", buffer, "it is an output", "pack inputs only")
-    if not 0 <= dim < len(old.shape):
-        raise ScheduleError(f"pack: {buffer} has {len(old.shape)} dims, there is no dim {dim}")
-    shape = packed_shape(old.shape, Packing(buffer, dim, factor))
-    new = Buffer(buffer, shape, old.dtype, old.scope, 64)
+    rank = len(old.shape)
+    if not 0 <= dim < rank:
+        raise ScheduleError(f"pack: {buffer} has {rank} dims, there is no dim {dim}")
+    if group < 1 or (group > 1 and (not 0 <= along < rank or along == dim)):
+        raise ScheduleError(
+            f"pack: groups of {group} along dim {along} of {buffer}, which has {rank} dims and is "
+            f"packed along dim {dim}; give a positive number and another dim"
+        )
+    packing = Packing(buffer, dim, factor, along, group)
+    new = Buffer(buffer, packed_shape(old.shape, packing), old.dtype, old.scope, 64)
 
     def move(index: tuple[Expr, ...]) -> tuple[Buffer, tuple[Expr, ...]]:
-        i = index[dim]
-        rest = tuple(x for d, x in enumerate(index) if d != dim)
-        return new, (i // factor, *rest, i % factor)
+        return new, packing.index(index)
 
     body = map_accesses(func.body, buffer, move)
     params = tuple(new if p.name == buffer else p for p in func.params)

@@ -99,12 +99,16 @@ def scheduled(naive: Func, text: str) -> Func:
 
 def packed(x: np.ndarray[Any, Any], p: Packing) -> np.ndarray[Any, Any]:
     """The data as `Packing` says: blocks along `dim`, innermost, zeros at the end."""
-    last = np.moveaxis(x, p.dim, -1)
-    blocks = -(-last.shape[-1] // p.factor)
-    pad = blocks * p.factor - last.shape[-1]
-    last = np.pad(last, [(0, 0)] * (last.ndim - 1) + [(0, pad)])
-    cut = last.reshape(*last.shape[:-1], blocks, p.factor)
-    return np.ascontiguousarray(np.moveaxis(cut, -2, 0))
+    along = range(x.ndim)
+    sizes = [p.factor if d == p.dim else p.group if d == p.along else 1 for d in along]
+    whole = np.pad(x, [(0, -n % f) for n, f in zip(x.shape, sizes, strict=True)])
+    cut = whole.reshape([m for n, f in zip(whole.shape, sizes, strict=True) for m in (n // f, f)])
+    # Axes 2d are the blocks of dim d, axes 2d + 1 what is inside them.
+    inside = [2 * p.dim + 1, *([2 * p.along + 1] if p.group > 1 else [])]
+    ones = [2 * d + 1 for d in along if 2 * d + 1 not in inside]
+    order = [2 * p.dim, *(2 * d for d in along if d != p.dim), *inside, *ones]
+    moved = cut.transpose(order)
+    return np.ascontiguousarray(moved.reshape(moved.shape[: x.ndim + len(inside)]))
 
 
 # Nothing, one, primes, and what lies around the factors of the tests.

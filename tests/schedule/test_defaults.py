@@ -131,6 +131,11 @@ def gelu(b: te.DimLike, n: te.DimLike) -> Group:
     return group(te.compute((b, n), lambda i, j: x[i, j] * 0.5 * (te.erf(x[i, j]) + 1.0)), (x,))
 
 
+def nothing(b: te.DimLike, n: te.DimLike) -> Group:
+    x = te.placeholder((b, 0, n))
+    return group(te.compute((b, 0, n), lambda i, j, k: x[i, j, k] * 2.0), (x,))
+
+
 def bias_broadcast(b: te.DimLike, n: int) -> Group:
     x, y, z = te.placeholder((b, 3, n)), te.placeholder((n,)), te.placeholder((b, 1, 1))
     return group(
@@ -206,6 +211,7 @@ CASES: dict[str, Callable[[], Group]] = {
     "layer norm n=1": lambda: layer_norm(M, 1),
     "rms norm": lambda: rms_norm(M, 130),
     "rms norm static": lambda: rms_norm(1, 3),
+    "nothing": lambda: nothing(M, 33),
     "softmax": lambda: softmax(M, S),
     "softmax static": lambda: softmax(3, 65),
     "attention": lambda: attention(2, S, S, 5),

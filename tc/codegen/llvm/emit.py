@@ -2,7 +2,7 @@
 
 Takes flat vector IR (what `tc.ir.passes` gives). Every thread calls the kernel; a PARALLEL loop
 gives each a contiguous range, and a kernel without one runs on thread 0 alone. The text holds no
-triple or layout, so that it depends on nothing but the kernel and `f16c`.
+triple or layout, so that it depends on nothing but the kernel and `Hardware`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from tc.codegen.llvm import memory
 from tc.codegen.llvm.builder import Builder
+from tc.codegen.llvm.hardware import PLAIN, Hardware
 from tc.codegen.llvm.values import Values
 from tc.errors import InternalError
 from tc.ir.expr import Const, Expr, Var
@@ -59,23 +60,23 @@ class KernelText:
         return text
 
 
-def emit_kernel(func: Func, symbol: str, *, f16c: bool = False) -> KernelText:
+def emit_kernel(func: Func, symbol: str, hardware: Hardware = PLAIN) -> KernelText:
     """The text of `func` under the name `symbol`.
 
     Args:
         func: flat vector IR.
         symbol: the name of the machine function.
-        f16c: whether the target converts f16 in hardware.
+        hardware: the special instructions of the target.
     """
-    return _Kernel(func, f16c).text(symbol)
+    return _Kernel(func, hardware).text(symbol)
 
 
 class _Kernel:
-    def __init__(self, func: Func, f16c: bool) -> None:
+    def __init__(self, func: Func, hardware: Hardware) -> None:
         self.func = func
         self.messages = messages_of((func,))
         self.b = Builder()
-        self.values = Values(self.b, f16c)
+        self.values = Values(self.b, hardware)
         self.scratch: Expr = Const(0)
         self.parallel = False
         self.shared = _independent(func)

@@ -21,11 +21,11 @@ from tc import __version__
 from tc.codegen.llvm import openmp
 from tc.codegen.llvm.cache import ObjectCache
 from tc.codegen.llvm.emit import KernelText, emit_kernel, messages_of
+from tc.codegen.llvm.hardware import hardware_of
 from tc.codegen.llvm.machine import (
     PIPELINE,
     Machine,
     check_runs_here,
-    f16_in_hardware,
     initialize,
     version,
 )
@@ -119,12 +119,12 @@ def compile_module(
     """
     messages = messages_of(kernels)
     numbers = {m: n for n, m in enumerate(messages, 1)}
-    f16c = f16_in_hardware(target)
+    hardware = hardware_of(target)
     emitted: list[KernelText] = []
     symbols: list[str] = []
     with Compiler(target, cache) as compiler:
         for k in kernels:
-            text = k if isinstance(k, KernelText) else emit_kernel(k, "tc.kernel", f16c=f16c)
+            text = k if isinstance(k, KernelText) else emit_kernel(k, "tc.kernel", hardware)
             symbols.append(compiler.add(text.module(numbers)))
             emitted.append(text)
         compiler.add_text(entry_text(symbols, calls, target.llvm_triple.split("-")[0]))

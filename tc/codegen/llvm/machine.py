@@ -38,11 +38,6 @@ def initialize() -> None:
     llvm.set_option("tc", "-disable-machine-licm")
 
 
-def f16_in_hardware(target: Target) -> bool:
-    """Whether f16 is converted to and from f32 by instructions of the target."""
-    return target.arch == "aarch64" or target.has("f16c")
-
-
 class Machine:
     """LLVM's view of a target; one thread at a time may use it."""
 

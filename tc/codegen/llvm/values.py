@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from tc.codegen.llvm import arith, memory
+from tc.codegen.llvm import arith, dots, memory
 from tc.codegen.llvm.builder import Builder
 from tc.codegen.llvm.casts import cast, narrow_half, widen_half
+from tc.codegen.llvm.hardware import Hardware
 from tc.codegen.llvm.text import HALVES, literal, mangled, sequence, splat, value_type, vector
 from tc.errors import InternalError
 from tc.ir.affine import Poly
@@ -22,6 +23,7 @@ from tc.ir.expr import (
     Broadcast,
     Cast,
     Const,
+    Dot,
     Expr,
     Fma,
     LaneReduce,
@@ -53,11 +55,12 @@ _NO_VARS: Final[frozenset[Var]] = frozenset()
 
 
 class Values:
-    """Emits expressions into `b`. `f16c`: the target converts f16 in hardware."""
+    """Emits expressions into `b`, with the special instructions of `hardware`."""
 
-    def __init__(self, b: Builder, f16c: bool) -> None:
+    def __init__(self, b: Builder, hardware: Hardware) -> None:
         self.b = b
-        self.f16c = f16c
+        self.hardware = hardware
+        self.f16c = hardware.f16c
         self.names: dict[Var, str] = {}
         self.depth: dict[Var, int] = {}  # loop variables: the scope that they change with
         self.pointers: dict[str, str] = {}
@@ -196,8 +199,10 @@ class Values:
             case Cast(y, dtype):
                 return cast(b, self(y), y.dtype, dtype, x.lanes, self.f16c)
             case Bitcast(y, dtype):
-                s, d = value_type(y.dtype, x.lanes), value_type(dtype, x.lanes)
+                s, d = value_type(y.dtype, y.lanes), value_type(dtype, x.lanes)
                 return self(y) if s == d else b.ins(f"bitcast {s} {self(y)} to {d}")
+            case Dot(p, q, r):
+                return dots.dot(b, self(p), self(q), self(r), p.dtype, x.lanes, self.hardware)
             case Let():
                 return self._let(x)
             case Ramp():

@@ -143,6 +143,16 @@ def fma(a: Value, b: Value, c: Value, dtype: DType) -> Value:
     return rounded(_sum_to_odd(product, np.float64(c)), dtype)
 
 
+def dot(a: Value, b: Value, c: Value, dtype: DType) -> Value:
+    """c + a * b summed over the neighbouring lanes that belong to each lane of c, in order."""
+    count = np.size(c)
+    left, right = a.reshape(count, -1), b.reshape(count, -1)
+    for n in range(left.shape[1]):
+        x, y = (side[:, n].astype(carrier(dtype)) for side in (left, right))
+        c = fma(x, y, c, dtype)
+    return c
+
+
 def _sum_to_odd(p: Value, c: Value) -> Value:
     """p + c rounded to odd, so that rounding once more to a short type rounds right.
 
@@ -181,6 +191,8 @@ def cast(x: Value, source: DType, target: DType) -> Value:
 def bitcast(x: Value, source: DType, target: DType) -> Value:
     """The same bits as another type."""
     bits = np.asarray(store_value(x, source))
+    if source.bits != target.bits:
+        bits = np.ascontiguousarray(bits).reshape(-1)
     return load_value(bits.view(storage(target)), target)[()]
 
 

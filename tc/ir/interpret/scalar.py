@@ -18,6 +18,7 @@ from tc.ir.expr import (
     Broadcast,
     Cast,
     Const,
+    Dot,
     Expr,
     Fma,
     LaneReduce,
@@ -51,7 +52,8 @@ class Evaluator:
             Fma: lambda x: numeric.fma(self(x.a), self(x.b), self(x.c), x.dtype),
             Select: self._select,
             Cast: lambda x: numeric.cast(self(x.x), x.x.dtype, x.type),
-            Bitcast: lambda x: numeric.bitcast(self(x.x), x.x.dtype, x.type),
+            Dot: lambda x: numeric.dot(self(x.a), self(x.b), self(x.c), x.dtype),
+            Bitcast: self._bitcast,
             Let: self._let,
             Ramp: self._ramp,
             Broadcast: self._broadcast,
@@ -103,6 +105,10 @@ class Evaluator:
         other = self(x.other)
         self.active = outer
         return np.where(cond, then, other)
+
+    def _bitcast(self, x: Bitcast) -> Value:
+        out = numeric.bitcast(self(x.x), x.x.dtype, x.type)
+        return out[0] if x.lanes == 1 and x.x.lanes > 1 else out
 
     def _let(self, x: Let) -> Value:
         value = self(x.value)

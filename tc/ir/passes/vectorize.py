@@ -88,7 +88,7 @@ class _Inside:
                 return self._store(buffer, at, self.lanes(value, mask), mask)
             case If(cond, then, other):
                 return self._if(self.lanes(cond, mask), then, other, mask)
-            case For(var, extent, LoopKind.SERIAL | LoopKind.UNROLLED as kind, body):
+            case For(var, extent, LoopKind.SERIAL | LoopKind.UNROLLED | LoopKind.DOT as kind, body):
                 n = self.lanes(extent, mask)
                 if n.lanes > 1:
                     raise InternalError(f"vectorize: the extent of loop {var.name} has lanes")

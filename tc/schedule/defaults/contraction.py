@@ -16,6 +16,8 @@ from tc.ir.visit import children
 from tc.schedule.defaults.plan import Plan, fixed, longest
 from tc.schedule.defaults.shape import Product
 from tc.schedule.defaults.tiles import Tile, register_tile
+from tc.schedule.step import Arg
+from tc.schedule.tensorize import dot_length
 
 UNROLL_K = 2
 FETCHED = 4  # lines of the next block in an iteration: enough for two blocks of rows
@@ -35,10 +37,13 @@ def schedule_contraction(plan: Plan, t: Tensor, p: Product, constants: frozenset
     tile = tile_for(plan, p, row, column)
     if row is not None:
         plan.do("split", row, tile.mr, tail="balanced")
-    inner = tile_product(plan, t, p, tile, row, column, batch)
-    packed = _place_b(plan, p, column, batch, constants, tile.nr)
+    group = dot_group(plan, t, p, constants)
+    if group > 1:
+        plan.do("split", plan.loop_of(t, p.reduce.axes[0]), group)
+    inner = tile_product(plan, t, p, tile, row, column, batch, group)
+    packed = _place_b(plan, p, column, batch, constants, tile.nr, group)
     plan.do("relax")
-    finish_product(plan, t, p, tile, row, column)
+    finish_product(plan, t, p, tile, row, column, group)
     if packed and row is not None:
         _fetch_ahead(plan, t, p, row, column)
     plan.divide([*batch, *inner])
@@ -60,6 +65,17 @@ def tile_for(plan: Plan, p: Product, row: str | None, column: str) -> Tile:
     return register_tile(plan.target, p.reduce.dtype.bits, rows, fixed(plan.extent(column)))
 
 
+def dot_group(plan: Plan, t: Tensor, p: Product, constants: frozenset[str]) -> int:
+    """How many products a dot instruction sums, where a constant B can be laid out for it; or 1."""
+    (k, *more), (depth, *_) = p.reduce.axes, p.reduce.extents
+    loop = plan.loop(plan.loop_of(t, k))
+    group = None if loop is None else dot_length(loop.body)
+    laid_out = p.b.tensor.name in constants and not p.batch and not more and k in p.b.indices
+    if group is None or not laid_out or p.a.indices[-1] != k or (fixed(depth) or 0) < group:
+        return 1
+    return group
+
+
 def tile_product(
     plan: Plan,
     t: Tensor,
@@ -68,6 +84,7 @@ def tile_product(
     row: str | None,
     column: str,
     batch: list[str],
+    group: int = 1,
 ) -> list[str]:
     """Split the columns and take the reduction out of the tile; the loops over tiles."""
     outer = [column + "0"] + ([] if row is None else [row + "0"])
@@ -75,15 +92,27 @@ def tile_product(
     plan.do("split", column, tile.nr, tail="guard")
     if not plan.has(column + "0"):
         outer = outer[1:]
-    plan.do("reorder", *batch, *outer, *plan.loops_of(t, p.reduce.axes), *inside)
+    loops = plan.loops_of(t, p.reduce.axes)
+    if group > 1:
+        loops = [loops[0] + "0"] if plan.has(loops[0] + "0") else []
+    plan.do("reorder", *batch, *outer, *loops, *inside)
     return outer
 
 
 def finish_product(
-    plan: Plan, t: Tensor, p: Product, tile: Tile, row: str | None, column: str
+    plan: Plan,
+    t: Tensor,
+    p: Product,
+    tile: Tile,
+    row: str | None,
+    column: str,
+    group: int = 1,
 ) -> None:
     """Lanes, and everything inside a tile unrolled."""
     k = plan.loop_of(t, p.reduce.axes[-1])
+    if group > 1:
+        plan.do("tensorize", k + "1")
+        k += "0"
     long = (fixed(plan.extent(k)) or UNROLL_K) >= UNROLL_K
     if long:
         plan.do("split", k, UNROLL_K, tail="cut")
@@ -101,7 +130,7 @@ def _fetch_ahead(plan: Plan, t: Tensor, p: Product, row: str, column: str) -> No
     The first rows that meet a block of weights would wait for memory, the others come for nothing.
     """
     (*_, k) = plan.loops_of(t, p.reduce.axes)
-    over = [row + "0", k + "0" if plan.has(k + "0") else k]
+    over = [row + "0", next(name for name in (k + "00", k + "0", k) if plan.has(name))]
     if len(p.reduce.axes) == 1 and all(map(plan.has, (column + "0", *over))):
         plan.do("prefetch", plan.buffer_of(p.b.tensor), column + "0", *over, lines=FETCHED)
 
@@ -126,7 +155,13 @@ def _around_reductions(x: Expr) -> Iterator[Expr]:
 
 
 def _place_b(
-    plan: Plan, p: Product, column: str, batch: list[str], constants: frozenset[str], nr: int
+    plan: Plan,
+    p: Product,
+    column: str,
+    batch: list[str],
+    constants: frozenset[str],
+    nr: int,
+    group: int = 1,
 ) -> bool:
     """Pack a constant B; transpose a B whose columns are not contiguous into local memory.
 
@@ -139,7 +174,10 @@ def _place_b(
     if not dims:
         return False
     if b.name in constants and not p.batch:
-        plan.do("pack", plan.buffer_of(b), dims[0], nr)
+        beside: dict[str, Arg] = {}
+        if group > 1:
+            beside = {"along": p.b.indices.index(p.reduce.axes[0]), "group": group}
+        plan.do("pack", plan.buffer_of(b), dims[0], nr, **beside)
         return True
     if dims[0] == b.rank - 2 and p.batch:
         plan.do("cache", plan.buffer_of(b), batch[-1], swap=1, pad=nr, along=column + "1")

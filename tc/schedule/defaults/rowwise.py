@@ -29,14 +29,24 @@ def schedule_rows(plan: Plan, tensors: list[Tensor], outputs: tuple[Tensor, ...]
 
 def _gather_at(plan: Plan, tensors: list[Tensor], out_names: set[str], outer: list[str]) -> None:
     """Bring every tensor into the loop over rows of the last one."""
-    for t in reversed(tensors):
+    before = tensors[:-1]
+    # Outputs right before the last tensor come first: what they share with it can then join.
+    while before and before[-1].name in out_names:
+        _merge(plan, before.pop(), outer)
+    for t in reversed(before):
         if t.name not in out_names:
             plan.do("compute_at", plan.buffer_of(t), outer[-1])
-    for t in reversed(tensors[:-1]):
-        if t.name in out_names and isinstance(t, Compute):
-            for first, second in zip(plan.loops_of(t, t.axes), outer, strict=False):
-                plan.do("merge", first, second)
-            outer[:] = plan.loops_of(t, t.axes)[: len(outer)]
+    for t in reversed(before):
+        if t.name in out_names:
+            _merge(plan, t, outer)
+
+
+def _merge(plan: Plan, t: Tensor, outer: list[str]) -> None:
+    """Compute the rows of an output in the loops `outer`, which get the names of its own."""
+    assert isinstance(t, Compute)
+    for first, second in zip(plan.loops_of(t, t.axes), outer, strict=False):
+        plan.do("merge", first, second)
+    outer[:] = plan.loops_of(t, t.axes)[: len(outer)]
 
 
 def outer_rank(tensors: list[Tensor]) -> int:

@@ -1,0 +1,87 @@
+"""Dot products of small elements: by the target's instruction, or by what it has instead.
+
+Operands are vectors of bf16 (as the i16 of their bits) or of 8-bit integers; 32 bits of each
+belong to one lane of the sum. This module must not touch memory.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tc.codegen.llvm.builder import Builder
+from tc.codegen.llvm.hardware import Hardware
+from tc.codegen.llvm.text import mangled, splat, vector
+from tc.ir.types import BF16, DType
+
+_LANES: Final = (4, 8, 16)  # of the registers of 128, 256 and 512 bits
+_MADD: Final = {4: "sse2.pmadd.wd", 8: "avx2.pmadd.wd", 16: "avx512.pmaddw.d.512"}
+
+
+def dot(b: Builder, a: str, w: str, c: str, dtype: DType, lanes: int, hardware: Hardware) -> str:
+    """c + a · w in each lane; `dtype` is that of `a`: bf16, or u8 where `w` is i8."""
+    if dtype is BF16:
+        if hardware.dot_bf16 and lanes in _LANES:
+            return _bf16_instruction(b, a, w, c, lanes)
+        return _bf16_arithmetic(b, a, w, c, lanes)
+    if hardware.dot_int8 and lanes in _LANES:
+        t, bytes_ = vector("i32", lanes), vector("i8", 4 * lanes)
+        name = f"llvm.x86.avx512.vpdpbusd.{32 * lanes}"
+        return b.call(t, name, [t, bytes_, bytes_], [c, a, w])
+    if lanes in _LANES and 32 * lanes <= hardware.madd_bits:
+        return _int8_pairs(b, a, w, c, lanes)
+    return _int8_arithmetic(b, a, w, c, lanes)
+
+
+def _bf16_instruction(b: Builder, a: str, w: str, c: str, lanes: int) -> str:
+    t, halves = vector("float", lanes), vector("bfloat", 2 * lanes)
+    bits = vector("i16", 2 * lanes)
+    x, y = (b.ins(f"bitcast {bits} {v} to {halves}") for v in (a, w))
+    name = f"llvm.x86.avx512bf16.dpbf16ps.{32 * lanes}"
+    return b.call(t, name, [t, halves, halves], [c, x, y])
+
+
+def _bf16_arithmetic(b: Builder, a: str, w: str, c: str, lanes: int) -> str:
+    """Two fused multiplications; a bf16 is the upper half of an f32."""
+    i32, f32 = vector("i32", lanes), vector("float", lanes)
+    words = [_words(b, v, "i16", 2, lanes) for v in (a, w)]
+    low = [b.ins(f"shl {i32} {v}, {splat('i32', '16', lanes)}") for v in words]
+    high = [b.ins(f"and {i32} {v}, {splat('i32', str(-(1 << 16)), lanes)}") for v in words]
+    for part in (low, high):
+        x, y = (b.ins(f"bitcast {i32} {v} to {f32}") for v in part)
+        c = b.call(f32, f"llvm.fma.{mangled('float', lanes)}", [f32, f32, f32], [x, y, c])
+    return c
+
+
+def _words(b: Builder, x: str, element: str, count: int, lanes: int) -> str:
+    return b.ins(f"bitcast {vector(element, count * lanes)} {x} to {vector('i32', lanes)}")
+
+
+def _int8_pairs(b: Builder, a: str, w: str, c: str, lanes: int) -> str:
+    """The even and the odd bytes as i16, each multiplied and summed in pairs: nothing saturates."""
+    i16, i32 = vector("i16", 2 * lanes), vector("i32", lanes)
+    eight = splat("i16", "8", 2 * lanes)
+    x, y = (b.ins(f"bitcast {vector('i8', 4 * lanes)} {v} to {i16}") for v in (a, w))
+    even = (
+        b.ins(f"and {i16} {x}, {splat('i16', '255', 2 * lanes)}"),
+        b.ins(f"ashr {i16} {b.ins(f'shl {i16} {y}, {eight}')}, {eight}"),
+    )
+    odd = b.ins(f"lshr {i16} {x}, {eight}"), b.ins(f"ashr {i16} {y}, {eight}")
+    for pair in (even, odd):
+        sums = b.call(i32, f"llvm.x86.{_MADD[lanes]}", [i16, i16], list(pair))
+        c = b.ins(f"add {i32} {c}, {sums}")
+    return c
+
+
+def _int8_arithmetic(b: Builder, a: str, w: str, c: str, lanes: int) -> str:
+    """Byte by byte out of the words."""
+    i32 = vector("i32", lanes)
+    x, y = (_words(b, v, "i8", 4, lanes) for v in (a, w))
+
+    def k(value: int) -> str:
+        return splat("i32", str(value), lanes)
+
+    for n in range(4):
+        byte = b.ins(f"and {i32} {b.ins(f'lshr {i32} {x}, {k(8 * n)}')}, {k(255)}")
+        signed = b.ins(f"ashr {i32} {b.ins(f'shl {i32} {y}, {k(24 - 8 * n)}')}, {k(24)}")
+        c = b.ins(f"add {i32} {c}, {b.ins(f'mul {i32} {byte}, {signed}')}")
+    return c

@@ -1,0 +1,56 @@
+"""What the instructions of a target can do that LLVM does not find by itself.
+
+This module must not emit anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from tc.target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """Special instructions; without any of them the same is computed with more.
+
+    Attributes:
+        f16c: f16 is converted to and from f32.
+        dot_bf16: pairs of bf16 are multiplied and summed in f32 (`vdpbf16ps`).
+        dot_int8: four u8 and four i8 are multiplied and summed in i32 (`vpdpbusd`).
+        madd_bits: the widest vector of i16 whose products are summed in pairs (`vpmaddwd`), or 0.
+    """
+
+    f16c: bool = False
+    dot_bf16: bool = False
+    dot_int8: bool = False
+    madd_bits: int = 0
+
+
+# How many times the products of f32 an instruction of the target makes.
+_RATES: Final = {"bf16*bf16": ("dot_bf16", 2), "u8*i8": ("dot_int8", 4)}
+
+
+def product_rate(target: Target, factors: str) -> int:
+    """How many times faster than of f32 the products of `factors` ("u8*i8") can be summed."""
+    flag, rate = _RATES.get(factors, ("", 1))
+    hardware = hardware_of(target)
+    if flag == "dot_int8" and not hardware.dot_int8 and hardware.madd_bits:
+        return 2
+    return rate if flag and getattr(hardware, flag) else 1
+
+
+PLAIN: Final = Hardware()
+
+
+def hardware_of(target: Target) -> Hardware:
+    """The special instructions of `target`."""
+    x86 = target.arch == "x86_64"
+    madd = 512 if target.has("avx512bw") else 256 if target.has("avx2") else 128
+    return Hardware(
+        f16c=target.arch == "aarch64" or target.has("f16c"),
+        dot_bf16=target.has("avx512bf16"),
+        dot_int8=target.has("avx512vnni"),
+        madd_bits=madd if x86 else 0,
+    )

@@ -1,0 +1,149 @@
+"""The pass that shortens operands of contractions, on small graphs written by hand."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from tc.graph.compose import Composer
+from tc.graph.fold import fold
+from tc.graph.fuse import fuse
+from tc.graph.graph import Graph, Node, Value
+from tc.graph.group import Group
+from tc.graph.precision import shorten
+from tc.ir.expr import Const, Sym
+from tc.ir.types import BF16, F32, DType
+from tc.pipeline import optimise
+from tc.schedule.defaults import default_schedule
+from tc.target import Target
+
+DOTS = Target.parse("x86-64-v4+avx512bf16+avx512vnni")
+PLAIN = Target.parse("x86-64-v3")
+B, S = Sym("b", 0, 64), Sym("s", 0, 64)
+
+
+def value(name: str, *shape: int | Sym, dtype: DType = F32) -> Value:
+    return Value(name, tuple(Const(d) if isinstance(d, int) else d for d in shape), dtype)
+
+
+X, W, BIAS = value("x", B, S, 64), value("w", 96, 64), value("bias", 96)
+Y = value("y", B, S, 96)
+LINEAR = Node("linear", (X, W, BIAS), (Y,), "fc")
+
+
+def graph(*nodes: Node, inputs: tuple[Value, ...] = (X,)) -> Graph:
+    return Graph(inputs, (W, BIAS), nodes, nodes[-1].outputs, (B, S))
+
+
+def ops(g: Graph) -> Counter[str]:
+    return Counter(n.op for n in g.nodes)
+
+
+def test_operands_go_through_bf16() -> None:
+    text = str(shorten(graph(LINEAR), "bf16", DOTS))
+    assert text.splitlines()[5:-1] == [
+        "w.bf16: bf16[96, 64] = to_dtype(w, bf16, False, False, None)  # fc",
+        "w.f32: f32[96, 64] = to_dtype(w.bf16, f32, False, False, None)  # fc",
+        "x.bf16: bf16[b, s, 64] = to_dtype(x, bf16, False, False, None)  # fc",
+        "x.f32: f32[b, s, 64] = to_dtype(x.bf16, f32, False, False, None)  # fc",
+        "y: f32[b, s, 96] = linear(x.f32, w.f32, bias)  # fc",
+    ]
+
+
+def test_without_an_instruction_the_weights_alone_are_short() -> None:
+    found = shorten(graph(LINEAR), "bf16", PLAIN)
+    assert ops(found) == {"to_dtype": 2, "linear": 1}
+    assert found.nodes[-1].args[0] is X
+
+
+def test_fp32_changes_nothing() -> None:
+    before = graph(LINEAR)
+    assert shorten(before, "fp32", DOTS) is before
+
+
+@pytest.mark.parametrize(("target", "dtype"), [(DOTS, BF16), (PLAIN, F32)])
+def test_only_short_weights_are_prepared_and_widening_costs_nothing(
+    target: Target, dtype: DType
+) -> None:
+    folded = optimise(shorten(graph(LINEAR), "bf16", target))
+    assert [(v.dtype, v.shape) for v in folded.prepare.outputs] == [(BF16, W.shape)]
+    groups = fuse(folded.main, Composer()).steps
+    last = groups[-1]
+    assert isinstance(last, Group)
+    assert len(groups) == (2 if target is DOTS else 1)
+    assert [p.dtype for p in last.computation.inputs] == sorted(
+        (BF16, dtype, F32), key=[p.dtype for p in last.computation.inputs].index
+    )
+    made = last.computation
+    schedule = str(default_schedule(made.outputs, made.inputs, made.constants, target))
+    assert "tensorize(" in schedule
+    assert "group=2" in schedule
+
+
+def test_conversions_end_the_operator_before_the_views() -> None:
+    a, t, r = value("a", B, S, 8, 8), value("t", S, B, 8, 8), value("r", S, B, 64)
+    out = value("out", S, B, 96)
+    found = shorten(
+        graph(
+            Node("exp", (a,), (value("e", B, S, 8, 8),)),
+            Node("transpose", (value("e", B, S, 8, 8), 0, 1), (t,)),
+            Node("reshape", (t, r.shape), (r,)),
+            Node("linear", (r, W, BIAS), (out,)),
+            inputs=(a,),
+        ),
+        "bf16",
+        DOTS,
+    )
+    main = optimise(found).main
+    assert [n.op for n in main.nodes] == [
+        "to_dtype", "exp", "to_dtype", "transpose", "reshape", "to_dtype", "linear",
+    ]  # fmt: skip
+    names = [s.name if isinstance(s, Group) else s.op for s in fuse(main, Composer()).steps]
+    assert names[0] == "exp"
+    assert all(v.dtype is BF16 for v in fuse(main, Composer()).steps[0].outputs)
+
+
+def test_a_value_is_converted_once() -> None:
+    other = Node("linear", (X, W, None), (value("z", B, S, 96),), "again")
+    both = Node("add", (Y, other.outputs[0], 1), (value("sum", B, S, 96),))
+    assert ops(shorten(graph(LINEAR, other, both), "bf16", DOTS)) == {
+        "to_dtype": 4, "linear": 2, "add": 1,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        Node("matmul", (X, value("q", B, 64, S)), (value("y", B, S, S),)),
+        Node("linear", (X, value("given", 96, 64), None), (Y,)),
+        Node("linear", (value("n", 7, 64), value("v", 64), None), (value("y", 7),)),
+        Node("linear", (value("h", B, S, 64, dtype=BF16), value("hw", 96, 64, dtype=BF16), None),
+             (value("y", B, S, 96, dtype=BF16),)),
+    ],
+    ids=["two_activations", "weight_given", "vector", "bf16_already"],
+)  # fmt: skip
+def test_what_stays(node: Node) -> None:
+    weights = tuple(v for v in node.inputs if v.name in ("v", "hw"))
+    inputs = tuple(v for v in node.inputs if v not in weights)
+    before = Graph(inputs, weights, (node,), node.outputs, (B, S))
+    assert shorten(before, "bf16", DOTS).nodes == before.nodes
+
+
+def test_matrices_of_other_operators() -> None:
+    k_by_n = value("kn", 64, 96)
+    for node in (
+        Node("matmul", (X, k_by_n), (Y,)),
+        Node("mm", (value("m", S, 64), k_by_n), (value("y", S, 96),)),
+        Node("addmm", (BIAS, value("m", S, 64), k_by_n, 1, 1), (value("y", S, 96),)),
+    ):
+        inputs = tuple(v for v in node.inputs if v not in (BIAS, k_by_n))
+        before = Graph(inputs, (BIAS, k_by_n), (node,), node.outputs, (B, S))
+        folded = optimise(shorten(before, "bf16", DOTS))
+        assert [v.dtype for v in folded.prepare.outputs] == [BF16]
+        last = fuse(folded.main, Composer()).steps[-1]
+        assert isinstance(last, Group)
+        made = last.computation
+        schedule = str(default_schedule(made.outputs, made.inputs, made.constants, DOTS))
+        assert "1, 48, along=0, group=2)" in schedule
+        assert fold(before).prepare.nodes == ()

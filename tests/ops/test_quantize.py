@@ -1,0 +1,57 @@
+"""The rows of the operator table that graph passes put in: they stand for no ATen operator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tc.ir.types import F32
+from tc.ops import Operator, by_name
+from tests.ops.harness import Given, build, expected, make, run
+
+NAMES = (
+    "quantize_rows", "weight_balance", "weight_scale", "weight_int8", "weight_sum", "dequantize",
+)  # fmt: skip
+CASES = [
+    pytest.param(by_name(name), s.args, id=f"{name}-{n}")
+    for name in NAMES
+    for n, s in enumerate(by_name(name).samples)
+]
+
+
+@pytest.mark.parametrize(("row", "args"), CASES)
+def test_value(row: Operator, args: tuple[Any, ...]) -> None:
+    rng = np.random.default_rng(len(row.name))
+    values = tuple(make(a, rng) for a in args)
+    tensors, arrays, _ = build(row, values)
+    found, wanted = run(tensors, arrays, {}), expected(row, values)
+    for got, reference in zip(found, wanted, strict=True):
+        if got.dtype.kind == "f":
+            np.testing.assert_allclose(got, reference, rtol=1e-5, atol=1e-6)
+        else:
+            # A value half way between two steps may go to either in f32.
+            gap = got.astype(np.int64) - reference.astype(np.int64)
+            assert np.abs(gap).max(initial=0) <= (0 if row.name == "weight_sum" else 1)
+
+
+def test_rows_of_zeros_and_extremes() -> None:
+    x = np.array([[0, 0, 0, 0], [1e-38, 0, 0, 0], [2e38, -1e38, 0, 0], [1, 2, 3, 4]], np.float32)
+    ones = np.ones(4, np.float32)
+    tensors, arrays, _ = build(by_name("quantize_rows"), (Given(x, F32), Given(ones, F32)))
+    step, zero, found = run(tensors, arrays, {})
+    assert found.tolist() == [[0] * 4, [0] * 4, [255, 0, 85, 85], [64, 128, 191, 255]]
+    assert zero[:, 0].tolist() == [0, 0, 85, 0]
+    assert np.isfinite(step).all()
+
+
+def test_weights_of_zeros() -> None:
+    w = np.zeros((3, 4), np.float32)
+    w[0, 0] = 2.0
+    balance, scale = np.array([1, 0, 0, 0], np.float32), np.array([1 / 64, 0, 0], np.float32)
+    given = (Given(w, F32), Given(balance, F32), Given(scale, F32), 1)
+    tensors, arrays, _ = build(by_name("weight_int8"), given)
+    (found,) = run(tensors, arrays, {})
+    assert found[0, 0] == 127
+    assert np.count_nonzero(found) == 1

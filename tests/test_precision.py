@@ -1,0 +1,145 @@
+"""`tc.compile(precision=...)`: whole models in shorter numbers, against eager in fp32."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+
+import tc
+from tc.device.artifact import Place
+from tc.device.dims import compile_dim
+from tc.frontend.hf import dispatcher_of
+from tests.models import entry
+
+MOST = {"bf16": 0.02, "int8": 0.06}
+MODELS = ("bert", "gpt2-lm", "llama-lm", "qwen2-lm", "vit-image", "t5")
+
+
+@cache
+def built(name: str) -> torch.nn.Module:
+    return entry(name).build()
+
+
+@cache
+def compiled(name: str, precision: str, target: str = "host") -> Any:
+    return tc.compile(built(name), precision=precision, target=target, threads=1)
+
+
+def error(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    """Root mean square of the difference, as a share of the output's standard deviation."""
+    return float((found - wanted).pow(2).mean().sqrt() / wanted.std())
+
+
+def main_output(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    with torch.no_grad():
+        out = model(**inputs)
+    return out["logits"] if "logits" in out else out["last_hidden_state"]
+
+
+@pytest.mark.parametrize("precision", MOST)
+@pytest.mark.parametrize("name", MODELS)
+def test_models(name: str, precision: str) -> None:
+    cm = compiled(name, precision)
+    for inputs in entry(name).variants():
+        wanted, found = main_output(built(name), inputs), main_output(cm, inputs)
+        assert found.dtype is wanted.dtype
+        assert torch.isfinite(found).all()
+        if wanted.numel() > 1:
+            assert error(found, wanted) <= MOST[precision], name
+        assert not torch.equal(found, wanted)
+
+
+@pytest.mark.parametrize("precision", MOST)
+@pytest.mark.parametrize("target", ["x86-64-v3", "generic"])
+def test_other_targets(target: str, precision: str) -> None:
+    cm = compiled("bert", precision, target)
+    for inputs in list(entry("bert").variants())[::2]:
+        wanted = main_output(built("bert"), inputs)
+        assert error(main_output(cm, inputs), wanted) <= MOST[precision]
+
+
+class Wide(torch.nn.Module):
+    """Products whose sizes are no multiples of anything, in either layout of the weight."""
+
+    def __init__(self, k: int, n: int) -> None:
+        super().__init__()
+        torch.manual_seed(k + n)
+        self.first = torch.nn.Linear(k, n)
+        self.second = torch.nn.Parameter(torch.randn(n, 19))
+        self.last = torch.nn.Linear(19, 1, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = torch.nn.functional.gelu(self.first(x)) @ self.second
+        return torch.cat([y, self.last(y)], -1)
+
+
+@pytest.mark.parametrize("precision", MOST)
+@pytest.mark.parametrize(("k", "n"), [(33, 50), (64, 48), (1, 17), (3, 2), (127, 65)])
+def test_sizes(k: int, n: int, precision: str) -> None:
+    model = Wide(k, n).eval()
+    cm = tc.compile(model, precision=precision, threads=1)
+    for rows in (0, 1, 2, 7, 8, 9, 33):
+        x = torch.randn(2, rows, k)
+        with torch.no_grad():
+            wanted, found = model(x), cm(x)
+        assert found.shape == wanted.shape
+        if rows:
+            assert error(found, wanted) <= MOST[precision], rows
+
+
+def prepared_bytes(cm: Any) -> int:
+    """What the program keeps of the weights, beside the model's own."""
+    dispatcher = dispatcher_of(cm)
+    assert dispatcher is not None
+    (program,) = dispatcher.programs
+    sizes = {}
+    for storage in program.runner.program.artifact.storages:
+        if storage.place is Place.PREPARED:
+            count = storage.dtype.bytes
+            for dim in storage.shape:
+                count *= compile_dim(dim, [])([])
+            sizes[storage.number] = count
+    return sum(sizes.values())
+
+
+def test_memory_of_the_weights_falls() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(256, 512), torch.nn.Linear(512, 96)).eval()
+    size = {}
+    for precision in ("fp32", *MOST):
+        cm = tc.compile(model, precision=precision, threads=1)
+        cm(torch.randn(3, 256))
+        size[precision] = prepared_bytes(cm)
+    assert size["bf16"] <= 0.51 * size["fp32"]
+    assert size["int8"] <= 0.27 * size["fp32"]
+
+
+@pytest.mark.parametrize("precision", MOST)
+def test_new_weights_are_shortened_again(precision: str) -> None:
+    model = torch.nn.Linear(64, 48).eval()
+    cm = tc.compile(model, precision=precision, threads=1)
+    x = torch.randn(5, 64)
+    with torch.no_grad():
+        cm(x)
+        model.weight.mul_(-3.0)
+        assert error(cm(x), model(x)) <= MOST[precision]
+
+
+@pytest.mark.parametrize("precision", MOST)
+def test_generation(precision: str) -> None:
+    cm = compiled("gpt2-lm", precision)
+    inputs = entry("gpt2-lm").inputs(2, 7)
+    tokens = cm.generate(**inputs, max_new_tokens=5, do_sample=False, pad_token_id=0)
+    assert tokens.shape[0] == 2
+    assert 8 <= tokens.shape[1] <= 12
+
+
+@pytest.mark.parametrize("precision", MOST)
+def test_saved_models_keep_their_precision(precision: str, tmp_path: Any) -> None:
+    cm = compiled("bert", precision)
+    inputs = entry("bert").inputs(2, 9)
+    wanted = main_output(cm, inputs)
+    cm.save(tmp_path / "bert.tc")
+    assert torch.equal(main_output(tc.load(tmp_path / "bert.tc"), inputs), wanted)
