@@ -2,7 +2,7 @@
 
 MODEL is a folder of a Hugging Face model, a compiled model that `compile` or `cm.save` wrote, or
 `module:function`, a function without arguments that returns (module, example inputs), the inputs
-as a tuple or a dict. This module must not print.
+as a tuple or a dict, or a Hugging Face model alone. This module must not print.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def open_model(
         )
     if batch is not None or length is not None:
         raise click.UsageError("--batch and --length do not apply: the function gives the inputs")
-    return _from_function(text, module, function)
+    return _from_function(text, module, function, settings)
 
 
 def _from_folder(text: str, path: Path, settings: Settings, batch: int, length: int) -> Source:
@@ -107,9 +107,9 @@ def _from_folder(text: str, path: Path, settings: Settings, batch: int, length: 
     return Source(text, module=model, kwargs=random_inputs(model, batch, length, settings.seed))
 
 
-def _from_function(text: str, module: str, function: str) -> Source:
+def _from_function(text: str, module: str, function: str, settings: Settings) -> Source:
     _require_torch(text)
-    from tc.frontend.folder import is_module
+    from tc.frontend.folder import is_module, random_inputs
 
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)  # as `python -m` does; a console script does not
@@ -127,6 +127,10 @@ def _from_function(text: str, module: str, function: str) -> Source:
             return Source(text, module=model.eval(), kwargs=kwargs)
         case (model, example) if is_module(model):
             return Source(text, module=model.eval(), args=(example,))
+        case model if is_module(model) and isinstance(getattr(model, "main_input_name", None), str):
+            # A Hugging Face model, whose config tells what it takes.
+            kwargs = random_inputs(model, BATCH, LENGTH, settings.seed)
+            return Source(text, module=model.eval(), kwargs=kwargs)
     raise CompileError(
         describe(
             f"MODEL {text!r}",

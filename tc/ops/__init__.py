@@ -17,6 +17,7 @@ from tc.ops import (  # noqa: F401  # imported for the rows that they enter
     create,
     einsum,
     gather,
+    images,
     joins,
     loss,
     loss_elementwise,

@@ -41,10 +41,11 @@ S, T, L, B = Rule.SAME, Rule.TEST, Rule.LOGICAL, Rule.BITS
 _ONE = ("default",)
 _BITS = ("Tensor", "Scalar", "Scalar_Tensor")
 ROWS: Final = (
-    Row("mul", S, arith.multiply, np.multiply),
+    Row("mul", S, arith.multiply, np.multiply,
+        also=("aten.multiply.Tensor", "aten.multiply.Scalar")),
     Row("true_divide", Rule.FLOAT, lambda a, b: a / b, np.true_divide, (),
-        ("aten.div.Tensor", "aten.div.Scalar", "aten.true_divide.Tensor",
-         "aten.true_divide.Scalar")),
+        ("aten.div.Tensor", "aten.div.Scalar", "aten.divide.Tensor", "aten.divide.Scalar",
+         "aten.true_divide.Tensor", "aten.true_divide.Scalar")),
     Row("floor_divide", S, arith.floor_divide, np.floor_divide, ("default", "Scalar"), low=1),
     Row("remainder", S, arith.remainder, np.mod, _BITS, low=1),
     Row("fmod", S, arith.fmod, np.fmod, low=1),
@@ -153,7 +154,7 @@ def build_add(a: Operand, b: Operand, alpha: float = 1) -> Tensor:
 
 @operator(
     "sub",
-    aten=("aten.sub.Tensor", "aten.sub.Scalar"),
+    aten=("aten.sub.Tensor", "aten.sub.Scalar", "aten.subtract.Tensor", "aten.subtract.Scalar"),
     kind=Kind.POINTWISE,
     reference=lambda a, b, alpha=1: a - alpha * np.asarray(b),
     samples=_SCALED,
@@ -183,7 +184,12 @@ def _div_mode(a: Any, b: Any, mode: str | None) -> Any:
 
 @operator(
     "div_mode",
-    aten=("aten.div.Tensor_mode", "aten.div.Scalar_mode"),
+    aten=(
+        "aten.div.Tensor_mode",
+        "aten.div.Scalar_mode",
+        "aten.divide.Tensor_mode",
+        "aten.divide.Scalar_mode",
+    ),
     kind=Kind.POINTWISE,
     reference=_div_mode,
     samples=tuple(

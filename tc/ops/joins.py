@@ -11,11 +11,11 @@ from tc import te
 from tc.errors import CompileError
 from tc.ir.expr import Expr, cast, select
 from tc.ir.tensor import Tensor
-from tc.ops.dims import ZERO, Dim, axis_of, fixed, known, shape_of, tidy
+from tc.ops.dims import ZERO, Dim, axis_of, broadcast, fixed, known, shape_of, tidy
 from tc.ops.promotion import result_type
 from tc.ops.samples import array, ints, sample
 from tc.ops.slices import build_select, taken
-from tc.ops.views import Index, build_unsqueeze, mapped, view
+from tc.ops.views import Index, build_unsqueeze, expanded, mapped, view
 
 
 def joined(tensors: Sequence[Tensor], axis: int) -> Tensor:
@@ -221,3 +221,15 @@ def build_meshgrid(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
 def build_meshgrid_indexing(tensors: Sequence[Tensor], indexing: str) -> tuple[Tensor, ...]:
     """The coordinates of a grid; "xy" exchanges the first two dims."""
     return _grid(tensors, indexing)
+
+
+@view(
+    "broadcast_tensors",
+    lambda ts: tuple(np.broadcast_arrays(*ts)),
+    sample((array(3, 1), array(5))),
+    sample((array(), ints(2, 1, 3), array(4, 1))),
+)
+def build_broadcast_tensors(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Each tensor stretched to the shape that all of them stretch to."""
+    shape = broadcast("broadcast_tensors", *(t.shape for t in tensors))
+    return tuple(expanded(t, shape) for t in tensors)

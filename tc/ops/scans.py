@@ -1,4 +1,4 @@
-"""Running folds along a dim."""
+"""Running folds along a dim, and the differences of neighbours."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ import numpy as np
 
 from tc import te
 from tc.ir import monoid as monoids
-from tc.ir.expr import cast
+from tc.ir.expr import Expr, binary, cast
 from tc.ir.tensor import Tensor
-from tc.ops.dims import axis_of
+from tc.ir.types import BOOL
+from tc.ops.dims import axis_of, larger
+from tc.ops.joins import joined
 from tc.ops.promotion import compute_type, sum_type
+from tc.ops.reductions import rowwise
 from tc.ops.samples import array, ints, sample
 from tc.ops.table import Builder, Kind, Sample, operator
 
@@ -57,3 +60,43 @@ def _running(x: Tensor, dim: int, dtype: te.DType | None, fold: str) -> Tensor:
     if inner is kind:
         return out
     return te.compute(x.shape, lambda *i: cast(out[i], kind), te.fresh("scan"))
+
+
+def _diff_ref(x: Any, n: int = 1, dim: int = -1, before: Any = None, after: Any = None) -> Any:
+    parts = [part for part in (before, x, after) if part is not None]
+    return np.diff(np.concatenate(parts, dim), n, dim)
+
+
+@rowwise("diff", _diff_ref, sample(array(3, 5), 1, -1, None, None),
+         sample(array(7, 2), 3, 0, None, None), sample(ints(3, 5), 0, 1, None, None),
+         sample(ints(3, 5), 1, -1, ints(3, 1), None), sample(array(2, 4), 2, 1, None, array(2, 3)),
+         sample(ints(2, 9, high=2, dtype="bool"), 1, 1, None, None),
+         sample(array(1), 1, 0, None, None))  # fmt: skip
+def build_diff(
+    x: Tensor,
+    n: int = 1,
+    dim: int = -1,
+    prepend: Tensor | None = None,
+    append: Tensor | None = None,
+) -> Tensor:
+    """Each element less the one before it along a dim, `n` times."""
+    axis = axis_of(dim, x.rank, "diff")
+    parts = [part for part in (prepend, x, append) if part is not None]
+    if n == 0:
+        return te.compute(x.shape, lambda *i: x[i], te.fresh("diff"))
+    out = joined(parts, axis) if len(parts) > 1 else x
+    for _ in range(n):
+        out = _less_the_one_before(out, axis)
+    return out
+
+
+def _less_the_one_before(x: Tensor, axis: int) -> Tensor:
+    shape = list(x.shape)
+    shape[axis] = larger(shape[axis] - 1, 0)
+    op = "ne" if x.dtype is BOOL else "sub"
+
+    def element(*index: Expr) -> Expr:
+        after = (*index[:axis], index[axis] + 1, *index[axis + 1 :])
+        return binary(op, x[after], x[index])
+
+    return te.compute(tuple(shape), element, te.fresh("diff"))

@@ -73,8 +73,8 @@ def _infinite(sign: int) -> Fn:
 
 S, FL, FT = Rule.SAME, Rule.FLOAT, Rule.FLOAT_TEST
 ROWS: Final = (
-    Row("abs", S, _absolute, np.abs),
-    Row("neg", S, _negated, np.negative),
+    Row("abs", S, _absolute, np.abs, also=("aten.absolute.default",)),
+    Row("neg", S, _negated, np.negative, also=("aten.negative.default",)),
     Row("positive", S, lambda x: x, lambda x: x),
     Row("sign", S, _sign, ref.sign, also=("aten.sgn.default",)),
     Row("square", S, lambda x: x * x, np.square),
@@ -94,12 +94,12 @@ ROWS: Final = (
     Row("log", FL, te.log, np.log, 0, 9),
     Row("log2", FL, _op("log2"), np.log2, 0, 9),
     Row("log10", FL, lambda x: te.log(x) * (1 / math.log(10)), np.log10, 0, 9),
-    Row("log1p", FL, _op("log1p"), np.log1p, -1, 9),
+    Row("log1p", FL, _op("log1p"), np.log1p, -1, 9, ("aten.special_log1p.default",)),
     Row("sin", FL, _op("sin"), np.sin, -9, 9),
     Row("cos", FL, _op("cos"), np.cos, -9, 9),
     Row("tan", FL, _op("tan"), np.tan, -1.5, 1.5),
-    Row("asin", FL, _op("asin"), np.arcsin, -1, 1),
-    Row("acos", FL, _op("acos"), np.arccos, -1, 1),
+    Row("asin", FL, _op("asin"), np.arcsin, -1, 1, ("aten.arcsin.default",)),
+    Row("acos", FL, _op("acos"), np.arccos, -1, 1, ("aten.arccos.default",)),
     Row("atan", FL, _op("atan"), np.arctan),
     Row("sinh", FL, _op("sinh"), np.sinh),
     Row("cosh", FL, _op("cosh"), np.cosh),

@@ -26,6 +26,12 @@ def named() -> tuple[torch.nn.Module, dict[str, torch.Tensor]]:
     return Small(), {"x": torch.ones(3, 8)}
 
 
+def alone() -> torch.nn.Module:
+    from tests.models import entry
+
+    return entry("bert").build()
+
+
 def wrong() -> int:
     return 7
 

@@ -159,6 +159,11 @@ def test_compile_a_function(run, tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["small.tc"]
 
 
+def test_compile_a_hugging_face_model_of_a_function(run, tmp_path: Path) -> None:
+    done = run("compile", "tests.cli.stand_ins:alone", "-o", tmp_path / "bert.tc")
+    assert done.status == 0, done.err
+
+
 def test_compile_a_folder_as_json(run, folder: Path, tmp_path: Path) -> None:
     done = run("--json", "compile", folder, "--output", tmp_path / "bert.tc", "--threads", "1")
     assert done.status == 0, done.err

@@ -59,6 +59,7 @@ NEEDS_SIZES = frozenset(
         "conv_same",
         "conv_transpose",
         "convolution",
+        "upsample_nearest",  # to a size that is given, which must be a multiple
     )
 )
 
