@@ -171,6 +171,29 @@ class Block(nn.Module):
         return F.gelu(self.up(self.norm(x))).softmax(-1)
 
 
+class Patches(nn.Module):
+    """Attention between the patches of an image, whose number is a product of two."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cut = nn.Conv2d(1, 6, 4, stride=3)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        rows = self.cut(image).flatten(2).transpose(1, 2)
+        heads = rows.unflatten(2, (2, 3)).transpose(1, 2)
+        return F.scaled_dot_product_attention(heads, heads, heads)
+
+
+def test_attention_over_a_number_of_rows_that_is_a_product() -> None:
+    model = Patches().eval()
+    made = tc.compile(model, threads=1, fallback="error")
+    with torch.no_grad():
+        for shape in ((2, 1, 10, 13), (2, 1, 16, 10), (2, 1, 31, 40)):
+            image = torch.randn(shape)
+            torch.testing.assert_close(made(image), model(image), rtol=0, atol=1e-6)
+    assert made.stats()["compilations"] == 1
+
+
 def test_layouts() -> None:
     model = Block().eval()
     cm = tc.compile(model, threads=1)

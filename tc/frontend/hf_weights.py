@@ -2,9 +2,9 @@
 
 An optimizer step or load_state_dict writes into the same tensor (its version counter moves);
 assigning a new Parameter puts another tensor in its place, and assigning to `.data`, as
-`Module.half()` does, gives it other memory. A compiled loop looks first, where it is known which
-words of memory to look at: asking some hundred tensors takes longer than anything else in a call.
-This module must not read weight values.
+`Module.half()` does, gives it other memory; assigning a module replaces all that is in it. A
+compiled loop looks first, where it is known which words of memory to look at: asking some hundred
+tensors takes longer than anything else in a call. This module must not read weight values.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from tc.codegen.llvm import watch
+from tc.errors import CompileError, describe
 from tc.frontend.capture import Weight
 from tc.frontend.tensor_layout import dict_tag, layout
 from tc.target import Target
@@ -31,16 +32,18 @@ class WeightWatch:
     """The identity, memory and version of each weight of one program, compared at every call."""
 
     def __init__(self, model: torch.nn.Module, weights: Sequence[Weight]) -> None:
-        slots = [_slot(model, weight) for weight in weights]
-        self._holders = [holder for holder, _ in slots]
-        self._names = [name for _, name in slots]
+        self._model = model
         self.weights = tuple(weights)
         self._remember()
 
     def _remember(self) -> None:
+        slots = [_slot(self._model, weight) for weight in self.weights]
+        self._holders = [holder for holder, _ in slots]
+        self._names = [name for _, name in slots]
         self._tensors = [weight.tensor for weight in self.weights]
+        self._owners = list(_owners(self._model, self.weights).values())
         # Before anything else: a write from another thread meanwhile is then seen at the next call.
-        self._glance = _Glance.at(self._holders, self._tensors)
+        self._glance = self._look()
         # Inference tensors have no version counter, and nothing outside inference_mode writes them.
         self._counted = [tensor for tensor in self._tensors if not tensor.is_inference()]
         self._versions = list(map(_version, self._counted))
@@ -53,10 +56,11 @@ class WeightWatch:
             if glance.same():
                 return False
             # Perhaps another entry of a holder moved, so look closely, and glance anew next time.
-            glance = _Glance.at(self._holders, self._tensors)
+            glance = self._look()
         # Maps over C functions: where there is no glance, this runs at every call.
         found = map(operator.getitem, self._holders, self._names)
-        same = all(map(operator.is_, found, self._tensors))
+        placed = all(modules.get(name) is module for modules, name, module in self._owners)
+        same = placed and all(map(operator.is_, found, self._tensors))
         if (
             same
             and list(map(_version, self._counted)) == self._versions
@@ -64,12 +68,36 @@ class WeightWatch:
         ):
             self._glance = glance
             return False
+        if not placed:
+            self._check_replaced()
+        slots = [_slot(self._model, weight) for weight in self.weights]
         self.weights = tuple(
             replace(weight, tensor=holder[name])
-            for holder, name, weight in zip(self._holders, self._names, self.weights, strict=True)
+            for (holder, name), weight in zip(slots, self.weights, strict=True)
         )
         self._remember()
         return True
+
+    def _look(self) -> _Glance | None:
+        owners = [modules for modules, _, _ in self._owners]
+        return _Glance.at([*self._holders, *owners], self._tensors)
+
+    def _check_replaced(self) -> None:
+        """A module may be replaced by one of its kind, whose weights are then taken.
+
+        Raises CompileError: by another kind, or by nothing.
+        """
+        for modules, name, module in self._owners:
+            now = modules.get(name)
+            if type(now) is not type(module):
+                raise CompileError(
+                    describe(
+                        f"module {name} of {type(self._model).__name__}",
+                        why=f"was {type(module).__name__} when the model was compiled, is now "
+                        f"{type(now).__name__}",
+                        way_out="compile the model again",
+                    )
+                )
 
 
 class _Glance:
@@ -107,6 +135,22 @@ class _Glance:
 @functools.cache
 def _first_changed() -> Callable[[int, int], int]:
     return watch.first_changed(Target.parse("host"))
+
+
+_Owner = tuple[dict[str, Any], str, torch.nn.Module]
+
+
+def _owners(model: torch.nn.Module, weights: Sequence[Weight]) -> dict[str, _Owner]:
+    """By its path every module on the way to a weight: the dict it stands in, its name, itself."""
+    found: dict[str, _Owner] = {}
+    for weight in weights:
+        owner, path = model, ""
+        for name in () if weight.constant else weight.name.split(".")[:-1]:
+            path += "." + name
+            if path not in found:
+                found[path] = (owner._modules, name, owner.get_submodule(name))
+            owner = found[path][2]
+    return found
 
 
 def _slot(model: torch.nn.Module, weight: Weight) -> tuple[dict[str, Any], str]:

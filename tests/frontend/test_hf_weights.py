@@ -13,6 +13,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils.generic import ModelOutput
 
 from tc.codegen.llvm import watch
+from tc.errors import CompileError
 from tc.frontend import hf_weights
 from tc.frontend.capture import Weight
 from tc.frontend.capture_result import _maker
@@ -71,6 +72,36 @@ def test_a_change_is_noticed_once(model: nn.Linear, change: Change) -> None:
     assert not watched.changed()
     now = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     assert all(weight.tensor is now[weight.name] for weight in watched.weights)
+
+
+def nested() -> nn.Sequential:
+    inner = nn.Sequential(nn.Linear(3, 4), nn.GELU())
+    return nn.Sequential(inner, nn.Linear(4, 2)).requires_grad_(False)
+
+
+@pytest.mark.parametrize("at", ["0", "0.0", "1"])
+@pytest.mark.parametrize("glance", [True, False])
+def test_a_replaced_module_is_noticed(
+    at: str, glance: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not glance:
+        monkeypatch.setattr(hf_weights, "layout", lambda: None)
+    model = nested()
+    watched = watching(model)
+    assert not watched.changed()
+    model.set_submodule(at, nested().get_submodule(at))
+    assert watched.changed()
+    assert not watched.changed()
+    now = dict(model.named_parameters())
+    assert all(weight.tensor is now[weight.name] for weight in watched.weights)
+
+
+def test_a_module_of_another_kind_is_refused() -> None:
+    model = nested()
+    watched = watching(model)
+    model[1] = nn.Identity()
+    with pytest.raises(CompileError, match="was Linear.*is now Identity.*compile the model again"):
+        watched.changed()
 
 
 def test_what_is_no_weight_is_no_change(model: nn.Linear) -> None:

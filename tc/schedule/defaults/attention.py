@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tc.ir.passes.versions import MAX_VERSIONS
 from tc.ir.tensor import Compute, Placeholder, Tensor
 from tc.schedule.defaults.contraction import finish_product, tile_for
-from tc.schedule.defaults.plan import Plan, fixed
+from tc.schedule.defaults.plan import Plan, fixed, longest
 from tc.schedule.defaults.rowwise import reduce_in_lanes
 from tc.schedule.defaults.shape import Product, product_of, reductions
 
@@ -95,7 +96,8 @@ def _scores(plan: Plan, a: Attention, batch: list[str]) -> None:
     k = reduce_loops[-1]
     plan.do("vectorize", column + "1", tile.lanes)
     for name in (column + "1", *rows):
-        if plan.has(name):
+        # Rows whose number is not known to be that of the tile stay a loop.
+        if plan.has(name) and (longest(plan.extent(name)) or MAX_VERSIONS + 1) <= MAX_VERSIONS:
             plan.do("unroll", name)
     if plan.has(k):
         plan.do("split", k, 2, tail="cut")
