@@ -31,6 +31,7 @@ from tc.device.artifact import Place
 from tc.errors import TcError
 from tc.frontend import generate_cache
 from tc.frontend.generate_cache import Session
+from tc.frontend.hf import dispatcher_of
 from tests.models import MAX_POSITIONS, PAD, VOCABULARY, entry
 
 DECODERS = ("gpt2-lm", "llama-lm", "qwen2-lm")
@@ -543,3 +544,17 @@ def test_a_copy_generates_with_its_own_weights() -> None:
     wanted = model.generate(prompt(1, 5), **call)
     assert not torch.equal(other.generate(prompt(1, 5), **call), wanted)
     assert torch.equal(made.generate(prompt(1, 5), **call), wanted)
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_all_programs_share_what_is_prepared_of_the_weights(name: str) -> None:
+    _, made = pair(name)
+    made.generate(prompt(1, 4), max_new_tokens=2)
+    dispatcher = dispatcher_of(made)
+    assert dispatcher is not None
+    runners = [*(program.runner for program in dispatcher.programs), *made.generate.runners]
+    held = [
+        {block.address for block in runner.program._weights.blocks.values()} for runner in runners
+    ]
+    assert len(held) == 3
+    assert held[0] == held[1] == held[2]
