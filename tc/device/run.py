@@ -31,7 +31,7 @@ from tc.device.artifact_file import RawTensor
 from tc.device.faults import QueueClosedError
 from tc.device.physical import shared_device
 from tc.device.run_bind import Binder
-from tc.device.run_call import Arena, Frame, Weights
+from tc.device.run_call import Arena, Frame, Weights, fail
 from tc.device.run_plan import Plan, Planner
 from tc.device.run_prepared import find, keys, share
 from tc.device.run_profile import CallTime, Profile
@@ -206,29 +206,15 @@ class Program:
             found[slot - FIRST_SLOT] = (address, size)
         return found
 
-    @property
-    def steps_alone(self) -> bool:
-        """Whether a call is one foreign call, without eager operators."""
-        return self._only is not None
-
     def stepper(self, largest: tuple[int, ...]) -> Stepper | None:
         """The program on memory of its own, for many calls of sizes up to the symbols' `largest`.
 
         None where it has eager operators.
         """
-        only = self._only
-        if only is None:
+        if (only := self._only) is None:
             return None
-        return Stepper(
-            self.artifact,
-            self._planner,
-            self._weights,
-            only.function,
-            partial(_raise, messages=only.messages),
-            self.threads,
-            self.stats,
-            largest,
-        )
+        call = partial(Stepper, self.artifact, self._planner, self._weights, only.function)
+        return call(partial(fail, messages=only.messages), self.threads, self.stats, largest)
 
     def kernel_sizes(self, call: KernelCall, values: Sequence[int]) -> tuple[int, int]:
         """(flops, bytes) of one kernel call at these values of the symbols."""
@@ -345,7 +331,7 @@ class Program:
                 stats.last_nanoseconds = LAST.nanoseconds = perf_counter_ns() - begin
                 stats.last_started = begin
                 if arena.error.value:
-                    _raise(arena, only.messages)
+                    fail(arena, only.messages)
             else:
                 stats.last_started = perf_counter_ns()
                 spent = self._execute(self._main, arena, frame, plan, profile)
@@ -394,7 +380,7 @@ class Program:
                 frame.table[PROFILE] = 0
             spent += perf_counter_ns() - begin
             if arena.error.value:
-                _raise(arena, item.messages)
+                fail(arena, item.messages)
             if profile is not None:
                 profile.kernels(item.calls, plan.values)
         return spent
@@ -407,17 +393,3 @@ class Program:
             for s in (*call.inputs, *call.outputs)
         }
         self._arrays.fallback(call, views, self._planner.fallback_dims(call, plan.values))
-
-
-def _raise(arena: Arena, messages: Sequence[str]) -> None:
-    """Raise what a kernel has reported in the error slot, and clear it."""
-    number, arena.error.value = arena.error.value, 0
-    known = 0 < number <= len(messages)
-    raise TcError(
-        describe(
-            "input value",
-            where="compiled program",
-            why=messages[number - 1] if known else f"error {number}",
-            way_out="check the ids and indices that are passed",
-        )
-    )

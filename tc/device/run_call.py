@@ -14,7 +14,7 @@ from typing import Any
 from tc.device.arena import Block
 from tc.device.artifact import ERROR, PROFILE, SCRATCH, SCRATCH_BYTES, THREADS
 from tc.device.run_plan import Plan
-from tc.errors import DeviceError, describe
+from tc.errors import DeviceError, TcError, describe
 
 _MOST_FRAMES = 64
 _VERSIONS = itertools.count()
@@ -115,3 +115,17 @@ def _block(size: int) -> Block:
                 way_out="pass smaller inputs",
             )
         ) from error
+
+
+def fail(arena: Arena, messages: Sequence[str]) -> None:
+    """Raise what a kernel has reported in the error slot, and clear it."""
+    number, arena.error.value = arena.error.value, 0
+    known = 0 < number <= len(messages)
+    raise TcError(
+        describe(
+            "input value",
+            where="compiled program",
+            why=messages[number - 1] if known else f"error {number}",
+            way_out="check the ids and indices that are passed",
+        )
+    )
