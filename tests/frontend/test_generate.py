@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -532,6 +533,16 @@ def test_the_programs_are_counted_and_explained() -> None:
     assert stats["calls"] == 5
     assert stats["fallbacks"] == {}
     assert "slice_write" in str(made.explain())
+
+
+def test_generations_in_several_threads_do_not_meet() -> None:
+    model, made = pair("gpt2-lm")
+    calls = [{"input_ids": prompt(1 + n % 3, 3 + n, n), "max_new_tokens": 25} for n in range(6)]
+    wanted = [model.generate(**call, do_sample=False) for call in calls]
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda call: made.generate(**call, do_sample=False), calls * 3))
+    for number, ids in enumerate(found):
+        assert torch.equal(ids, wanted[number % len(calls)])
 
 
 def test_a_copy_generates_with_its_own_weights() -> None:
