@@ -192,18 +192,12 @@ class Program:
             found[slot - FIRST_SLOT] = (address, size)
         return found
 
-    @property
-    def steps_alone(self) -> bool:
-        """Whether a call is one foreign call, without eager operators."""
-        return self._only is not None
-
     def stepper(self, largest: tuple[int, ...]) -> Stepper | None:
         """The program on memory of its own, for many calls of sizes up to the symbols' `largest`.
 
         None where it has eager operators.
         """
-        only = self._only
-        if only is None:
+        if (only := self._only) is None:
             return None
         return Stepper(
             self.artifact,

@@ -42,7 +42,8 @@ def _note(artifact: Artifact, step: Step, known: dict[tuple[Place, int], Key]) -
     if isinstance(step, KernelCall):
         touched = step.buffers
         kernel = artifact.kernels[step.kernel]
-        what: tuple[object, ...] = (kernel.text, step.symbols)
+        # Its name has its number in this program.
+        what: tuple[object, ...] = (kernel.text.replace(kernel.name, "", 1), step.symbols)
     else:
         touched = (*step.inputs, *step.outputs)
         what = (step.op, step.args)

@@ -40,6 +40,7 @@ from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 from transformers.generation.configuration_utils import GenerationMode
 from transformers.generation.utils import GenerateDecoderOnlyOutput, GenerateEncoderDecoderOutput
 
+from tc.device.artifact import FallbackCall
 from tc.errors import UnsupportedError
 from tc.frontend.capture import Captured, TraceError
 from tc.frontend.generate_beams import SessionCache, SessionModel
@@ -177,7 +178,8 @@ class Generation:
             captured = capture_step(traced, self._decoder, prompt)
             runner = self._make(captured)
             steps.append(Step(captured, runner, WeightWatch(traced, captured.weights)))
-        if not steps[1].runner.program.steps_alone:
+        artifact = steps[1].runner.program.artifact
+        if any(isinstance(step, FallbackCall) for step in artifact.main):
             raise UnsupportedError("generation: the step has operators that run eagerly")
         self.runners = [step.runner for step in steps]
         return steps[0], steps[1]

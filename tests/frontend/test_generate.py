@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from tc.device.artifact import Place
 from tc.errors import TcError
 from tc.frontend import generate_cache
 from tc.frontend.generate_cache import Session
+from tc.frontend.hf import dispatcher_of
 from tests.models import MAX_POSITIONS, PAD, VOCABULARY, entry
 
 DECODERS = ("gpt2-lm", "llama-lm", "qwen2-lm")
@@ -533,6 +535,16 @@ def test_the_programs_are_counted_and_explained() -> None:
     assert "slice_write" in str(made.explain())
 
 
+def test_generations_in_several_threads_do_not_meet() -> None:
+    model, made = pair("gpt2-lm")
+    calls = [{"input_ids": prompt(1 + n % 3, 3 + n, n), "max_new_tokens": 25} for n in range(6)]
+    wanted = [model.generate(**call, do_sample=False) for call in calls]
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda call: made.generate(**call, do_sample=False), calls * 3))
+    for number, ids in enumerate(found):
+        assert torch.equal(ids, wanted[number % len(calls)])
+
+
 def test_a_copy_generates_with_its_own_weights() -> None:
     model, made = pair("qwen2-lm")
     other = copy.deepcopy(made)
@@ -543,3 +555,18 @@ def test_a_copy_generates_with_its_own_weights() -> None:
     wanted = model.generate(prompt(1, 5), **call)
     assert not torch.equal(other.generate(prompt(1, 5), **call), wanted)
     assert torch.equal(made.generate(prompt(1, 5), **call), wanted)
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_all_programs_share_what_is_prepared_of_the_weights(name: str) -> None:
+    _, made = pair(name)
+    made.generate(prompt(1, 4), max_new_tokens=2)
+    dispatcher = dispatcher_of(made)
+    assert dispatcher is not None
+    runners = [*(program.runner for program in dispatcher.programs), *made.generate.runners]
+    held = [
+        {block.address for block in runner.program._weights.blocks.values()} for runner in runners
+    ]
+    natural, *_, of_prompt, of_step = held
+    assert len(natural) > 4
+    assert natural == of_prompt == of_step

@@ -11,6 +11,7 @@ from tc.ir.tensor import Placeholder, Tensor
 from tc.schedule.apply import remember
 from tc.schedule.defaults.attention import attention_of, has_blocks, schedule_attention
 from tc.schedule.defaults.contraction import schedule_contraction
+from tc.schedule.defaults.one_query import one_query_of, schedule_one_query
 from tc.schedule.defaults.plan import Plan
 from tc.schedule.defaults.pointwise import schedule_pointwise
 from tc.schedule.defaults.rowwise import schedule_columns, schedule_rows
@@ -48,6 +49,8 @@ def default_schedule(
     product = product_of(last) if len(tensors) == 1 else None
     if parts is not None and has_blocks(plan, parts):
         schedule_attention(plan, parts)
+    elif (query := one_query_of(tensors)) is not None:
+        schedule_one_query(plan, tensors, query)
     elif product is not None and streams(product, constants):
         schedule_contraction(plan, last, product, constants)
     elif is_pointwise(tensors):
