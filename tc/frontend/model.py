@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -27,7 +26,6 @@ from tc.frontend.hf import dispatcher_of, wrap
 from tc.frontend.hf_dispatch import Dispatcher
 from tc.frontend.importer import import_graph
 from tc.frontend.options import Options
-from tc.frontend.rounding import delicate_weights
 from tc.frontend.saved import SavedProgram, save_model
 from tc.frontend.tensors import DTYPES, TorchArrays
 from tc.graph.graph import Graph
@@ -44,10 +42,6 @@ class Runner:
 
     def __init__(self, captured: Captured, options: Options, make: Compile) -> None:
         graph = import_graph(captured).graph
-        if options.precision == "int8":
-            named = zip(graph.params, captured.weights, strict=True)
-            delicate = delicate_weights((v.name, w.tensor) for v, w in named)
-            options = replace(options, delicate=delicate)
         compiled = make(graph, options)
         self.artifact = compiled.artifact
         refuse_fallbacks(self.artifact, options)

@@ -13,7 +13,10 @@ from tc.frontend.capture import Captured, capture
 from tc.frontend.importer import import_graph
 from tc.graph.compose import Composer
 from tc.graph.fuse import fuse
+from tc.graph.graph import Graph, Node, Value
 from tc.graph.group import Fused, Group
+from tc.ir.expr import Const
+from tc.ir.types import F32
 from tc.pipeline import optimise
 from tests.captures import captured
 from tests.graph.eager import run_graph
@@ -116,3 +119,11 @@ def test_a_diamond_is_one_kernel_that_computes_its_top_once() -> None:
     (group,) = groups(fused(Diamond(), x=torch.rand(3, 8)))
     (out,) = group.computation.outputs
     assert str(out).count("exp(") == 1
+
+
+def test_padding_is_no_epilogue() -> None:
+    x, w, y = (Value(n, tuple(map(Const, d)), F32) for n, d in
+               (("x", (3, 8)), ("w", (5, 8)), ("y", (3, 5))))  # fmt: skip
+    out = Value("out", (Const(3), Const(7)), F32)
+    nodes = (Node("linear", (x, w, None), (y,)), Node("constant_pad_nd", (y, (0, 2), 0), (out,)))
+    assert len(fuse(Graph((x,), (w,), nodes, (out,), ()), Composer()).steps) == 2
