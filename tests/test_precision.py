@@ -171,3 +171,24 @@ def test_similarities_of_the_real_minilm() -> None:
     for precision, most in (("bf16", 0.002), ("int8", 0.01)):
         found = similarities(tc.compile(model, precision=precision, threads=1))
         assert float((found - wanted).abs().max()) <= most, precision
+
+
+@pytest.mark.parametrize("precision", ["fp32", *MOST])
+def test_accuracy_is_measured(precision: str) -> None:
+    cm = compiled("bert", precision)
+    inputs = entry("bert").inputs(2, 9)
+    found = cm.accuracy(inputs)
+    # The last hidden state and the pooled output.
+    assert len(found.errors) == 2
+    own = error(main_output(cm, inputs), main_output(built("bert"), inputs))
+    assert found.errors[0] == pytest.approx(own, rel=0.05, abs=1e-5)
+    assert found.worst == max(found.errors)
+    assert (found.worst == 0.0) == (precision == "fp32")
+    assert str(found).startswith(f"{precision}: rms error")
+
+
+def test_accuracy_of_a_plain_module() -> None:
+    model = torch.nn.Linear(64, 48).eval()
+    cm: Any = tc.compile(model, precision="int8", threads=1)
+    x = torch.randn(5, 64)
+    assert 0.0 < cm.accuracy(x).worst == cm.accuracy((x,)).worst < 0.06

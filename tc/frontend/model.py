@@ -7,6 +7,7 @@ the drop-in copy around them. This module must not know how any of them works.
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from tc.device.run_code import load_functions
 from tc.device.run_explain import Explanation, explain
 from tc.device.run_stats import Stats, summary
 from tc.errors import CompileError, UnsupportedError, describe
+from tc.frontend.accuracy import Accuracy, measure
 from tc.frontend.capture import Captured, Weight
 from tc.frontend.copies import allow_copies
 from tc.frontend.eager import EagerCalls
@@ -126,8 +128,6 @@ def compile_model(
     )
     dispatcher = dispatcher_of(made)
     assert dispatcher is not None
-    handle = _Handle(type(model).__name__, dispatcher, eager)
-    made.__dict__.update(stats=handle.stats, explain=handle.explain, save=handle.save)
     again = partial(
         compile_model,
         target=options.target,
@@ -137,6 +137,11 @@ def compile_model(
         dynamic=dynamic,
         fallback=fallback,
         natural=False,
+    )
+    exact = partial(again, model, precision="fp32")
+    handle = _Handle(type(model).__name__, dispatcher, eager, precision, made, exact)
+    made.__dict__.update(
+        stats=handle.stats, explain=handle.explain, save=handle.save, accuracy=handle.accuracy
     )
     allow_copies(made, model, again)
     return made
@@ -166,10 +171,21 @@ def refuse_fallbacks(artifact: Artifact, options: Options) -> None:
 class _Handle:
     """What a compiled copy can tell of itself and do."""
 
-    def __init__(self, name: str, dispatcher: Dispatcher, eager: EagerCalls) -> None:
+    def __init__(
+        self,
+        name: str,
+        dispatcher: Dispatcher,
+        eager: EagerCalls,
+        precision: str,
+        made: torch.nn.Module,
+        exact: Callable[[], torch.nn.Module],
+    ) -> None:
         self._name = name
         self._dispatcher = dispatcher
         self._eager = eager
+        self._precision = precision
+        self._made = weakref.ref(made)  # which holds this handle
+        self._exact = exact
 
     @property
     def _runners(self) -> list[Runner]:
@@ -196,6 +212,16 @@ class _Handle:
                 for runner in self._runners
             )
         )
+
+    def accuracy(self, inputs: object) -> Accuracy:
+        """The error of the outputs against fp32, measured on `inputs`.
+
+        `inputs` are what one call takes: by name in a mapping, in order in a tuple, or one tensor.
+        Compiles the model in fp32 for that, and forgets it again.
+        """
+        made = self._made()
+        assert made is not None
+        return measure(made, self._exact(), inputs, self._precision)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a file for `tc.load`, or into `path` if it is a folder.
