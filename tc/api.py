@@ -43,7 +43,8 @@ def compile(
     Args:
         model: a torch.nn.Module, such as a Hugging Face model.
         target: what to compile for, as `Target.parse` takes it.
-        precision: "fp32", "bf16" or "int8" (weights).
+        precision: of products with constant weights, "fp32", "bf16" or "int8"; everything else,
+            inputs and outputs stay as they are. `accuracy(inputs)` measures what that costs.
         threads: of a call; default: TC_NUM_THREADS, else the target's cores.
         tuning_db: file of tuning records; default: TC_TUNING_DB, else analytical schedules.
         dynamic: False bakes the sizes of each set of shapes.

@@ -67,8 +67,6 @@ class Settings(Protocol):
     @property
     def precision(self) -> str: ...
     @property
-    def delicate(self) -> frozenset[tuple[str, int]]: ...
-    @property
     def cache_dir(self) -> Path | None: ...
     @property
     def dump_ir(self) -> Path | None: ...
@@ -171,7 +169,7 @@ def shortened(graph: Graph, settings: Settings, dump: Dump) -> Graph:
     """
     for _, run in GRAPH_PASSES:
         graph = run(graph)
-    graph = shorten(graph, settings.precision, settings.target, settings.delicate)
+    graph = shorten(graph, settings.precision, settings.target)
     dump("shorten", graph)
     return graph
 

@@ -26,7 +26,6 @@ class Settings:
     cache_dir: Path | None
     target: Target = HOST
     precision: str = "fp32"
-    delicate: frozenset[tuple[str, int]] = frozenset()
     dump_ir: Path | None = None
     debug: int = 0
 

@@ -7,8 +7,8 @@ the drop-in copy around them. This module must not know how any of them works.
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ from tc.device.run_code import load_functions
 from tc.device.run_explain import Explanation, explain
 from tc.device.run_stats import Stats, summary
 from tc.errors import CompileError, UnsupportedError, describe
+from tc.frontend.accuracy import Accuracy, measure
 from tc.frontend.capture import Captured, Weight
 from tc.frontend.copies import allow_copies
 from tc.frontend.eager import EagerCalls
@@ -29,7 +30,6 @@ from tc.frontend.hf import dispatcher_of, wrap
 from tc.frontend.hf_dispatch import Dispatcher
 from tc.frontend.importer import import_graph
 from tc.frontend.options import Options
-from tc.frontend.rounding import delicate_weights
 from tc.frontend.saved import SavedProgram, save_model
 from tc.frontend.tensors import DTYPES, TorchArrays
 from tc.graph.graph import Graph
@@ -46,10 +46,6 @@ class Runner:
 
     def __init__(self, captured: Captured, options: Options, make: Compile) -> None:
         graph = import_graph(captured).graph
-        if options.precision == "int8":
-            named = zip(graph.params, captured.weights, strict=True)
-            delicate = delicate_weights((v.name, w.tensor) for v, w in named)
-            options = replace(options, delicate=delicate)
         compiled = make(graph, options)
         self.artifact = compiled.artifact
         refuse_fallbacks(self.artifact, options)
@@ -144,8 +140,6 @@ def compile_model(
         _compile_encoder(
             made, lambda part: wrap(part, make_runner, natural=False, on_eager=eager), dispatchers
         )
-    handle = _Handle(type(model).__name__, dispatchers, eager, generation)
-    made.__dict__.update(stats=handle.stats, explain=handle.explain, save=handle.save)
     again = partial(
         compile_model,
         target=options.target,
@@ -155,6 +149,12 @@ def compile_model(
         dynamic=dynamic,
         fallback=fallback,
         natural=False,
+    )
+    exact = partial(again, model, precision="fp32")
+    name = type(model).__name__
+    handle = _Handle(name, dispatchers, eager, generation, precision, made, exact)
+    made.__dict__.update(
+        stats=handle.stats, explain=handle.explain, save=handle.save, accuracy=handle.accuracy
     )
     allow_copies(made, model, again)
     return made
@@ -224,11 +224,17 @@ class _Handle:
         dispatchers: Sequence[Dispatcher],
         eager: EagerCalls,
         generation: Generation | None,
+        precision: str,
+        made: torch.nn.Module,
+        exact: Callable[[], torch.nn.Module],
     ) -> None:
         self._name = name
         self._dispatchers = dispatchers  # the model's own first, then those of its parts
         self._eager = eager
         self._generation = generation
+        self._precision = precision
+        self._made = weakref.ref(made)  # which holds this handle
+        self._exact = exact
 
     @property
     def _runners(self) -> list[Runner]:
@@ -260,6 +266,16 @@ class _Handle:
                 for runner in self._runners
             )
         )
+
+    def accuracy(self, inputs: object) -> Accuracy:
+        """The error of the outputs against fp32, measured on `inputs`.
+
+        `inputs` are what one call takes: by name in a mapping, in order in a tuple, or one tensor.
+        Compiles the model in fp32 for that, and forgets it again.
+        """
+        made = self._made()
+        assert made is not None
+        return measure(made, self._exact(), inputs, self._precision)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a file for `tc.load`, or into `path` if it is a folder.

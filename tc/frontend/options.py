@@ -31,7 +31,6 @@ class Options:
         dynamic: False bakes the sizes.
         fallback: "warn" lets an operator that tc lacks run eagerly, "error" forbids it.
         cache_dir: folder of compiled code.
-        delicate: names of weights, each with a dim, that are too uneven along it for int8.
         dump_ir: folder that receives the IR after each pass, or None.
         debug: what to print of a compilation, 0 (nothing) to 4.
     """
@@ -45,7 +44,6 @@ class Options:
     cache_dir: Path
     dump_ir: Path | None = None
     debug: int = 0
-    delicate: frozenset[tuple[str, int]] = frozenset()
 
     @staticmethod
     def of(

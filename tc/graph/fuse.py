@@ -199,7 +199,9 @@ class _Fusion:
             return False
         if g.weight is Weight.ROWWISE and _is_statistic_of(value, last):
             return True
-        return len(value.shape) == len(last.shape) and self._read_in_place(c, value)
+        # A result that is padded is read in place as well, but has more elements.
+        same_points = len(value.shape) == len(last.shape) and _as_large(value, last)
+        return same_points and self._read_in_place(c, value)
 
     def _read_in_place(self, c: Cluster, value: Value) -> bool:
         nodes = self._with_free(c, ())

@@ -8,70 +8,42 @@ The widening conversions cost nothing: they are done where the operands are read
 converted bf16 is what dot instructions compute. Sums, and everything but the operands of these
 products, stay f32. Where the target has no such instruction, only the weights are shortened.
 
-In int8 both operands are integers, whose sums are exact (the operators are in tc.ops.quantize):
+In int8 both operands are integers, in groups along what is summed over, so that what lies far out
+spoils its own group alone. Sums in a group are exact (the operators are in tc.ops.quantize):
 
-    y = linear(x, weight, bias)     =>     step, zero, x8 = quantize_rows(x, balance)
-                                           total = linear(to_dtype(x8, i32), to_dtype(w8, i32))
-                                           y = dequantize(total, step, zero, scale, sums) + bias
+    y = linear(x, weight, bias)     =>     step, zero, x8 = quantize_rows(x in groups)
+                                           y = grouped_linear(step, zero, x8, scale, sums, w8)
+                                               + bias
 
 Everything else keeps its precision. This pass must not look at sizes to decide what is faster.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from tc.graph.graph import Graph, Node, Value
 from tc.graph.rewrite import producers, with_inputs, with_nodes
 from tc.graph.views import RESHAPES
-from tc.ir.expr import Const
+from tc.ir.expr import Const, Expr
 from tc.ir.types import BF16, F32, I8, I32, U8, DType
 from tc.target import Target
 
 # Products, and which of their arguments are the activation and the weight.
 _OPERANDS: Final = {"linear": (0, 1), "matmul": (0, 1), "mm": (0, 1), "addmm": (1, 2)}
+GROUP: Final = 64  # elements of a group of int8: a fifth slower than one group, half the error
 # Views that keep each element once: a conversion may as well be done before them.
 _PLAIN: Final = (False, False, None)  # arguments of to_dtype that mean nothing here
 _REORDERS: Final = RESHAPES | {"transpose", "permute"}
 
 
-def shorten(
-    graph: Graph,
-    precision: str,
-    target: Target,
-    delicate: frozenset[tuple[str, int]] = frozenset(),
-) -> Graph:
-    """The graph with its contractions in `precision`: "fp32" (as they are), "bf16" or "int8".
-
-    `delicate`: names of parameters, each with the dim that is summed over, which int8 would round
-    too much; their products are in bf16 instead.
-    """
+def shorten(graph: Graph, precision: str, target: Target) -> Graph:
+    """The graph with its contractions in `precision`: "fp32" (as they are), "bf16" or "int8"."""
     if precision == "fp32":
         return graph
-    activations = target.has("avx512bf16")
     if precision == "int8":
-        return _Int8(graph, activations, delicate).run()
-    return _Bf16(graph, activations).run()
-
-
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    """An activation in u8, widened; the step and the zero of each row."""
-
-    wide: Value
-    step: Value
-    zero: Value
-
-
-@dataclass(frozen=True, slots=True)
-class _Weight:
-    """A weight in i8, widened; the balance of its inputs, scale and sum of its outputs."""
-
-    wide: Value
-    balance: Value
-    scale: Value
-    sums: Value
+        return _Int8(graph).run()
+    return _Bf16(graph, activations=target.has("avx512bf16")).run()
 
 
 class _Shortening:
@@ -91,7 +63,6 @@ class _Shortening:
         for node in self.graph.nodes:
             if not node.is_fallback and node.inputs and all(v in self.fixed for v in node.inputs):
                 self.fixed.update(node.outputs)
-                self.prepared(node)
             self.nodes += self.product(node) if self.is_product(node) else [node]
         ordered: list[Node] = []
         for node in self.nodes:
@@ -116,15 +87,12 @@ class _Shortening:
         """The nodes in its place."""
         raise NotImplementedError
 
-    def prepared(self, node: Node) -> None:
-        """Look at a node that depends on parameters alone."""
-
-    def value(self, name: str, like: Value, dtype: DType) -> Value:
+    def value(self, name: str, shape: tuple[Expr, ...], dtype: DType) -> Value:
         """A new value of that name or one like it."""
         while name in self.names:
             name += "_"
         self.names.add(name)
-        return Value(name, like.shape, dtype)
+        return Value(name, shape, dtype)
 
     def add_behind(self, source: Value, node: Node) -> None:
         """Put a node right behind the one that makes `source`."""
@@ -151,7 +119,7 @@ class _Bf16(_Shortening):
     def through_bf16(self, v: Value, origin: str) -> Value:
         """`v` rounded to bf16, as f32."""
         if v not in self.wide:
-            short, wide = self.value(f"{v.name}.bf16", v, BF16), self.value(f"{v.name}.f32", v, F32)
+            short, wide = (self.value(f"{v.name}.{t}", v.shape, t) for t in (BF16, F32))
             for node in self.narrow(v, short, origin):
                 self.add_behind(v, node)
             self.add_behind(v, Node("to_dtype", (short, F32, *_PLAIN), (wide,), origin))
@@ -169,93 +137,86 @@ class _Bf16(_Shortening):
                 break
             views.insert(0, node)
             source = inner
-        out = self.value(f"{source.name}.bf16", source, BF16) if views else short
+        out = self.value(f"{source.name}.bf16", source.shape, BF16) if views else short
         nodes = [Node("to_dtype", (source, BF16, *_PLAIN), (out,), origin)]
         for n, view in enumerate(views):
             (old,) = view.outputs
-            new = short if n == len(views) - 1 else self.value(f"{old.name}.bf16", old, BF16)
+            new = short if n == len(views) - 1 else self.value(f"{old.name}.bf16", old.shape, BF16)
             nodes.append(Node(view.op, (out, *view.args[1:]), (new,), view.origin))
             out = new
         return nodes
 
 
-class _Int8(_Bf16):
-    """Operands of 8 bits: activations row by row at each call, weights by output channel."""
+class _Int8(_Shortening):
+    """Operands of 8 bits, in groups along what is summed over."""
 
-    def __init__(
-        self, graph: Graph, activations: bool, delicate: frozenset[tuple[str, int]]
-    ) -> None:
-        super().__init__(graph, activations)
-        self.delicate = {(v, d) for v in graph.params for d in (0, 1) if (v.name, d) in delicate}
-        self.weights: dict[tuple[Value, int], _Weight] = {}
-        self.rows: dict[tuple[Value, Value], _Rows] = {}
-
-    def prepared(self, node: Node) -> None:
-        """What is made of delicate weights is delicate."""
-        found = {d for v, d in self.delicate if v in node.inputs}
-        if found and node.op != "cat":
-            found = {0, 1}  # who knows what became of the dims
-        self.delicate.update((v, d) for v in node.outputs for d in found)
+    def __init__(self, graph: Graph) -> None:
+        super().__init__(graph)
+        self.rows: dict[Value, tuple[Value, ...]] = {}
+        self.weights: dict[tuple[Value, int], tuple[Value, ...]] = {}
 
     def product(self, node: Node) -> list[Node]:
-        """The product of integers, and what makes real numbers of it."""
+        """The product of integers, and what is added to it."""
         x, w = (node.args[n] for n in _OPERANDS[node.op])
         assert isinstance(x, Value) and isinstance(w, Value)
-        dim = 1 if node.op == "linear" else 0
-        plain = node.op != "addmm" or node.args[3:] == (1, 1)
-        if not plain or not _fits(w, dim) or (w, dim) in self.delicate:
-            return super().product(node)
+        if node.op == "addmm" and node.args[3:] != (1, 1):
+            return [node]
         bias = node.args[2] if node.op == "linear" else node.args[0] if node.op == "addmm" else None
-        weight = self.quantized_weight(w, dim, node.origin)
-        rows = self.quantized_rows(x, weight.balance, node.origin)
+        rows = self.quantized(x, node.origin)
+        weight = self.quantized_weight(w, 1 if node.op == "linear" else 0, node.origin)
         (out,) = node.outputs
-        total = self.value(f"{out.name}.total", out, I32)
-        real = out if bias is None else self.value(f"{out.name}.real", out, F32)
-        real_of = (total, rows.step, rows.zero, weight.scale, weight.sums)
-        operands = (rows.wide, weight.wide)
-        made = [
-            Node("linear", (*operands, None), (total,), node.origin)
-            if node.op == "linear"
-            else Node("matmul", operands, (total,), node.origin),
-            Node("dequantize", real_of, (real,), node.origin),
-        ]
+        real = out if bias is None else self.value(f"{out.name}.real", out.shape, F32)
+        made = [Node("grouped_linear", (*rows, *weight), (real,), node.origin)]
         if bias is not None:
             made.append(Node("add", (real, bias, 1), (out,), node.origin))
         return made
 
-    def quantized_rows(self, x: Value, balance: Value, origin: str) -> _Rows:
-        """The rows of an activation in u8, balanced for a weight."""
-        if (x, balance) not in self.rows:
-            column = Value("", (*x.shape[:-1], Const(1)), F32)
-            short, wide = self.value(f"{x.name}.u8", x, U8), self.value(f"{x.name}.i32", x, I32)
+    def quantized(self, x: Value, origin: str) -> tuple[Value, ...]:
+        """Step, zero and u8 of each group of the rows of an activation."""
+        if x not in self.rows:
+            groups = self.grouped(x, x, origin)
+            column = (*groups.shape[:-1], Const(1))
             step = self.value(f"{x.name}.step", column, F32)
             zero = self.value(f"{x.name}.zero", column, I32)
-            self.add_behind(x, Node("quantize_rows", (x, balance), (step, zero, short), origin))
-            self.add_behind(x, Node("to_dtype", (short, I32, *_PLAIN), (wide,), origin))
-            self.rows[x, balance] = _Rows(wide, step, zero)
-        return self.rows[x, balance]
+            short = self.value(f"{x.name}.u8", groups.shape, U8)
+            self.add_behind(x, Node("quantize_rows", (groups,), (step, zero, short), origin))
+            self.rows[x] = step, zero, short
+        return self.rows[x]
 
-    def quantized_weight(self, w: Value, dim: int, origin: str) -> _Weight:
-        """A weight in i8, with what undoes that."""
+    def quantized_weight(self, w: Value, dim: int, origin: str) -> tuple[Value, ...]:
+        """Scale, sum and i8 of each group of the channels of a weight."""
         if (w, dim) not in self.weights:
-            depth, channels = (Value("", (w.shape[d],), F32) for d in (dim, 1 - dim))
-            balance = self.value(f"{w.name}.balance", depth, F32)
-            scale = self.value(f"{w.name}.scale", channels, F32)
-            short, wide = self.value(f"{w.name}.i8", w, I8), self.value(f"{w.name}.i32", w, I32)
-            sums = self.value(f"{w.name}.sums", channels, I32)
-            self.add_behind(w, Node("weight_balance", (w, dim), (balance,), origin))
-            self.add_behind(w, Node("weight_scale", (w, balance, dim), (scale,), origin))
-            self.add_behind(w, Node("weight_int8", (w, balance, scale, dim), (short,), origin))
-            self.add_behind(w, Node("weight_sum", (short, dim), (sums,), origin))
-            self.add_behind(w, Node("to_dtype", (short, I32, *_PLAIN), (wide,), origin))
-            self.weights[w, dim] = _Weight(wide, balance, scale, sums)
+            channels = w
+            if dim == 0:
+                channels = self.value(f"{w.name}.turned", w.shape[::-1], F32)
+                self.add_behind(w, Node("permute", (w, (1, 0)), (channels,), origin))
+            groups = self.grouped(channels, w, origin)
+            sizes = (groups.shape[1], groups.shape[0])
+            scale = self.value(f"{w.name}.scale", sizes, F32)
+            short = self.value(f"{w.name}.i8", groups.shape, I8)
+            sums = self.value(f"{w.name}.sums", sizes, I32)
+            self.add_behind(w, Node("weight_scale", (groups,), (scale,), origin))
+            self.add_behind(w, Node("weight_int8", (groups, scale), (short,), origin))
+            self.add_behind(w, Node("weight_sum", (short,), (sums,), origin))
+            self.weights[w, dim] = scale, sums, short
         return self.weights[w, dim]
 
-
-def _fits(w: Value, dim: int) -> bool:
-    """Whether no sum of products can leave i32."""
-    depth = w.shape[dim]
-    return isinstance(depth, Const) and int(depth.value) * 255 * 127 < 1 << 31
+    def grouped(self, x: Value, behind: Value, origin: str) -> Value:
+        """`x` with its last dim in groups, zeros at the end where it does not divide evenly."""
+        depth = x.shape[-1]
+        assert isinstance(depth, Const)
+        length = int(depth.value)
+        size = min(GROUP, -(-length // 4) * 4)
+        count = max(1, -(-length // size))
+        if count * size != length:
+            whole = self.value(f"{x.name}.whole", (*x.shape[:-1], Const(count * size)), x.dtype)
+            pad = (0, count * size - length)
+            self.add_behind(behind, Node("constant_pad_nd", (x, pad, 0), (whole,), origin))
+            x = whole
+        shape = (*x.shape[:-1], Const(count), Const(size))
+        out = self.value(f"{x.name}.groups", shape, x.dtype)
+        self.add_behind(behind, Node("reshape", (x, shape), (out,), origin))
+        return out
 
 
 def _is_matrix(w: Value) -> bool:

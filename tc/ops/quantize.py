@@ -1,12 +1,10 @@
 """Real numbers as 8-bit integers and back: what products of integers are made of.
 
-Weights are symmetric, i8 = round(w / balance / scale) with one scale for each output channel.
-Activations are taken row by row as they come, from their least to their greatest value:
-u8 = round(x balance / step) + zero. The balance of an input channel moves a part of the weights'
-magnitude there to the activation, so that no channel takes the whole range of a row of weights
-(the idea of Xiao et al., "SmoothQuant", arXiv 2211.10438, section 4, from the weights alone).
+What is summed over is cut into groups, the last dim of every operand here. Weights are symmetric,
+i8 = round(w / scale), with a scale for each group of an output channel. Activations are taken as
+they come, from the least to the greatest value of each group: u8 = round(x / step) + zero.
 
-    Σ x w  =  scale step (Σ u8 i8 - zero Σ i8)
+    Σ x w  =  Σ over groups of  scale step (Σ u8 i8 - zero Σ i8)
 
 These rows have no ATen operator: a graph pass puts them in.
 """
@@ -17,7 +15,7 @@ import numpy as np
 
 from tc import te
 from tc.ir.expr import Expr, cast
-from tc.ir.tensor import Tensor
+from tc.ir.tensor import Shape, Tensor
 from tc.ir.types import F32, I8, I32, I64, U8
 from tc.ops.samples import array, ints, sample
 from tc.ops.table import Kind, operator
@@ -32,12 +30,11 @@ def _over(value: Expr, size: Expr) -> Expr:
     return te.where(te.const(_TINY) < size, value / size, 0.0)
 
 
-def _rows_ref(x: np.ndarray, balance: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    y = x * balance
-    low, high = y.min(-1, keepdims=True, initial=0.0), y.max(-1, keepdims=True, initial=0.0)
+def _rows_ref(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    low, high = x.min(-1, keepdims=True, initial=0.0), x.max(-1, keepdims=True, initial=0.0)
     per = np.where(high - low > _TINY, LEVELS / np.maximum(high - low, _TINY), 0.0)
     zero = np.round(-low * per)
-    found = np.clip(np.round(y * per) + zero, 0, 255)
+    found = np.clip(np.round(x * per) + zero, 0, 255)
     return (high - low) / LEVELS, zero.astype(np.int32), found.astype(np.uint8)
 
 
@@ -47,24 +44,20 @@ def _rows_ref(x: np.ndarray, balance: np.ndarray) -> tuple[np.ndarray, np.ndarra
     kind=Kind.ROWWISE,
     reference=_rows_ref,
     samples=(
-        sample(array(2, 3, 8), array(8, low=0.5)), sample(array(1, 17), array(17, low=0.5)),
-        sample(array(5), array(5, low=0.5)), sample(array(0, 4), array(4, low=0.5)),
+        sample(array(2, 3, 8)), sample(array(1, 17)), sample(array(5)), sample(array(0, 4)),
     ),
 )  # fmt: skip
-def build_quantize_rows(x: Tensor, balance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def build_quantize_rows(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """f32[..., 1], the step of each row; i32[..., 1], the u8 of 0; u8 of the shape of x."""
     k = te.reduce_axis(x.shape[-1])
     outer = x.rank - 1
-    column: te.Shape = (*x.shape[:-1], te.const(1, I64))
-
-    def value(row: tuple[Expr, ...], place: Expr) -> Expr:
-        return x[(*row, place)] * balance[place]
+    column: Shape = (*x.shape[:-1], te.const(1, I64))
 
     def lowest(*index: Expr) -> Expr:
-        return te.minimum(te.min(value(index[:outer], k), axis=k), 0.0)
+        return te.minimum(te.min(x[(*index[:outer], k)], axis=k), 0.0)
 
     def highest(*index: Expr) -> Expr:
-        return te.maximum(te.max(value(index[:outer], k), axis=k), 0.0)
+        return te.maximum(te.max(x[(*index[:outer], k)], axis=k), 0.0)
 
     low = te.compute(column, lowest, te.fresh("low"))
     high = te.compute(column, highest, te.fresh("high"))
@@ -81,63 +74,31 @@ def build_quantize_rows(x: Tensor, balance: Tensor) -> tuple[Tensor, Tensor, Ten
 
     def element(*index: Expr) -> Expr:
         row = index[:outer]
-        level = te.unary("round", value(row, index[-1]) * per(row))
-        level = level + cast(zero[(*row, _ZERO)], F32)
+        level = te.unary("round", x[index] * per(row)) + cast(zero[(*row, _ZERO)], F32)
         return cast(te.minimum(te.maximum(level, 0.0), LEVELS), U8)
 
     return step, zero, te.compute(x.shape, element, te.fresh("quantized"))
 
 
 @operator(
-    "weight_balance",
-    aten=(),
-    kind=Kind.ROWWISE,
-    reference=lambda w, dim: np.sqrt(np.sqrt((w * w).mean(1 - dim))),
-    samples=(sample(array(5, 8), 1), sample(array(8, 5), 0)),
-)
-def build_weight_balance(w: Tensor, dim: int) -> Tensor:
-    """What activations are multiplied with, for each place along `dim`, which is summed over."""
-    n = te.reduce_axis(w.shape[1 - dim])
-
-    def element(k: Expr) -> Expr:
-        x = w[(n, k) if dim == 1 else (k, n)]
-        mean = te.sum(x * x, axis=n) / cast(n.extent, F32)
-        return te.sqrt(te.sqrt(mean))
-
-    return te.compute((w.shape[dim],), element, te.fresh("balance"))
-
-
-def _balanced(w: Tensor, balance: Tensor, index: tuple[Expr, ...], dim: int) -> Expr:
-    return _over(w[index], balance[index[dim]])
-
-
-def _balanced_ref(w: np.ndarray, balance: np.ndarray, dim: int) -> np.ndarray:
-    return np.asarray(w / np.expand_dims(balance, 1 - dim))
-
-
-@operator(
     "weight_scale",
     aten=(),
     kind=Kind.ROWWISE,
-    reference=lambda w, b, dim: np.abs(_balanced_ref(w, b, dim)).max(dim) / MOST,
-    samples=(
-        sample(array(5, 8), array(8, low=0.5), 1), sample(array(8, 5), array(8, low=0.5), 0),
-    ),
-)  # fmt: skip
-def build_weight_scale(w: Tensor, balance: Tensor, dim: int) -> Tensor:
-    """The f32 that each output channel of a matrix is counted in; `dim` is summed over."""
-    k = te.reduce_axis(w.shape[dim])
+    reference=lambda w: np.abs(w).max(-1).T / MOST,
+    samples=(sample(array(5, 2, 8)), sample(array(3, 1, 17))),
+)
+def build_weight_scale(w: Tensor) -> Tensor:
+    """The f32 [groups, channels] that the groups of w [channels, groups, length] are counted in."""
+    k = te.reduce_axis(w.shape[2])
 
-    def element(n: Expr) -> Expr:
-        size = te.unary("abs", _balanced(w, balance, (n, k) if dim == 1 else (k, n), dim))
-        return te.maximum(te.max(size, axis=k), 0.0) * (1.0 / MOST)
+    def element(g: Expr, n: Expr) -> Expr:
+        return te.maximum(te.max(te.unary("abs", w[n, g, k]), axis=k), 0.0) * (1.0 / MOST)
 
-    return te.compute((w.shape[1 - dim],), element, te.fresh("scale"))
+    return te.compute((w.shape[1], w.shape[0]), element, te.fresh("scale"))
 
 
-def _int8_ref(w: np.ndarray, balance: np.ndarray, scale: np.ndarray, dim: int) -> np.ndarray:
-    steps = np.round(_balanced_ref(w, balance, dim) / np.expand_dims(scale, dim))
-    return np.asarray(np.clip(steps, -MOST, MOST), np.int8)
+def _int8_ref(w: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    return np.asarray(np.clip(np.round(w / scale.T[..., None]), -MOST, MOST), np.int8)
 
 
 @operator(
@@ -145,17 +106,14 @@ def _int8_ref(w: np.ndarray, balance: np.ndarray, scale: np.ndarray, dim: int) -
     aten=(),
     kind=Kind.POINTWISE,
     reference=_int8_ref,
-    samples=(
-        sample(array(5, 8), array(8, low=0.5), array(5, low=0.01, high=0.1), 1),
-        sample(array(8, 5), array(8, low=0.5), array(5, low=0.01, high=0.1), 0),
-    ),
+    samples=(sample(array(5, 2, 8), array(2, 5, low=0.01, high=0.1)),),
 )
-def build_weight_int8(w: Tensor, balance: Tensor, scale: Tensor, dim: int) -> Tensor:
-    """A balanced matrix in steps of the scale of its channels."""
+def build_weight_int8(w: Tensor, scale: Tensor) -> Tensor:
+    """A weight [channels, groups, length] in steps of its scale."""
 
-    def element(*index: Expr) -> Expr:
-        value = _over(_balanced(w, balance, index, dim), scale[index[1 - dim]])
-        return cast(te.minimum(te.maximum(te.unary("round", value), -MOST), MOST), I8)
+    def element(n: Expr, g: Expr, k: Expr) -> Expr:
+        value = te.unary("round", _over(w[n, g, k], scale[g, n]))
+        return cast(te.minimum(te.maximum(value, -MOST), MOST), I8)
 
     return te.compute(w.shape, element, te.fresh("int8"))
 
@@ -164,43 +122,53 @@ def build_weight_int8(w: Tensor, balance: Tensor, scale: Tensor, dim: int) -> Te
     "weight_sum",
     aten=(),
     kind=Kind.ROWWISE,
-    reference=lambda w, dim: w.astype(np.int32).sum(dim, dtype=np.int32),
-    samples=(sample(ints(5, 8, dtype="i8"), 1), sample(ints(8, 5, dtype="i8"), 0)),
+    reference=lambda w: w.astype(np.int32).sum(-1, dtype=np.int32).T,
+    samples=(sample(ints(5, 2, 8, low=-9, dtype="i8")),),
 )
-def build_weight_sum(w: Tensor, dim: int) -> Tensor:
-    """Σ i8 of each output channel, i32."""
-    k = te.reduce_axis(w.shape[dim])
+def build_weight_sum(w: Tensor) -> Tensor:
+    """Σ i8 of each group, i32 [groups, channels]."""
+    k = te.reduce_axis(w.shape[2])
 
-    def element(n: Expr) -> Expr:
-        return te.sum(cast(w[(n, k) if dim == 1 else (k, n)], I32), axis=k)
+    def element(g: Expr, n: Expr) -> Expr:
+        return te.sum(cast(w[n, g, k], I32), axis=k)
 
-    return te.compute((w.shape[1 - dim],), element, te.fresh("sum"))
+    return te.compute((w.shape[1], w.shape[0]), element, te.fresh("sum"))
 
 
-def _real_ref(*given: np.ndarray) -> np.ndarray:
-    total, step, zero, scale, sums = given
-    return np.asarray((total - zero * sums) * (step * scale))
+def _grouped_ref(*given: np.ndarray) -> np.ndarray:
+    step, zero, x, scale, sums, w = given
+    total = np.einsum("...gk,ngk->...gn", x.astype(np.int64), w.astype(np.int64))
+    return np.asarray(((total - zero * sums) * (step * scale)).sum(-2))
 
 
 @operator(
-    "dequantize",
+    "grouped_linear",
     aten=(),
-    kind=Kind.POINTWISE,
-    reference=_real_ref,
+    kind=Kind.CONTRACTION,
+    reference=_grouped_ref,
     samples=(
-        sample(ints(2, 3, 5, dtype="i32"), array(2, 3, 1), ints(2, 3, 1, dtype="i32"),
-               array(5), ints(5, dtype="i32")),
-        sample(ints(5, dtype="i32"), array(1), ints(1, dtype="i32"), array(5),
-               ints(5, dtype="i32")),
+        sample(array(2, 3, 2, 1), ints(2, 3, 2, 1, high=255, dtype="i32"),
+               ints(2, 3, 2, 8, high=255, dtype="u8"), array(2, 5), ints(2, 5, dtype="i32"),
+               ints(5, 2, 8, low=-127, high=127, dtype="i8")),
+        sample(array(1, 1), ints(1, 1, dtype="i32"), ints(1, 4, high=255, dtype="u8"),
+               array(1, 3), ints(1, 3, dtype="i32"), ints(3, 1, 4, low=-9, dtype="i8")),
     ),
 )  # fmt: skip
-def build_dequantize(
-    total: Tensor, step: Tensor, zero: Tensor, scale: Tensor, sums: Tensor
+def build_grouped_linear(
+    step: Tensor, zero: Tensor, x: Tensor, scale: Tensor, sums: Tensor, w: Tensor
 ) -> Tensor:
-    """The real product of which `total` is the sum of u8 by i8."""
+    """y[..., n] = Σ_g step[..., g] scale[g, n] (Σ_k x[..., g, k] w[n, g, k] - zero[..., g] sums).
+
+    `x` is u8 [..., groups, length] with `step` and `zero` [..., groups, 1], as `quantize_rows`
+    gives them; `w` is i8 [channels, groups, length], `scale` and `sums` [groups, channels].
+    """
+    g, k = te.reduce_axis(w.shape[1], "g"), te.reduce_axis(w.shape[2])
+    outer = x.rank - 2
 
     def element(*index: Expr) -> Expr:
-        n, row = index[-1], (*index[:-1], _ZERO)
-        return cast(total[index] - zero[row] * sums[n], F32) * (step[row] * scale[n])
+        row, n = index[:outer], index[outer]
+        total = te.sum(cast(x[(*row, g, k)], I32) * cast(w[n, g, k], I32), axis=k)
+        real = cast(total - zero[(*row, g, _ZERO)] * sums[g, n], F32)
+        return te.sum(real * (step[(*row, g, _ZERO)] * scale[g, n]), axis=g)
 
-    return te.compute(total.shape, element, te.fresh("real"))
+    return te.compute((*x.shape[:-2], w.shape[0]), element, te.fresh("grouped"))

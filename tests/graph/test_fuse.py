@@ -14,7 +14,10 @@ from tc.frontend.capture import Captured, capture
 from tc.frontend.importer import import_graph
 from tc.graph.compose import Composer
 from tc.graph.fuse import fuse
+from tc.graph.graph import Graph, Node, Value
 from tc.graph.group import Fused, Group
+from tc.ir.expr import Const
+from tc.ir.types import F32
 from tc.pipeline import optimise
 from tests.captures import captured
 from tests.graph.eager import run_graph
@@ -140,3 +143,11 @@ def test_an_embedding_read_at_several_places_is_a_kernel_of_its_own() -> None:
     assert "cat" in ops_of(joined)
     with torch.no_grad():
         assert torch.equal(tc.compile(model)(ids), model(ids))
+
+
+def test_padding_is_no_epilogue() -> None:
+    x, w, y = (Value(n, tuple(map(Const, d)), F32) for n, d in
+               (("x", (3, 8)), ("w", (5, 8)), ("y", (3, 5))))  # fmt: skip
+    out = Value("out", (Const(3), Const(7)), F32)
+    nodes = (Node("linear", (x, w, None), (y,)), Node("constant_pad_nd", (y, (0, 2), 0), (out,)))
+    assert len(fuse(Graph((x,), (w,), nodes, (out,), ()), Composer()).steps) == 2

@@ -147,3 +147,39 @@ def test_matrices_of_other_operators() -> None:
         schedule = str(default_schedule(made.outputs, made.inputs, made.constants, DOTS))
         assert "1, 48, along=0, group=2)" in schedule
         assert fold(before).prepare.nodes == ()
+
+
+def test_int8_operands_are_in_groups() -> None:
+    weight, bias, out = value("long", 96, 100), value("b", 96), value("out", B, S, 96)
+    x = value("wide", B, S, 100)
+    node = Node("linear", (x, weight, bias), (out,), "fc")
+    found = shorten(Graph((x,), (weight, bias), (node,), (out,), (B, S)), "int8", DOTS)
+    assert [n.op for n in found.nodes] == [
+        "constant_pad_nd", "reshape", "quantize_rows",
+        "constant_pad_nd", "reshape", "weight_scale", "weight_int8", "weight_sum",
+        "grouped_linear", "add",
+    ]  # fmt: skip
+    folded = optimise(found)
+    shapes = sorted((str(v.dtype), len(v.shape)) for v in folded.prepare.outputs)
+    assert shapes == [("f32", 2), ("i32", 2), ("i8", 3)]
+    last = fuse(folded.main, Composer()).steps[-1]
+    assert isinstance(last, Group)
+    made = last.computation
+    schedule = str(default_schedule(made.outputs, made.inputs, made.constants, DOTS))
+    assert "tensorize(" in schedule
+    assert "along=2, group=4)" in schedule
+    assert schedule.count("pack(") == 3
+
+
+@pytest.mark.parametrize("depth", [1, 3, 4, 33, 64, 65, 192])
+def test_groups_hold_every_element(depth: int) -> None:
+    weight, x, out = value("long", 96, depth), value("wide", B, depth), value("out", B, 96)
+    node = Node("linear", (x, weight, None), (out,))
+    found = shorten(Graph((x,), (weight,), (node,), (out,), (B,)), "int8", DOTS)
+    (product,) = (n for n in found.nodes if n.op == "grouped_linear")
+    short = product.args[2]
+    assert isinstance(short, Value)
+    count, size = (int(d.value) for d in short.shape[1:] if isinstance(d, Const))
+    assert size % 4 == 0
+    assert size <= 64
+    assert depth <= count * size < depth + size

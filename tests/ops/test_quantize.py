@@ -11,9 +11,7 @@ from tc.ir.types import F32
 from tc.ops import Operator, by_name
 from tests.ops.harness import Given, build, expected, make, run
 
-NAMES = (
-    "quantize_rows", "weight_balance", "weight_scale", "weight_int8", "weight_sum", "dequantize",
-)  # fmt: skip
+NAMES = ("quantize_rows", "weight_scale", "weight_int8", "weight_sum", "grouped_linear")
 CASES = [
     pytest.param(by_name(name), s.args, id=f"{name}-{n}")
     for name in NAMES
@@ -29,7 +27,7 @@ def test_value(row: Operator, args: tuple[Any, ...]) -> None:
     found, wanted = run(tensors, arrays, {}), expected(row, values)
     for got, reference in zip(found, wanted, strict=True):
         if got.dtype.kind == "f":
-            np.testing.assert_allclose(got, reference, rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(got, reference, rtol=1e-4, atol=1e-4)
         else:
             # A value half way between two steps may go to either in f32.
             gap = got.astype(np.int64) - reference.astype(np.int64)
@@ -38,8 +36,7 @@ def test_value(row: Operator, args: tuple[Any, ...]) -> None:
 
 def test_rows_of_zeros_and_extremes() -> None:
     x = np.array([[0, 0, 0, 0], [1e-38, 0, 0, 0], [2e38, -1e38, 0, 0], [1, 2, 3, 4]], np.float32)
-    ones = np.ones(4, np.float32)
-    tensors, arrays, _ = build(by_name("quantize_rows"), (Given(x, F32), Given(ones, F32)))
+    tensors, arrays, _ = build(by_name("quantize_rows"), (Given(x, F32),))
     step, zero, found = run(tensors, arrays, {})
     assert found.tolist() == [[0] * 4, [0] * 4, [255, 0, 85, 85], [64, 128, 191, 255]]
     assert zero[:, 0].tolist() == [0, 0, 85, 0]
@@ -47,11 +44,10 @@ def test_rows_of_zeros_and_extremes() -> None:
 
 
 def test_weights_of_zeros() -> None:
-    w = np.zeros((3, 4), np.float32)
-    w[0, 0] = 2.0
-    balance, scale = np.array([1, 0, 0, 0], np.float32), np.array([1 / 64, 0, 0], np.float32)
-    given = (Given(w, F32), Given(balance, F32), Given(scale, F32), 1)
-    tensors, arrays, _ = build(by_name("weight_int8"), given)
+    w = np.zeros((3, 1, 4), np.float32)
+    w[0, 0, 0] = 2.0
+    scale = np.array([[2 / 127, 0, 0]], np.float32)
+    tensors, arrays, _ = build(by_name("weight_int8"), (Given(w, F32), Given(scale, F32)))
     (found,) = run(tensors, arrays, {})
-    assert found[0, 0] == 127
+    assert found[0, 0, 0] == 127
     assert np.count_nonzero(found) == 1

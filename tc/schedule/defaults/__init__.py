@@ -7,10 +7,11 @@ the target: vector width, registers, cache sizes.
 from __future__ import annotations
 
 from tc.ir.lower import Lowered, lower_named
-from tc.ir.tensor import Placeholder, Tensor
+from tc.ir.tensor import Compute, Placeholder, Tensor
 from tc.schedule.apply import remember
 from tc.schedule.defaults.attention import attention_of, has_blocks, schedule_attention
 from tc.schedule.defaults.contraction import schedule_contraction
+from tc.schedule.defaults.grouped import grouped_of, schedule_grouped
 from tc.schedule.defaults.one_query import one_query_of, schedule_one_query
 from tc.schedule.defaults.plan import Plan
 from tc.schedule.defaults.pointwise import schedule_pointwise
@@ -47,12 +48,15 @@ def default_schedule(
     last = tensors[-1]
     parts = attention_of(tensors)
     product = product_of(last) if len(tensors) == 1 else None
+    grouped = grouped_of(last, constants) if len(tensors) == 1 else None
     if parts is not None and has_blocks(plan, parts):
         schedule_attention(plan, parts)
     elif (query := one_query_of(tensors)) is not None:
         schedule_one_query(plan, tensors, query)
     elif product is not None and streams(product, constants):
         schedule_contraction(plan, last, product, constants)
+    elif grouped is not None and isinstance(last, Compute):
+        schedule_grouped(plan, last, grouped, constants)
     elif is_pointwise(tensors):
         schedule_pointwise(plan, tensors, outputs)
     elif len(tensors) == 1 and is_column_reduction(last):

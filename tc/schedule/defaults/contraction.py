@@ -27,7 +27,7 @@ LONG = 24  # nodes of an epilogue that is still unrolled
 def schedule_contraction(plan: Plan, t: Tensor, p: Product, constants: frozenset[str]) -> None:
     """Add the steps for `t`, which sums the product `p`."""
     (column,) = plan.loops_of(t, p.columns)
-    apart, near = _neighbours(t, p)
+    apart, near = neighbours(t, p)
     outer_rows, rows = plan.loops_of(t, apart), plan.loops_of(t, near)
     batch = [*plan.loops_of(t, p.batch), *outer_rows]
     if has_long_epilogue(t):
@@ -49,7 +49,7 @@ def schedule_contraction(plan: Plan, t: Tensor, p: Product, constants: frozenset
     plan.divide([*batch, *inner])
 
 
-def _neighbours(t: Tensor, p: Product) -> tuple[tuple[Var, ...], tuple[Var, ...]]:
+def neighbours(t: Tensor, p: Product) -> tuple[tuple[Var, ...], tuple[Var, ...]]:
     """The row axes that lie next to each other in the output, last, and those before them."""
     assert isinstance(t, Compute)
     at = [t.axes.index(v) for v in p.rows]

@@ -53,21 +53,22 @@ def product_of(t: Tensor) -> Product | None:
     found = reductions(t)
     if len(found) != 1 or found[0].monoid.name != "sum":
         return None
-    sides = _factors(found[0].values[0])
+    sides = factors_of(found[0].values[0])
     if sides is None or not any(_has(sides[0], k) and _has(sides[1], k) for k in found[0].axes):
         return None
     for a, b in (sides, sides[::-1]):
         own = tuple(v for v in t.axes if _has(b, v) and not _has(a, v))
         if own == t.axes[-1:]:
-            return _classify(t, found[0], a, b, own)
+            return classified(t, found[0], a, b, own)
     for a, b in (sides, sides[::-1]):
         own = tuple(v for v in t.axes if _has(b, v) and not _has(a, v))
         if len(own) == 1:
-            return _classify(t, found[0], a, b, own)
+            return classified(t, found[0], a, b, own)
     return None
 
 
-def _classify(t: Compute, r: Reduce, a: Read, b: Read, columns: tuple[Var, ...]) -> Product | None:
+def classified(t: Compute, r: Reduce, a: Read, b: Read, columns: tuple[Var, ...]) -> Product | None:
+    """The product with its axes told apart."""
     batch = tuple(v for v in t.axes if _has(a, v) and _has(b, v))
     rows = tuple(v for v in t.axes if _has(a, v) and not _has(b, v))
     if len(batch) + len(rows) + len(columns) != len(t.axes):
@@ -84,7 +85,8 @@ def streams(p: Product, constants: frozenset[str]) -> bool:
     return bool(p.batch) and len(p.b.indices) > 1 and p.b.indices[-2] == p.columns[0]
 
 
-def _factors(x: Expr) -> tuple[Read, Read] | None:
+def factors_of(x: Expr) -> tuple[Read, Read] | None:
+    """The two operands of a product, conversions aside."""
     if isinstance(x, Binary) and x.op == "mul":
         a, b = _plain(x.a), _plain(x.b)
         if isinstance(a, Read) and isinstance(b, Read):
