@@ -13,6 +13,7 @@ from tc.cli.options import (
     batch_option,
     length_option,
     model_argument,
+    precision_option,
     target_option,
     threads_option,
     with_settings,
@@ -34,6 +35,7 @@ COLUMNS = ("min", "mean", "median", "p90", "p95", "p99", "max")
 @click.option("--peers", metavar="NAMES", default="",
               help="Compare with these, separated by commas: eager, inductor.")  # fmt: skip
 @target_option
+@precision_option
 @threads_option
 @with_settings
 def command(
@@ -45,6 +47,7 @@ def command(
     warmup: int,
     peers: str,
     target: str,
+    precision: str,
     threads: int | None,
 ) -> None:
     """Measure the latency of MODEL: all contenders in one process, in turn, call by call."""
@@ -54,7 +57,7 @@ def command(
     if names and source.module is None:
         raise click.UsageError("--peers needs a model that PyTorch can run, not a compiled one")
     with step(settings, source.work(target)):
-        compiled = source.compile(target, threads)
+        compiled = source.compile(target, precision, threads)
     calls: dict[str, Callable[[], object]] = {"tc": lambda: source.call(compiled)}
     for name in names:
         with step(settings, f"preparing {name}"):

@@ -14,6 +14,7 @@ from tc.cli.model import open_model
 from tc.cli.options import (
     Settings,
     model_argument,
+    precision_option,
     target_option,
     threads_option,
     with_settings,
@@ -28,9 +29,17 @@ from tc.errors import CompileError, describe
     "--output", "-o", type=click.Path(path_type=Path), required=True, help="Where to save it."
 )
 @target_option
+@precision_option
 @threads_option
 @with_settings
-def command(settings: Settings, model: str, output: Path, target: str, threads: int | None) -> None:
+def command(
+    settings: Settings,
+    model: str,
+    output: Path,
+    target: str,
+    precision: str,
+    threads: int | None,
+) -> None:
     """Compile MODEL and save it: `tc.load` runs it without torch."""
     if not output.parent.is_dir():
         why = f"there is no folder {str(output.parent)!r}"
@@ -44,7 +53,7 @@ def command(settings: Settings, model: str, output: Path, target: str, threads: 
             describe(f"MODEL {model!r}", why="it is compiled already", way_out="use it as it is")
         )
     with step(settings, f"compiling for {target}"):
-        compiled = source.compile(target, threads)
+        compiled = source.compile(target, precision, threads)
     with step(settings, f"saving {output}"):
         compiled.save(output)
     stats = compiled.stats()

@@ -10,6 +10,7 @@ from tc.cli.options import (
     batch_option,
     length_option,
     model_argument,
+    precision_option,
     target_option,
     threads_option,
     with_settings,
@@ -22,6 +23,7 @@ from tc.cli.output import print_json, step
 @batch_option
 @length_option
 @target_option
+@precision_option
 @threads_option
 @with_settings
 def command(
@@ -30,13 +32,14 @@ def command(
     batch: int | None,
     length: int | None,
     target: str,
+    precision: str,
     threads: int | None,
 ) -> None:
     """Show what tc made of MODEL: kernel, shapes, schedule, time, bound."""
     with step(settings, f"loading {model}"):
         source = open_model(model, settings, batch, length, threads)
     with step(settings, source.work(target)):
-        compiled = source.compile(target, threads)
+        compiled = source.compile(target, precision, threads)
     with step(settings, "running"):
         source.call(compiled)  # explain measures at the sizes of the last call
         explained = compiled.explain()

@@ -39,7 +39,7 @@ class Source:
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
 
-    def compile(self, target: str, threads: int | None) -> Any:
+    def compile(self, target: str, precision: str, threads: int | None) -> Any:
         """The compiled model, compiled now unless it is one.
 
         Raises:
@@ -52,7 +52,13 @@ class Source:
         kwargs = dict(self.kwargs)
         natural = isinstance(getattr(self.module, "main_input_name", None), str)
         example = None if natural else (kwargs or self.args)
-        return compile_model(self.module, target=target, threads=threads, example_inputs=example)
+        return compile_model(
+            self.module,
+            target=target,
+            precision=precision,
+            threads=threads,
+            example_inputs=example,
+        )
 
     def work(self, target: str) -> str:
         """What `compile` is going to do, in words; nothing for a compiled model."""

@@ -68,6 +68,13 @@ model_argument = click.argument("model", metavar="MODEL")
 target_option = click.option(
     "--target", default="host", show_default=True, metavar="TARGET", help="What to compile for."
 )
+precision_option = click.option(
+    "--precision",
+    type=click.Choice(["fp32", "bf16", "int8"]),
+    default="fp32",
+    show_default=True,
+    help="Of products with constant weights.",
+)
 threads_option = click.option(
     "--threads", type=click.IntRange(1), help="Threads of a call (default: all cores)."
 )

@@ -223,6 +223,17 @@ def test_compile_to_nowhere(run, tmp_path: Path) -> None:
     assert "there is no folder" in done.err
 
 
+def test_compile_with_a_precision(run, tmp_path: Path) -> None:
+    path = tmp_path / "x.tc"
+    assert run("compile", FUNCTION, "-o", path, "--precision", "int8", "-q").status == 0
+    module, args = small()
+    with torch.no_grad():
+        found, exact = tc.load(path)(*args), module(*args)
+    error = (found - exact).abs().max()
+    assert 0 < error < 0.1 * exact.abs().max()
+    assert run("compile", FUNCTION, "-o", path, "--precision", "int3", "-q").status == 2
+
+
 def test_compile_for_an_unknown_target(run, tmp_path: Path) -> None:
     done = run("compile", FUNCTION, "-o", tmp_path / "x.tc", "--target", "abacus", "-q")
     assert done.status == 1
