@@ -175,3 +175,27 @@ def test_a_bound_call_tells_what_it_cannot_index() -> None:
         bound()
     rows[1] = 2
     assert bound().tolist() == [0, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes"),
+    [
+        ((130, 70), (1, 0)),
+        ((50, 19), (1, 0)),
+        ((3, 3), (1, 0)),
+        ((300, 5), (1, 0)),
+        ((7, 13, 5), (2, 1, 0)),
+        ((64, 1, 9), (2, 1, 0)),
+        ((2, 50, 64), (0, 2, 1)),
+        ((4, 3, 20, 33), (0, 3, 1, 2)),
+    ],
+)
+def test_transposed_maps(shape: tuple[int, ...], axes: tuple[int, ...]) -> None:
+    source = te.placeholder(shape)
+
+    def body(*index: object) -> object:
+        return source[tuple(index[axes.index(n)] for n in range(len(shape)))] * 2.0
+
+    kernel = tc.build(te.compute(tuple(shape[n] for n in axes), body), threads=2)
+    x = np.random.default_rng(0).standard_normal(shape, np.float32)
+    np.testing.assert_array_equal(kernel(x), x.transpose(axes) * 2)

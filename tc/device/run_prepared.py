@@ -43,7 +43,7 @@ def _note(artifact: Artifact, step: Step, known: dict[tuple[Place, int], Key]) -
         touched = step.buffers
         kernel = artifact.kernels[step.kernel]
         # Its name has its number in this program.
-        what: tuple[object, ...] = (kernel.text.replace(kernel.name, "", 1), step.symbols)
+        what: tuple[object, ...] = (kernel.text.removeprefix(f"def {kernel.name}"), step.symbols)
     else:
         touched = (*step.inputs, *step.outputs)
         what = (step.op, step.args)

@@ -162,12 +162,19 @@ def test_programs_of_the_same_weights_share_what_is_prepared() -> None:
 
 def test_what_is_made_otherwise_is_not_shared() -> None:
     w = np.full(4, 2, np.float32)
-    thrice = replace(ARTIFACT, kernels=(kernel("thrice"), *ARTIFACT.kernels[1:]))
+    # The name of each stands in what it does too.
+    twice, thrice = (
+        replace(
+            ARTIFACT,
+            kernels=(replace(kernel(name), text=f"def kernel(): {name}"), *ARTIFACT.kernels[1:]),
+        )
+        for name in ("double", "thrice")
+    )
 
     def triple(b: list[int], _: list[int]) -> None:
         floats(b[1], 4)[:] = 3 * floats(b[0], 4)
 
-    one = Program(ARTIFACT, functions(ARTIFACT, KERNELS), Versioned(), [w])
+    one = Program(twice, functions(twice, KERNELS), Versioned(), [w])
     two = Program(thrice, functions(thrice, (triple, add, multiply)), Versioned(), [w])
     x = rows(2)
     np.testing.assert_array_equal(one([x])[0], (x + 4) * x)

@@ -72,7 +72,7 @@ def _transpose(plan: Plan, axes: list[str], along: str, bits: int) -> None:
         plan.do("reorder", *outer, along)
     plan.divide(outer or [along])
     plan.vectorize(last, bits)
-    if plan.has(last):
+    if outer and plan.has(last):
         plan.do("reorder", last, along)
 
 
