@@ -20,6 +20,7 @@ Everything else keeps its precision. This pass must not look at sizes to decide 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Final
 
 from tc.graph.graph import Graph, Node, Value
@@ -46,7 +47,7 @@ def shorten(graph: Graph, precision: str, target: Target) -> Graph:
     return _Bf16(graph, activations=target.has("avx512bf16")).run()
 
 
-class _Shortening:
+class _Shortening(ABC):
     """Rewrites the nodes of a graph in order."""
 
     def __init__(self, graph: Graph) -> None:
@@ -83,9 +84,9 @@ class _Shortening:
         plain = x.dtype is w.dtype is node.outputs[0].dtype is F32 and x.shape
         return bool(plain) and w in self.fixed and _is_matrix(w)
 
+    @abstractmethod
     def product(self, node: Node) -> list[Node]:
         """The nodes in its place."""
-        raise NotImplementedError
 
     def value(self, name: str, shape: tuple[Expr, ...], dtype: DType) -> Value:
         """A new value of that name or one like it."""
