@@ -97,7 +97,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(listing())
         return 0
     if given.readme is not None:
-        readme.renew(given.readme, given.out, record.load_records(given.out, tuple(PARTS)))
+        try:
+            readme.renew(given.readme, given.out, record.load_records(given.out, tuple(PARTS)))
+        except (OSError, ValueError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
         return 0
     options = Options(
         tuple(given.rows),

@@ -84,6 +84,7 @@ def compare(row: Comparison, options: Options) -> Measured:
             found[contender.name] = contender.measure(**row.more[contender.name])
 
     try:
+        quiet()  # before a long preparation that would be for nothing
         expected, facts = _expected(row, options)
         contenders = [
             WorkerContender(name, row.factories[name], row.case, options.cores)

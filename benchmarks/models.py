@@ -114,9 +114,9 @@ def _with_rows(every: Sequence[Measured]) -> list[tuple[Row, Measured]]:
 def run(options: Options) -> Outcome:
     """Measure the rows that were asked for."""
     names = options.chosen([row.name for row in ROWS])
+    peers = options.contenders(list(CONTENDERS))
     machine, threads = default_machine(options.cores), len(options.cores)
     every = [compare(comparison(row, options.quick), options) for row in ROWS if row.name in names]
-    peers = options.contenders(list(CONTENDERS))
     title = "Whole models, fp32: median ms, and time over tc's"
     return Outcome(
         (overview(title, every, peers), shares(every, machine, threads), details(every)),

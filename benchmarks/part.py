@@ -43,8 +43,13 @@ class Options:
         return found
 
     def contenders(self, known: Sequence[str]) -> list[str]:
-        """Those of a part's contenders that take part, in its order."""
-        return [name for name in known if not self.peers or name in self.peers]
+        """Those of a part's contenders that take part, in its order. Raises ValueError: none."""
+        found = [name for name in known if not self.peers or name in self.peers]
+        if not found:
+            raise ValueError(
+                f"no contender is called {', '.join(self.peers)}; contenders: {', '.join(known)}"
+            )
+        return found
 
 
 class Quiet:

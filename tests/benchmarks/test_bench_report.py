@@ -238,6 +238,23 @@ def test_wrong_usage_is_one_line(capsys, arguments, said):
     assert said in capsys.readouterr().err
 
 
+def test_the_command_renews_a_readme(capsys, tmp_path):
+    page, folder = tmp_path / "README.md", tmp_path / "out"
+    page.write_text("no markers")
+    store(found(), folder)
+    assert main(["--readme", str(page), "--out", str(folder)]) == 1
+    assert capsys.readouterr().err.startswith(f"error: {page}: no <!-- measured")
+    page.write_text(readme.BEGIN + readme.END)
+    assert main(["--readme", str(page), "--out", str(folder)]) == 0
+    assert "| long | 22.00 |" in page.read_text()
+
+
+def test_an_unknown_contender_is_a_one_line_error(capsys):
+    assert main(["models", "--peers", "ELIZA", "--force"]) == 1
+    shown = capsys.readouterr().err.splitlines()[-1]
+    assert shown.startswith("error: models: no contender is called ELIZA; contenders: tc, eager")
+
+
 def test_an_unknown_row_is_a_one_line_error(capsys):
     assert main(["models", "--rows", "ELIZA", "--force"]) == 1
     assert capsys.readouterr().err.startswith("error: models: no row matches ELIZA")
