@@ -357,6 +357,7 @@ class Program:
                 continue
             if profile is not None:
                 frame.table[PROFILE] = profile.begin(len(item.calls))
+                begin = perf_counter_ns()
             try:
                 item.function(frame.address)
             finally:
