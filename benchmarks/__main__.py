@@ -86,7 +86,7 @@ def run_part(name: str, options: Options, out: Path | None) -> bool:
     if outcome.verdicts:
         report.show(record.verdict_table(outcome.verdicts))
     if out is not None:
-        record.store(record.record(name, outcome, options.cores, options.force), out)
+        record.store(record.record(name, outcome, options.cores), out)
     return not outcome.failed
 
 
@@ -112,11 +112,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     every = [run_part(name, options, given.out) for name in given.parts or PARTS]
     if given.out is not None and given.out.is_dir():
-        records = record.load_records(given.out, tuple(PARTS))
-        text = record.report_text(records) + "\n"
-        (given.out / "report.md").write_text(text, encoding="utf-8")
-        draw(records, given.out)
+        every.append(write_report(given.out))
     return int(not all(every))
+
+
+def write_report(folder: Path) -> bool:
+    """The report and the pictures of all that a folder holds; whether that can be read."""
+    try:
+        records = record.load_records(folder, tuple(PARTS))
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return False
+    text = record.report_text(records) + "\n"
+    (folder / "report.md").write_text(text, encoding="utf-8")
+    draw(records, folder)
+    return True
 
 
 if __name__ == "__main__":

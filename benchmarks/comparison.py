@@ -102,6 +102,11 @@ def _expected(row: Comparison, options: Options) -> tuple[Array, Mapping[str, fl
         return contender.output(), facts
 
 
+def busiest(every: Sequence[Measured]) -> float:
+    """The greatest foreign load of all rows."""
+    return max((measured.busy for measured in every), default=0.0)
+
+
 def ratio_to(measured: Measured, peers: Sequence[str]) -> tuple[float | None, str]:
     """How many times tc's time the fastest of `peers` takes, and its name."""
     best = measured.fastest(peers)

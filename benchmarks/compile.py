@@ -246,7 +246,9 @@ def run(options: Options) -> Outcome:
         quiet.notes,
     )
     failed = any(figure.reason for figure in figures if figure.goal)
-    return Outcome((table,), tuple(judge(figures)), {"figures": figures, "raw": raw}, failed)
+    return Outcome(
+        (table,), tuple(judge(figures)), {"figures": figures, "raw": raw}, failed, quiet.busy
+    )
 
 
 PART = Part("compile time, memory, start-up, call overhead", lambda: ROWS, COMPILERS, run)

@@ -13,6 +13,7 @@ from benchmarks import report
 from benchmarks.comparison import (
     Comparison,
     Measured,
+    busiest,
     compare,
     details,
     notes,
@@ -132,6 +133,7 @@ def run_rows(rows: Sequence[Row], options: Options) -> Outcome:
         tuple(judge(row, each) for row, each in every),
         {"rows": measured, "prompt": PROMPT, "new": NEW},
         failed=any(each.failed for each in measured),
+        busy=busiest(measured),
     )
 
 

@@ -9,6 +9,7 @@ from benchmarks import report
 from benchmarks.comparison import (
     Comparison,
     Measured,
+    busiest,
     compare,
     details,
     overview,
@@ -123,6 +124,7 @@ def run(options: Options) -> Outcome:
         tuple(judge(r, m, peak_seconds(m, machine, threads)) for r, m in _with_rows(every)),
         {"rows": every, "peak_gflops": machine.gflops("fma", threads)},
         failed=any(measured.failed for measured in every),
+        busy=busiest(every),
     )
 
 

@@ -14,6 +14,7 @@ from benchmarks.comparison import (
     BASELINE,
     Comparison,
     Measured,
+    busiest,
     compare,
     details,
     milliseconds,
@@ -133,6 +134,7 @@ def run_rows(rows: Sequence[Row], options: Options) -> Outcome:
         tuple(found for row, each in every for found in judge(row, each)),
         {"rows": measured},
         failed=any(each.failed for each in measured),
+        busy=busiest(measured),
     )
 
 

@@ -80,12 +80,14 @@ class Outcome:
     Attributes:
         figures: everything measured, as dataclasses, dicts, lists and plain values.
         failed: something was wrong, broken or refused.
+        busy: greatest share of the cores' time that others used (0 to 1).
     """
 
     tables: tuple[Table, ...]
     verdicts: tuple[Verdict, ...]
     figures: dict[str, Any]
     failed: bool = False
+    busy: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,6 +94,7 @@ def run(options: Options) -> Outcome:
         tuple(judge(measured, name, held_against(name, flags)) for name in chosen),
         {"rows": [measured], "flags": sorted(flags & set(FLAGS.values()))},
         failed=measured.failed,
+        busy=measured.busy,
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import report
-from benchmarks.comparison import Comparison, Measured, compare, notes
+from benchmarks.comparison import Comparison, Measured, busiest, compare, notes
 from benchmarks.part import Options, Outcome, Part
 from benchmarks.peak import Machine, default_machine, limits
 from benchmarks.protocol import Array, Case, UnavailableError
@@ -197,6 +197,7 @@ def run(options: Options) -> Outcome:
         (),
         {"rows": [measured for _, measured in every]},
         failed=any(measured.failed for _, measured in every),
+        busy=busiest([measured for _, measured in every]),
     )
 
 

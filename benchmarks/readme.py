@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from benchmarks.record import Record, origin, verdict_table
+from benchmarks.record import Record, doubt, origin, verdict_table
 from benchmarks.report import Table, markdown
 from benchmarks.verdict import Verdict
 
@@ -22,13 +22,16 @@ SHOWN = ("models", "decode", "t5")
 def renew(readme: Path, folder: Path, records: Sequence[Record]) -> None:
     """Put the figures of the folder's records into `readme`, and the picture beside it.
 
-    Raises ValueError: no markers, or nothing to show.
+    Raises ValueError: no markers, nothing to show, or figures taken on a busy machine.
     """
     text = readme.read_text(encoding="utf-8")
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(END) < text.index(BEGIN):
         raise ValueError(f"{readme}: no {BEGIN} with {END} after it")
     if not records:
         raise ValueError(f"{folder}: holds no figures; run python -m benchmarks --out {folder}")
+    for found in records:
+        if why := doubt(found):
+            raise ValueError(f"{folder / found.part}.json:{why} Measure it again.")
     head, _, rest = text.partition(BEGIN)
     _, _, tail = rest.partition(END)
     picture = folder / PICTURE

@@ -13,29 +13,29 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.load import BUSY_LIMIT
 from benchmarks.part import Outcome
-from benchmarks.report import Table, markdown, metadata, plain_values
+from benchmarks.report import Table, markdown, metadata, plain_values, with_notes
 from benchmarks.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One part's outcome with what is needed to repeat it; `forced` says that it was made to
-    measure on a busy machine."""
+    """One part's outcome with what is needed to repeat it; `busy` is the cores' foreign load."""
 
     part: str
     about: dict[str, Any]
     tables: tuple[Table, ...]
     verdicts: tuple[Verdict, ...]
     figures: dict[str, Any]
-    forced: bool = False
+    busy: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
         return {
             "part": self.part,
             **self.about,
-            "forced": self.forced,
+            "busy": self.busy,
             "verdicts": [plain_values(verdict.to_json()) for verdict in self.verdicts],
             "tables": [asdict(table) for table in self.tables],
             "figures": plain_values(self.figures),
@@ -44,7 +44,7 @@ class Record:
     @staticmethod
     def from_json(held: dict[str, Any]) -> Record:
         """The inverse of `to_json`. Raises KeyError: something is missing."""
-        own = ("part", "forced", "verdicts", "tables", "figures")
+        own = ("part", "busy", "verdicts", "tables", "figures")
         return Record(
             held["part"],
             {key: value for key, value in held.items() if key not in own},
@@ -59,14 +59,14 @@ class Record:
             ),
             tuple(Verdict.from_json(verdict) for verdict in held["verdicts"]),
             held["figures"],
-            held["forced"],
+            held["busy"],
         )
 
 
-def record(part: str, outcome: Outcome, cores: Sequence[int], forced: bool) -> Record:
+def record(part: str, outcome: Outcome, cores: Sequence[int]) -> Record:
     """An outcome of now."""
     figures: dict[str, Any] = plain_values(outcome.figures)
-    return Record(part, metadata(cores), outcome.tables, outcome.verdicts, figures, forced)
+    return Record(part, metadata(cores), outcome.tables, outcome.verdicts, figures, outcome.busy)
 
 
 def store(found: Record, folder: Path) -> None:
@@ -77,12 +77,17 @@ def store(found: Record, folder: Path) -> None:
 
 
 def load_records(folder: Path, parts: Sequence[str]) -> list[Record]:
-    """The records of a folder, in the order of `parts`."""
-    return [
-        Record.from_json(json.loads((folder / f"{part}.json").read_text(encoding="utf-8")))
-        for part in parts
-        if (folder / f"{part}.json").exists()
-    ]
+    """The records of a folder, in the order of `parts`. Raises ValueError: one cannot be read."""
+    found = []
+    for path in (folder / f"{part}.json" for part in parts):
+        if not path.exists():
+            continue
+        try:
+            found.append(Record.from_json(json.loads(path.read_text(encoding="utf-8"))))
+        except (KeyError, TypeError, ValueError) as error:
+            why = f"{type(error).__name__}: {error}"
+            raise ValueError(f"{path}: not a record of this version ({why}); delete it") from error
+    return found
 
 
 def verdict_table(verdicts: Sequence[Verdict], title: str = "Goals") -> Table:
@@ -103,8 +108,9 @@ def verdict_table(verdicts: Sequence[Verdict], title: str = "Goals") -> Table:
 
 def report_text(records: Sequence[Record]) -> str:
     """All records as Markdown: the goals first, then every table with how to repeat it."""
-    goals = [verdict for found in records for verdict in found.verdicts]
-    sections = [markdown(verdict_table(goals))]
+    goals = verdict_table([verdict for found in records for verdict in found.verdicts])
+    doubts = [f"{found.part}:{text}" for found in records if (text := doubt(found))]
+    sections = [markdown(with_notes(goals, doubts))]
     for found in records:
         sections += [f"## {found.part}", "", *map(markdown, found.tables), origin(found), ""]
     return "\n".join(sections)
@@ -114,5 +120,11 @@ def origin(found: Record) -> str:
     """When, where, with what and how, on one line."""
     about = found.about
     released = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    forced = " Measured on a busy machine (--force)." if found.forced else ""
-    return f"{about['date']}, {about['cpu']}, {released}. `{about['command']}`{forced}"
+    return f"{about['date']}, {about['cpu']}, {released}. `{about['command']}`{doubt(found)}"
+
+
+def doubt(found: Record) -> str:
+    """That others used the cores, if they did."""
+    if found.busy <= BUSY_LIMIT:
+        return ""
+    return f" UNRELIABLE: the cores were up to {found.busy:.0%} busy with other work (--force)."

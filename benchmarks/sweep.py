@@ -256,6 +256,7 @@ def run(options: Options) -> Outcome:
         tuple(each for found in passes for each in judge(found)),
         {"passes": passes},
         failed=any(found.refused or found.wrong for found in passes),
+        busy=quiet.busy,
     )
 
 

@@ -26,10 +26,10 @@ CELL = {"m": 8, "k": 1, "n": 1, "seconds": 2.0, "bound": 1.0}
 PASSES = [{"row": {"kind": "fp32", "threads": 1}, "cells": [CELL, CELL]}]
 
 
-def found(part: str = "models", **figures: object) -> record.Record:
+def found(part: str = "models", busy: float = 0.0, **figures: object) -> record.Record:
     verdicts = (verdict("BERT", "models", 1.1, "openvino"), verdict("b", "models", math.nan))
-    outcome = Outcome((TABLE,), verdicts, {"rows": ROWS, **figures})
-    return record.record(part, outcome, (0, 1), forced=False)
+    outcome = Outcome((TABLE,), verdicts, {"rows": ROWS, **figures}, busy=busy)
+    return record.record(part, outcome, (0, 1))
 
 
 # --- verdicts
@@ -105,6 +105,13 @@ def test_a_record_comes_back_from_its_file(tmp_path):
     assert load_records(tmp_path / "new", tuple(PARTS)) == [made]
 
 
+def test_a_file_that_is_no_record_is_named(tmp_path):
+    for text in ("no JSON", "[]", '{"part": "models"}'):
+        (tmp_path / "models.json").write_text(text)
+        with pytest.raises(ValueError, match=r"models.json: not a record of this version"):
+            load_records(tmp_path, tuple(PARTS))
+
+
 def test_the_report_is_made_of_the_files_alone(tmp_path):
     for part in ("gemm", "models"):
         store(found(part), tmp_path)
@@ -134,7 +141,7 @@ def test_pictures_are_drawn_for_what_there_is(tmp_path):
     ]
     for path in tmp_path.iterdir():
         assert path.read_bytes().startswith(b"\x89PNG\r\n")
-    empty = record.record("compile", Outcome((), (), {}), (0,), forced=False)
+    empty = record.record("compile", Outcome((), (), {}), (0,))
     assert draw([empty], tmp_path) == []
 
 
@@ -178,6 +185,17 @@ def test_a_readme_without_the_markers_is_left_alone(tmp_path, text):
     with pytest.raises(ValueError, match="README.md: no <!-- measured: begin"):
         readme.renew(page, tmp_path, [found()])
     assert page.read_text() == text
+
+
+def test_figures_of_a_busy_machine_are_marked_and_not_quoted(tmp_path):
+    disturbed = found(busy=0.4)
+    said = "UNRELIABLE: the cores were up to 40% busy with other work (--force)."
+    assert report_text([disturbed]).count(said) == 2  # with the goals, and with the part
+    page = tmp_path / "README.md"
+    page.write_text(readme.BEGIN + readme.END)
+    with pytest.raises(ValueError, match=r"models.json: UNRELIABLE.*Measure it again"):
+        readme.renew(page, tmp_path, [disturbed])
+    assert page.read_text() == readme.BEGIN + readme.END
 
 
 def test_no_figures_are_no_renewal(tmp_path):
