@@ -47,10 +47,10 @@ class Kind:
 
 
 KINDS = {
-    "fp32": Kind("fp32", "host", "fma", 4, 1e-5),
+    "fp32": Kind("fp32", "host", "fma", 4, 1e-4),
     "bf16": Kind("bf16", "host", "bf16", 2, 2e-2),
     "int8": Kind("int8", "host", "int8", 1, 5e-2),
-    "avx2": Kind("fp32", "x86-64-v3", "avx2", 4, 1e-5),
+    "avx2": Kind("fp32", "x86-64-v3", "avx2", 4, 1e-4),
 }
 
 

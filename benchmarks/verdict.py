@@ -97,8 +97,8 @@ class Verdict:
             return "aim met"
         if self.reaches(self.goal.must):
             return "must met"
-        missing = abs(self.value - self.goal.must) / self.goal.must
-        return f"missed by {missing:.0%}"
+        over = self.value / self.goal.must
+        return f"missed, {over:.1f} times it" if over > 2 else f"missed by {abs(over - 1):.0%}"
 
     @property
     def beyond(self) -> str:

@@ -44,6 +44,7 @@ def found(part: str = "models", busy: float = 0.0, **figures: object) -> record.
         ("compile cold", 4.0, "aim met"),
         ("compile cold", 5.0, "must met"),
         ("compile cold", 9.0, "missed by 50%"),
+        ("compile cold", 15.0, "missed, 2.5 times it"),
         ("models", None, "no figure: torch is not there"),
         ("models", math.inf, "no figure: torch is not there"),
     ],
