@@ -148,7 +148,7 @@ def test_pictures_are_drawn_for_what_there_is(tmp_path):
 
 def test_what_is_drawn():
     assert model_times(found()) == {"BERT": {"tc": 1.0, "eager": 2.0}}
-    assert shares_by_size(found("gemm", passes=PASSES)) == {"fp32, 1 threads": {8: 0.5}}
+    assert shares_by_size(found("gemm", passes=PASSES)) == {"fp32, 1 thread": {8: 0.5}}
 
 
 def test_without_matplotlib_there_are_no_pictures(tmp_path, monkeypatch):
