@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import torch
 from transformers import GenerationMixin
 
+from tc.codegen.llvm.resident import release
 from tc.device.artifact import Artifact, FallbackCall, TensorInfo
 from tc.device.run import Program
 from tc.device.run_code import load_functions
@@ -63,6 +64,7 @@ class Runner:
             threads=options.threads,
             stats=self.stats,
         )
+        release()
 
     def __call__(self, tensors: list[torch.Tensor]) -> Sequence[torch.Tensor]:
         """See `hf_program.Runner`."""
