@@ -250,6 +250,19 @@ def map_leaves(node: Node, change: Callable[[Node], Node]) -> Node:
             return node
 
 
+def argument_names(model: torch.nn.Module, node: Node) -> list[str]:
+    """The dotted names of the flat inputs; positional ones take their parameter's name."""
+    assert isinstance(node, SequenceNode)
+    positional, keyword = node.items
+    parameters = parameter_names(model)
+    assert isinstance(positional, SequenceNode)
+    names = []
+    for number, item in enumerate(positional.items):
+        head = parameters[number] if number < len(parameters) else f"args.{number}"
+        names += [name for name, _ in leaves(item, head)]
+    return names + [name for name, _ in leaves(keyword, "")]
+
+
 def parameter_names(model: torch.nn.Module) -> list[str]:
     """The names of forward's positional parameters, in order."""
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)

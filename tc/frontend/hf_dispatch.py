@@ -17,8 +17,9 @@ import torch
 
 from tc.errors import CompileError, DeviceError, TcError, UnsupportedError, describe
 from tc.frontend import capture_tree as tree
-from tc.frontend.capture import Captured, Weight, argument_names, capture, twin
 from tc.frontend.capture_result import rebuild
+from tc.frontend.captured import Interface, Request, Weight
+from tc.frontend.copies import twin
 from tc.frontend.hf_weights import WeightWatch
 from tc.frontend.signature import IdCheck
 from tc.frontend.signature_bind import ShapeMismatchError, bind, check_ids
@@ -43,10 +44,11 @@ class Runner(Protocol):
         """Run on the inputs in the order of `signature.inputs`; outputs never change later."""
 
     def refresh(self, weights: Sequence[Weight]) -> None:
-        """Take these weights, in the order of `Captured.weights`, from the next call on."""
+        """Take these weights, in the order of `Interface.weights`, from the next call on."""
 
 
-RunnerFactory = Callable[[Captured], Runner]
+# From a call to the two ends of its program, and the program.
+Make = Callable[[Request], tuple[Interface, Runner]]
 # Told why a call is about to run eagerly; raises where that is not wanted.
 OnEager = Callable[[UnsupportedError], None]
 
@@ -54,7 +56,7 @@ OnEager = Callable[[UnsupportedError], None]
 class Program:
     """A captured and compiled call, with the shapes that it has been found to serve."""
 
-    def __init__(self, model: torch.nn.Module, captured: Captured, runner: Runner) -> None:
+    def __init__(self, model: torch.nn.Module, captured: Interface, runner: Runner) -> None:
         self.captured = captured
         self.runner = runner
         self.watch = WeightWatch(model, captured.weights)
@@ -121,13 +123,13 @@ class Dispatcher:
     def __init__(
         self,
         model: torch.nn.Module,
-        factory: RunnerFactory,
+        make: Make,
         *,
         dynamic: bool = True,
         on_eager: OnEager | None = None,
     ) -> None:
         self._model = model
-        self._factory = factory
+        self._make = make
         self._on_eager = on_eager
         self._dynamic = dynamic
         self._signature = inspect.signature(model.forward)
@@ -285,7 +287,7 @@ class Dispatcher:
             found: list[Any] = []
             tree.flatten(value, [], found, head)
             caches += [f"{head}.{number}" for number in range(len(found))]
-        return argument_names(self._model, node), caches
+        return tree.argument_names(self._model, node), caches
 
     def _fitting(
         self,
@@ -322,9 +324,10 @@ class Dispatcher:
         tensors: list[torch.Tensor] = []
         self._key(positional, keyword, tensors, [])
         _refuse_device(tensors, self._model)
-        captured = capture(self._model, positional, keyword, dynamic=self._dynamic)
+        request = Request.of(self._model, positional, keyword, self._dynamic)
+        captured, runner = self._make(request)
         self.stats["compilations"] += 1
-        return Program(self._model, captured, self._factory(captured))
+        return Program(self._model, captured, runner)
 
 
 def _order(given: list[str], wanted: list[str]) -> list[int] | None:
@@ -368,4 +371,4 @@ def _refuse_device(tensors: Sequence[torch.Tensor], model: torch.nn.Module) -> N
             )
 
 
-__all__ = ["Dispatcher", "Program", "Runner", "RunnerFactory", "TcError"]
+__all__ = ["Dispatcher", "Make", "Program", "Runner", "TcError"]
