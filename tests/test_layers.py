@@ -24,7 +24,7 @@ CORE = BASE | {"tc.ir", "tc.schedule", "tc.ops", "tc.graph"}
 CODEGEN = {"tc.codegen", "tc.codegen.llvm", "tc.codegen.c"}
 PROGRAM = CORE | CODEGEN | {"tc.device", "tc.config"}
 TUNING = PROGRAM | {"tc.pipeline"}
-FRONTEND = TUNING | {"tc.autotune"}
+FRONTEND = TUNING | {"tc.autotune", "tc.kernel_store"}  # a digest of the sources is there
 PUBLIC = FRONTEND | {"tc.frontend", "tc.te"}
 
 # Layer -> the layers that it may import besides itself.

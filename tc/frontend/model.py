@@ -13,7 +13,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from transformers import GenerationMixin
 
 from tc.device.artifact import Artifact, FallbackCall, TensorInfo
 from tc.device.run import Program
@@ -25,9 +24,9 @@ from tc.frontend.accuracy import Accuracy, measure
 from tc.frontend.captured import Interface, Request, Weight
 from tc.frontend.copies import allow_copies
 from tc.frontend.eager import EagerCalls
-from tc.frontend.generate import Generation
 from tc.frontend.hf import dispatcher_of, wrap
 from tc.frontend.hf_dispatch import Dispatcher
+from tc.frontend.hf_types import is_generative
 from tc.frontend.options import Options
 from tc.frontend.recall import Builder
 from tc.frontend.recall_entry import Built
@@ -35,6 +34,7 @@ from tc.frontend.saved import SavedProgram, save_model
 from tc.frontend.tensors import DTYPES, TorchArrays
 
 if TYPE_CHECKING:
+    from tc.frontend.generate import Generation
     from tc.graph.graph import Graph
     from tc.pipeline import Compiled
 
@@ -166,8 +166,10 @@ def _generation(
 ) -> Generation | None:
     """Give the compiled copy of a generative model a `generate` of its own."""
     can_generate = getattr(model, "can_generate", None)
-    if not isinstance(model, GenerationMixin) or can_generate is None or not can_generate():
+    if not is_generative(model) or can_generate is None or not can_generate():
         return None
+    from tc.frontend.generate import Generation  # which imports transformers
+
     found = made.__dict__["generate"] = Generation(model, made, make)
     return found
 

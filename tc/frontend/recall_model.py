@@ -29,6 +29,8 @@ _ASIDE: Final = (
     *("_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks"),
     *("_load_state_dict_post_hooks", "_non_persistent_buffers_set", "_is_full_backward_hook"),
 )
+# What settings note about their own making, another number in each process.
+_NOTES: Final = ("_original_object_hash",)
 _GLOBAL_HOOKS: Final = tuple(
     name for name in vars(torch_module) if name.startswith("_global_") and name.endswith("_hooks")
 )
@@ -99,11 +101,12 @@ class _Settings:
             if number is not None:
                 return f"settings {number}"
             number = self._known[id(value)] = len(self._known)
-            held = {name: self.text(each) for name, each in vars(value).items()}
+            items = [(name, each) for name, each in vars(value).items() if name not in _NOTES]
+            held = {name: self.text(each) for name, each in items}
             return f"settings {number} {self._walk.text(type(value), True)} {held}"
         if type(value) in (tuple, list):
-            items: Any = value
-            return f"{type(value).__name__} {[self.text(each) for each in items]}"
+            parts: Any = value
+            return f"{type(value).__name__} {[self.text(each) for each in parts]}"
         if type(value) is dict:
             return f"dict {[(self.text(k), self.text(v)) for k, v in value.items()]}"
         return self._walk.text(value, True)
