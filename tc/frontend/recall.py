@@ -65,7 +65,7 @@ class Builder:
         self.refused = None
         try:
             return key_of(request, options, self._name)
-        except IndescribableError as error:
+        except (IndescribableError, RecursionError) as error:
             self.refused = str(error)
             return None
 

@@ -96,6 +96,8 @@ class Walk:
         self._scanned: set[str] = set()  # modules of packages
         for cls in classes:
             self._class(cls)
+        for name, value in vars(torch.nn.Module).items():
+            self._look(f"Module.{name}", value)
 
     def digest(self) -> str:
         """Of everything that was reached."""
@@ -272,6 +274,8 @@ class Walk:
                 lines.add(f"{name}.{each} = {self.text(value, True)}")
             elif isinstance(value, types.FunctionType):
                 lines.add(f"{name}.{each} = {self._name(value)}")
+            elif isinstance(value, types.BuiltinFunctionType):
+                lines.add(f"{name}.{each} = builtin {value.__name__}")
         changed = not lines <= self._lines
         self._lines |= lines
         return changed
