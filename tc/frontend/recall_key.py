@@ -21,7 +21,7 @@ from tc.frontend.captured import Request
 from tc.frontend.options import Options
 from tc.frontend.recall_model import describe_model
 from tc.frontend.recall_walk import IndescribableError, Walk
-from tc.kernel_store import sources
+from tc.sources import sources
 
 # What packages read from the environment while a model runs.
 _PREFIXES: Final = ("TRANSFORMERS_", "TORCH", "PYTORCH_", "USE_HUB_KERNELS")
