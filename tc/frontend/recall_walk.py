@@ -44,6 +44,13 @@ _UNSEEN: Final = frozenset(
         *("getenv", "open", "argv", "input", "_getframe", "currentframe", "urandom"),
     )
 )
+# Ways to read an attribute whose name the code does not have.
+_COMPUTED: Final = frozenset(
+    (
+        *("getattr", "__getattribute__", "attrgetter", "methodcaller", "getmembers"),
+        *("__dict__", "vars", "dir", "__getattr__"),
+    )
+)
 _PLAIN: Final = frozenset(
     (
         *(type(None), bool, int, float, complex, str, bytes, type(...), type(NotImplemented)),
@@ -94,6 +101,8 @@ class Walk:
         self._functions: list[types.FunctionType] = []
         self._followed: set[types.FunctionType] = set()
         self._scanned: set[str] = set()  # modules of packages
+        self._computed = False  # whether something reads attributes by names that it computes
+        self._named: set[type] = set()  # classes that code may make objects of
         for cls in classes:
             self._class(cls)
         for name, value in vars(torch.nn.Module).items():
@@ -141,6 +150,7 @@ class Walk:
         if isinstance(value, types.FunctionType):
             return self._function(value)
         if isinstance(value, type):
+            self._named.update(value.__mro__)
             return self._class(value)
         if isinstance(value, types.ModuleType):
             self._modules.setdefault(value.__name__, value)
@@ -230,6 +240,7 @@ class Walk:
         elif origin is Origin.PACKAGE:
             self._scan(module)
         self._names |= names
+        self._computed |= origin is not Origin.FIXED and not names.isdisjoint(_COMPUTED)
         for name in sorted(names & scope.keys()):
             self._lines.add(f"{module}.{name} = {self.text(scope[name], origin is Origin.OWN)}")
 
@@ -253,8 +264,10 @@ class Walk:
         own = origin is Origin.OWN
         changed = False
         for name, value in list(vars(cls).items()):
-            if name in done or not (own or name in self._names or _is_magic(name)):
+            if name in done or not (name in self._names or _is_magic(name) or own & self._computed):
                 continue
+            if name == "__init__" and cls not in self._named and issubclass(cls, torch.nn.Module):
+                continue  # the modules of the model are made already
             done.add(name)
             if _is_magic(name) and not _is_code(value):
                 continue

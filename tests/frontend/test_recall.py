@@ -480,6 +480,33 @@ def test_a_model_that_cannot_be_told_exactly_is_compiled_each_time(name: str) ->
         assert hits(model) == 0
 
 
+class Methods(nn.Module):
+    """What its forward does not reach may be anything."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = os.environ.get("HOME")
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * 2.0
+
+    def report(self) -> object:
+        return open(os.devnull).read(), Custom()
+
+
+class Computed(Methods):
+    """Reaches a method by a name that it computes."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        getattr(self, "re" + "port")()
+        return x * 3.0
+
+
+def test_only_what_a_call_reaches_need_be_told() -> None:
+    assert [hits(Methods()), hits(Methods())] == [0, 1]
+    assert [hits(Computed()), hits(Computed())] == [0, 0]
+
+
 class Colour(enum.Enum):
     RED = 1
 
