@@ -7,6 +7,7 @@ must not know how a program is found, made or run.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -25,18 +26,13 @@ Pipeline = Callable[["Graph", Options], "Compiled"]
 
 
 class Builder:
-    """Makes the programs of one model, or finds them.
-
-    Attributes:
-        refused: why the last program could not be looked for; None where it could.
-    """
+    """Makes the programs of one model, or finds them."""
 
     def __init__(self, options: Options, pipeline: Pipeline) -> None:
         self._options = options
         self._pipeline = pipeline
         self._name = f"{pipeline.__module__}.{pipeline.__qualname__}"
         self._cache = ObjectCache(options.cache_dir, "programs")
-        self.refused: str | None = None
 
     def __call__(self, request: Request) -> Built:
         """The program for a call.
@@ -44,7 +40,7 @@ class Builder:
         Raises:
             TcError: as `capture.capture`, the importer and the pipeline.
         """
-        key = self._key(request)
+        key = self._key(request)  # before the trace, which may change what it reads
         if key is not None and (data := self._cache.get(key)) is not None:
             found = from_bytes(data, request)
             if found is not None:
@@ -57,16 +53,12 @@ class Builder:
     def _key(self, request: Request) -> str | None:
         options = self._options
         if options.debug or options.dump_ir is not None:
-            self.refused = "the passes are to be seen"
-            return None
+            return None  # the passes are to be seen
         if options.tuning_db is not None:
-            self.refused = "the records of a tuning database change"
-            return None
-        self.refused = None
+            return None  # its records may change at any time
         try:
             return key_of(request, options, self._name)
-        except (IndescribableError, RecursionError) as error:
-            self.refused = str(error)
+        except (IndescribableError, RecursionError):
             return None
 
     def _build(self, request: Request) -> Built:
@@ -83,9 +75,5 @@ class Builder:
         return Built(captured, compiled.artifact, order, compiled.cache_hits)
 
     def _keep(self, key: str, built: Built) -> None:
-        try:
-            data = to_bytes(built)
-        except TypeError as error:
-            self.refused = str(error)
-            return
-        self._cache.put(key, data)
+        with contextlib.suppress(TypeError):  # a result of a class that has no name to be found by
+            self._cache.put(key, to_bytes(built))

@@ -78,14 +78,14 @@ def _module(module: torch.nn.Module, attributes: _Settings) -> str:
         except IndescribableError as error:
             raise IndescribableError(f"{name}: {error}") from error
     tables = [f"{name}={list(held[name])}" for name in _TABLES]
-    return " ".join((qualified(type(module)), *tables, *parts))
+    return " ".join((attributes.walk.label(type(module)), *tables, *parts))
 
 
 class _Settings:
     """Describes what modules hold; a config that many of them share is spelled out once."""
 
     def __init__(self, walk: Walk) -> None:
-        self._walk = walk
+        self.walk = walk
         self._known: dict[int, int] = {}
 
     def text(self, value: object) -> str:
@@ -103,13 +103,13 @@ class _Settings:
             number = self._known[id(value)] = len(self._known)
             items = [(name, each) for name, each in vars(value).items() if name not in _NOTES]
             held = {name: self.text(each) for name, each in items}
-            return f"settings {number} {self._walk.text(type(value), True)} {held}"
+            return f"settings {number} {self.walk.text(type(value), True)} {held}"
         if type(value) in (tuple, list):
             parts: Any = value
             return f"{type(value).__name__} {[self.text(each) for each in parts]}"
         if type(value) is dict:
             return f"dict {[(self.text(k), self.text(v)) for k, v in value.items()]}"
-        return self._walk.text(value, True)
+        return self.walk.text(value, True)
 
 
 def _is_settings(value: object) -> bool:

@@ -103,6 +103,7 @@ class Walk:
         self._scanned: set[str] = set()  # modules of packages
         self._computed = False  # whether something reads attributes by names that it computes
         self._named: set[type] = set()  # classes that code may make objects of
+        self._sharing: dict[str, list[object]] = {}  # what has one name, as first met
         for cls in classes:
             self._class(cls)
         for name, value in vars(torch.nn.Module).items():
@@ -122,6 +123,18 @@ class Walk:
             changed |= bool(self._functions)
         used = [f"{name} {version}" for name, version in self.packages.used.items()]
         return hashlib.sha256("\n".join(sorted(self._lines) + sorted(used)).encode()).hexdigest()
+
+    def label(self, cls: type) -> str:
+        """The name of a class, with a number where it shares that with another."""
+        return self._label(qualified(cls), cls)
+
+    def _label(self, name: str, thing: object) -> str:
+        sharing = self._sharing.setdefault(name, [])
+        for number, each in enumerate(sharing):
+            if each is thing:
+                return f"{name}#{number}" if number else name
+        sharing.append(thing)
+        return self._label(name, thing)
 
     # --- values
 
@@ -158,7 +171,7 @@ class Walk:
         if isinstance(value, _C_FUNCTIONS):
             return f"builtin {getattr(value, '__qualname__', '')}"
         if isinstance(value, enum.Enum):
-            return f"{self._class(kind)} {value.name}"
+            return f"{self._class(kind)} {value.name} {self.text(value.value, own)}"
         unwrap = _WRAPPERS.get(kind)
         if unwrap is not None:
             return f"{kind.__name__} {[self.text(part, own) for part in unwrap(value)]}"
@@ -212,9 +225,8 @@ class Walk:
     # --- functions
 
     def _function(self, value: types.FunctionType) -> str:
-        module, code = _home(value), value.__code__
-        origin = self.packages.origin(module)
-        text = f"function {module}.{code.co_qualname}"
+        code, origin = value.__code__, self.packages.origin(_home(value))
+        text = f"function {self._scope(value)}.{code.co_qualname}"
         if origin is Origin.FIXED:
             text += f" {code.co_firstlineno}"
         else:
@@ -232,17 +244,21 @@ class Walk:
 
     def _follow(self, value: types.FunctionType) -> None:
         """Note the globals that a function names."""
-        module, scope = _home(value), value.__globals__
-        origin = self.packages.origin(module)
+        scope, origin = value.__globals__, self.packages.origin(_home(value))
         names = names_in(value.__code__)
         if origin is Origin.OWN:
             _refuse(value, names)
         elif origin is Origin.PACKAGE:
-            self._scan(module)
+            self._scan(_home(value))
         self._names |= names
         self._computed |= origin is not Origin.FIXED and not names.isdisjoint(_COMPUTED)
+        place = self._scope(value)
         for name in sorted(names & scope.keys()):
-            self._lines.add(f"{module}.{name} = {self.text(scope[name], origin is Origin.OWN)}")
+            self._lines.add(f"{place}.{name} = {self.text(scope[name], origin is Origin.OWN)}")
+
+    def _scope(self, value: types.FunctionType) -> str:
+        """The name of a function's module; a module that was loaded anew is another."""
+        return self._label(f"module {_home(value)}", value.__globals__)
 
     # --- classes and modules
 
@@ -252,11 +268,11 @@ class Walk:
             if base in self._roots or origin is Origin.OWN:
                 if base not in self._classes:
                     self._classes[base] = set()
-                    bases = ", ".join(map(qualified, base.__mro__))
-                    self._lines.add(f"class {qualified(base)}: {bases}")
+                    bases = ", ".join(map(self.label, base.__mro__))
+                    self._lines.add(f"class {self.label(base)}: {bases}")
             elif origin is Origin.PACKAGE:
                 self._scan(base.__module__)
-        return f"class {qualified(cls)}"
+        return f"class {self.label(cls)}"
 
     def _attributes(self, cls: type, done: set[str]) -> bool:
         """Describe the attributes of a class that something names; whether there were new ones."""
@@ -272,7 +288,7 @@ class Walk:
             if _is_magic(name) and not _is_code(value):
                 continue
             changed = True
-            self._lines.add(f"{qualified(cls)}.{name} = {self.text(value, own)}")
+            self._lines.add(f"{self.label(cls)}.{name} = {self.text(value, own)}")
             if origin is Origin.FIXED and isinstance(value, types.FunctionType):
                 self._enter(value)  # a torch layer of the model: what it calls may be replaced
         return changed

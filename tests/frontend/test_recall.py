@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -27,7 +27,11 @@ from transformers import PreTrainedModel
 
 import tc
 from tc.codegen.llvm.cache import ObjectCache
+from tc.frontend.captured import Request
 from tc.frontend.hf import dispatcher_of
+from tc.frontend.options import Options
+from tc.frontend.recall_key import key_of
+from tc.frontend.recall_walk import IndescribableError
 from tests.frontend.test_capture import assert_same
 from tests.models import Entry, entry, zoo
 
@@ -367,6 +371,48 @@ def test_the_state_of_torch_is_part_of_it() -> None:
     assert hits(model) == 1
 
 
+def _times(factor: float) -> nn.Module:
+    class Times(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * factor if factor > 2 else x + factor
+
+    return Times()
+
+
+def test_classes_that_share_a_name_are_told_apart() -> None:
+    def chain(*factors: float) -> nn.Module:
+        return nn.Sequential(*map(_times, factors))
+
+    assert [hits(chain(2.0, 3.0)), hits(chain(2.0, 3.0))] == [0, 1]
+    assert hits(chain(3.0, 2.0)) == 0
+    assert hits(chain(2.0, 2.0)) == 0
+
+
+def test_modules_that_share_a_name_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = """
+import torch
+
+FACTOR = {factor}
+
+class Module(torch.nn.Module):
+    def forward(self, x):
+        return x * FACTOR if FACTOR > 2 else x + FACTOR
+"""
+
+    def load(factor: float) -> nn.Module:
+        made: nn.Module = _module(
+            tmp_path, monkeypatch, "recall_source", text.format(factor=factor)
+        ).Module()
+        return made
+
+    two, three = load(2.0), load(3.0)
+    assert hits(nn.Sequential(two, three)) == 0
+    assert hits(nn.Sequential(two, three)) == 1
+    assert hits(nn.Sequential(three, two)) == 0
+
+
 SOURCE = """
 import torch
 from {other} import scale
@@ -454,30 +500,73 @@ def _patched() -> nn.Module:
     return model
 
 
+SCALES = torch.ones(4)
+
+
+class ReadsTensor(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * SCALES
+
+
 class ReadsEnvironment(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x * float(os.environ.get("TEST_RECALL_SCALE", "1"))
 
 
-UNTOLD: dict[str, Callable[[], nn.Module]] = {
-    "hook": _hooked("post"),
-    "pre-hook": _hooked("pre"),
-    "forward of its own": _patched,
-    "lambda": lambda: Holder(lambda x: x),
-    "object": lambda: Holder(Custom()),
-    "tensor": lambda: Holder(torch.ones(4)),
-    "tensor in a list": lambda: Holder([torch.ones(4)]),
-    "bound method": lambda: Holder(small().forward),
-    "parametrization": lambda: nn.Sequential(parametrizations.weight_norm(nn.Linear(4, 4))),
-    "environment": ReadsEnvironment,
+def _local_result() -> nn.Module:
+    class Result(NamedTuple):
+        y: torch.Tensor
+
+    class Gives(nn.Module):
+        def forward(self, x: torch.Tensor) -> Result:
+            return Result(x * 2.0)
+
+    return Gives()
+
+
+# How it is made, and what the message says of it.
+UNTOLD: dict[str, tuple[Callable[[], nn.Module], str]] = {
+    "hook": (_hooked("post"), "^0: hooks"),
+    "pre-hook": (_hooked("pre"), "^1: hooks"),
+    "forward of its own": (_patched, "^0: a forward of its own"),
+    "lambda": (lambda: Holder(lambda x: x), "value: a function that no module names"),
+    "object": (lambda: Holder(Custom()), "value: a value of type .*Custom"),
+    "tensor": (lambda: Holder(torch.ones(4)), "value: a tensor"),
+    "tensor in a list": (lambda: Holder([torch.ones(4)]), "value: a tensor"),
+    "bound method": (lambda: Holder(small().forward), "value: a method"),
+    "parametrization": (
+        lambda: nn.Sequential(parametrizations.weight_norm(nn.Linear(4, 4))),
+        "^0: parametrizations",
+    ),
+    "environment": (ReadsEnvironment, "forward uses environ"),
+    "global tensor": (ReadsTensor, "a value of type torch.Tensor"),
 }
 
 
 @pytest.mark.parametrize("name", UNTOLD)
-def test_a_model_that_cannot_be_told_exactly_is_compiled_each_time(name: str) -> None:
-    for _ in range(2):
-        model = UNTOLD[name]().eval()
-        assert hits(model) == 0
+def test_a_model_that_cannot_be_told_exactly_has_no_key(name: str) -> None:
+    make, said = UNTOLD[name]
+    with pytest.raises(IndescribableError, match=said):
+        key_of(Request.of(make().eval(), (X,), {}), Options.of(), "pipeline")
+
+
+@pytest.mark.parametrize("name", ["hook", "forward of its own", "tensor", "global tensor"])
+def test_a_model_without_a_key_is_compiled_each_time(name: str) -> None:
+    make, _ = UNTOLD[name]
+    assert [hits(make().eval()), hits(make().eval())] == [0, 0]
+
+
+def test_a_result_whose_class_has_no_name_is_compiled_each_time() -> None:
+    assert [hits(_local_result()), hits(_local_result())] == [0, 0]
+
+
+def test_hooks_of_all_modules_leave_no_key() -> None:
+    handle = nn.modules.module.register_module_forward_hook(lambda _m, _a, out: out)
+    try:
+        with pytest.raises(IndescribableError, match="hooks of all modules"):
+            key_of(Request.of(small(), (X,), {}), Options.of(), "pipeline")
+    finally:
+        handle.remove()
 
 
 class Methods(nn.Module):
