@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 
 from tc.errors import InternalError
-from tc.frontend.capture import Captured
+from tc.frontend.captured import Interface
 from tc.frontend.generate_capture import Decoder
 from tc.frontend.hf_program import Runner
 from tc.frontend.hf_weights import WeightWatch
@@ -41,7 +41,7 @@ class ProgramRunner(Runner, Protocol):
 class Step:
     """A program of a generation, with what must hold of its inputs."""
 
-    captured: Captured
+    captured: Interface
     runner: ProgramRunner
     watch: WeightWatch
 

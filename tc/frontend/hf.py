@@ -1,7 +1,7 @@
 """The drop-in: a copy of a model whose forward runs compiled programs.
 
-Independent of how a program is compiled: a runner factory makes a callable over flat tensors from
-what was captured. This module must not compile, and must not change the model that it is given.
+Independent of how a program is compiled: what is given makes a callable over flat tensors for a
+call. This module must not compile, and must not change the model that it is given.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any, TypeVar
 import torch
 
 from tc.errors import UnsupportedError, describe
-from tc.frontend.capture import TraceError
 from tc.frontend.capture_tree import UnsupportedCacheError
+from tc.frontend.captured import TraceError
 from tc.frontend.hf_dispatch import Dispatcher, OnEager
 from tc.frontend.hf_natural import natural_inputs
-from tc.frontend.hf_program import RunnerFactory
+from tc.frontend.hf_program import Make
 from tc.frontend.shortcut import MISSED
 
 Model = TypeVar("Model", bound=torch.nn.Module)
@@ -30,7 +30,7 @@ _ATTRIBUTE = "_tc_dispatcher"
 
 def wrap(
     model: Model,
-    runner_factory: RunnerFactory,
+    make: Make,
     *,
     dynamic: bool = True,
     example_inputs: tuple[Any, ...] | dict[str, Any] | None = None,
@@ -41,7 +41,7 @@ def wrap(
 
     Args:
         model: any module; it is left untouched, and the copy shares its parameters and submodules.
-        runner_factory: from a `Captured` to a runner (see `hf_program.Runner`).
+        make: from a call to the two ends of its program and a runner of it (see `hf_program`).
         dynamic: False bakes the sizes of every distinct set of shapes.
         example_inputs: a call to compile for now, positional or by name.
         natural: compile now for the natural inputs, where the model's config tells them.
@@ -69,9 +69,7 @@ def wrap(
             )
         )
     made = _shallow_copy(model)
-    dispatcher = Dispatcher(
-        model, runner_factory, dynamic=dynamic, on_eager=on_eager, hooks=_hooks_of(made)
-    )
+    dispatcher = Dispatcher(model, make, dynamic=dynamic, on_eager=on_eager, hooks=_hooks_of(made))
     made.__dict__[_ATTRIBUTE] = dispatcher
     made.__dict__["forward"] = _forward_of(model, dispatcher)
     made.__dict__["_compiled_call_impl"] = _call_of(made, dispatcher)

@@ -17,8 +17,9 @@ import torch
 
 from tc.errors import CompileError, DeviceError, UnsupportedError, describe
 from tc.frontend import capture_tree as tree
-from tc.frontend.capture import argument_names, capture, twin
-from tc.frontend.hf_program import Program, RunnerFactory
+from tc.frontend.captured import Request
+from tc.frontend.copies import twin
+from tc.frontend.hf_program import Make, Program
 from tc.frontend.shortcut import Shortcuts
 from tc.frontend.signature_bind import ShapeMismatchError
 
@@ -61,7 +62,7 @@ class Dispatcher:
     def __init__(
         self,
         model: torch.nn.Module,
-        factory: RunnerFactory,
+        make: Make,
         *,
         dynamic: bool = True,
         on_eager: OnEager | None = None,
@@ -69,7 +70,7 @@ class Dispatcher:
     ) -> None:
         self._model = model
         self._hooks = tuple(hooks)
-        self._factory = factory
+        self._make = make
         self._on_eager = on_eager
         self._dynamic = dynamic
         self._signature = inspect.signature(model.forward)
@@ -256,7 +257,7 @@ class Dispatcher:
             found: list[Any] = []
             tree.flatten(value, [], found, head)
             caches += [f"{head}.{number}" for number in range(len(found))]
-        return argument_names(self._model, node), caches
+        return tree.argument_names(self._model, node), caches
 
     def _fitting(
         self,
@@ -293,10 +294,11 @@ class Dispatcher:
         tensors: list[torch.Tensor] = []
         self._key(positional, keyword, tensors, [])
         _refuse_device(tensors, self._model)
-        captured = capture(self._model, positional, keyword, dynamic=self._dynamic)
+        request = Request.of(self._model, positional, keyword, self._dynamic)
+        captured, runner = self._make(request)
         self.stats["compilations"] += 1
         beside = [self._config, *self._hooks]
-        return Program(self._model, captured, self._factory(captured), beside)
+        return Program(self._model, captured, runner, beside)
 
 
 def _order(given: list[str], wanted: list[str]) -> list[int] | None:

@@ -12,8 +12,8 @@ import torch
 
 from tc.errors import TcError
 from tc.frontend import capture_tree as tree
-from tc.frontend.capture import Captured, Weight
 from tc.frontend.capture_result import rebuild, result_maker
+from tc.frontend.captured import Interface, Request, Weight
 from tc.frontend.hf_weights import WeightWatch
 from tc.frontend.shortcut import Serve
 from tc.frontend.signature import IdCheck
@@ -29,14 +29,15 @@ class Runner(Protocol):
         """Run on the inputs in the order of `signature.inputs`; outputs never change later."""
 
     def refresh(self, weights: Sequence[Weight]) -> None:
-        """Take these weights, in the order of `Captured.weights`, from the next call on."""
+        """Take these weights, in the order of `Interface.weights`, from the next call on."""
 
     def planned(self, shapes: tuple[torch.Size, ...]) -> RunPlanned | None:
         """As `__call__`, for dense tensors of these shapes; None: there is no shorter way."""
 
 
 RunPlanned = Callable[[list[torch.Tensor]], Sequence[torch.Tensor]]
-RunnerFactory = Callable[[Captured], Runner]
+# From a call to the two ends of its program, and the program.
+Make = Callable[[Request], tuple[Interface, Runner]]
 
 
 class Program:
@@ -45,7 +46,7 @@ class Program:
     def __init__(
         self,
         model: torch.nn.Module,
-        captured: Captured,
+        captured: Interface,
         runner: Runner,
         beside: Sequence[dict[str, Any]] = (),
     ) -> None:

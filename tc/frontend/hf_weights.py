@@ -20,7 +20,7 @@ import torch
 
 from tc.codegen.llvm import watch
 from tc.errors import CompileError, describe
-from tc.frontend.capture import Weight
+from tc.frontend.captured import Weight
 from tc.frontend.tensor_layout import dict_tag, layout
 from tc.target import Target
 
