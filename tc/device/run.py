@@ -35,10 +35,11 @@ from tc.device.run_plan import Plan, Planner
 from tc.device.run_prepared import find, keys, share
 from tc.device.run_profile import CallTime, Profile
 from tc.device.run_stats import LAST, Stats
-from tc.device.run_steps import Stepper
+from tc.device.run_steps import Stepper, StepPlan
 from tc.errors import InternalError, TcError, UnsupportedError, describe
 
 _MOST_PLANS = 4096
+_MOST_STEP_PLANS = 16
 
 
 class Program:
@@ -94,6 +95,7 @@ class Program:
             if storage.place is Place.INPUT
         )
         self._plans: dict[tuple[tuple[int, ...], ...], Plan] = {}
+        self._step_plans: dict[tuple[int, ...], StepPlan] = {}
         self._pool: deque[Arena] = deque()
         self._queue = shared_device().queue
         self.set_weights(weights)
@@ -199,15 +201,19 @@ class Program:
         """
         if (only := self._only) is None:
             return None
+        found = self._step_plans.get(largest)
+        if found is None:
+            if len(self._step_plans) >= _MOST_STEP_PLANS:
+                self._step_plans = {}
+            found = self._step_plans[largest] = StepPlan.of(self.artifact, self._planner, largest)
         return Stepper(
-            self.artifact,
+            found,
             self._planner,
             self._weights,
             only.function,
             partial(raise_reported, messages=only.messages),
             self.threads,
             self.stats,
-            largest,
         )
 
     def kernel_sizes(self, call: KernelCall, values: Sequence[int]) -> tuple[int, int]:

@@ -8,15 +8,44 @@ makes one foreign call. This module must not allocate anything in a step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from time import perf_counter_ns
 
 from tc.device.artifact import FIRST_SLOT, Artifact, Place
 from tc.device.run_call import Arena, Weights
-from tc.device.run_plan import Planner, Shape
+from tc.device.run_plan import Plan, Planner, Shape
 from tc.device.run_stats import LAST, Stats
 from tc.errors import InternalError
 from tc.ir.types import DType
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    """What the steppers of one program have in common at the same greatest sizes.
+
+    Attributes:
+        slots: (slot, number) of every storage of an input, and of an output.
+    """
+
+    plan: Plan
+    slots: Mapping[Place, tuple[tuple[int, int], ...]]
+
+    @staticmethod
+    def of(artifact: Artifact, planner: Planner, largest: tuple[int, ...]) -> StepPlan:
+        """For the symbols' values `largest`."""
+        plan = planner.main(largest)
+        if plan.empty:
+            raise InternalError("stepper: nothing is to be computed at these sizes")
+        slots = {
+            place: tuple(
+                (FIRST_SLOT + s, storage.number)
+                for s, storage in enumerate(artifact.storages)
+                if storage.place is place
+            )
+            for place in (Place.INPUT, Place.OUTPUT)
+        }
+        return StepPlan(plan, slots)
 
 
 class Stepper:
@@ -28,25 +57,22 @@ class Stepper:
 
     def __init__(
         self,
-        artifact: Artifact,
+        step_plan: StepPlan,
         planner: Planner,
         weights: Weights,
         function: Callable[[int], object],
         fail: Callable[[Arena], object],
         threads: int,
         stats: Stats,
-        largest: tuple[int, ...],
     ) -> None:
-        """Plan for the symbols' values `largest`.
+        """With an arena of its own.
 
         Args:
             function: the only entry of the program.
             fail: raises what a kernel has reported on an arena.
             weights: kept alive, so that a step never sees others.
         """
-        plan = planner.main(largest)
-        if plan.empty:
-            raise InternalError("stepper: nothing is to be computed at these sizes")
+        plan = step_plan.plan
         self.outputs: tuple[tuple[Shape, DType], ...] = tuple(
             (shape, dtype) for _, shape, dtype in plan.outputs
         )
@@ -58,14 +84,7 @@ class Stepper:
         self._arena = Arena()
         stats.calls.append(self._arena.calls)
         self._frame = self._arena.frame(plan, weights, threads, planner.table_size)
-        self._slots = {
-            place: [
-                (FIRST_SLOT + s, storage.number)
-                for s, storage in enumerate(artifact.storages)
-                if storage.place is place
-            ]
-            for place in (Place.INPUT, Place.OUTPUT)
-        }
+        self._slots = step_plan.slots
 
     def place(self, inputs: Sequence[int], outputs: Sequence[int]) -> None:
         """Take inputs from, and write results to, these addresses from now on."""
