@@ -19,6 +19,8 @@ from tc.device.run_stats import LAST, Stats
 from tc.errors import InternalError
 from tc.ir.types import DType
 
+_MOST_PLANS = 16
+
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
@@ -31,16 +33,32 @@ class StepPlan:
     plan: Plan
     slots: Mapping[Place, tuple[tuple[int, int], ...]]
 
-    @staticmethod
-    def of(artifact: Artifact, planner: Planner, largest: tuple[int, ...]) -> StepPlan:
-        """For the symbols' values `largest`."""
-        plan = planner.main(largest)
+
+class StepPlans:
+    """The step plans of one program, by their greatest sizes."""
+
+    def __init__(self, artifact: Artifact, planner: Planner) -> None:
+        self._artifact = artifact
+        self._planner = planner
+        self._found: dict[tuple[int, ...], StepPlan] = {}
+
+    def __call__(self, largest: tuple[int, ...]) -> StepPlan:
+        """That for the symbols' values `largest`."""
+        found = self._found.get(largest)
+        if found is None:
+            if len(self._found) >= _MOST_PLANS:
+                self._found = {}
+            found = self._found[largest] = self._made(largest)
+        return found
+
+    def _made(self, largest: tuple[int, ...]) -> StepPlan:
+        plan = self._planner.main(largest)
         if plan.empty:
             raise InternalError("stepper: nothing is to be computed at these sizes")
         slots = {
             place: tuple(
                 (FIRST_SLOT + s, storage.number)
-                for s, storage in enumerate(artifact.storages)
+                for s, storage in enumerate(self._artifact.storages)
                 if storage.place is place
             )
             for place in (Place.INPUT, Place.OUTPUT)
@@ -58,6 +76,7 @@ class Stepper:
     def __init__(
         self,
         step_plan: StepPlan,
+        arena: Arena,
         planner: Planner,
         weights: Weights,
         function: Callable[[int], object],
@@ -65,7 +84,7 @@ class Stepper:
         threads: int,
         stats: Stats,
     ) -> None:
-        """With an arena of its own.
+        """On `arena`, which is its own as long as it lives.
 
         Args:
             function: the only entry of the program.
@@ -81,8 +100,7 @@ class Stepper:
         self._function = function
         self._fail = fail
         self._stats = stats
-        self._arena = Arena()
-        stats.calls.append(self._arena.calls)
+        self._arena = arena
         self._frame = self._arena.frame(plan, weights, threads, planner.table_size)
         self._slots = step_plan.slots
 

@@ -18,7 +18,7 @@ from tc.errors import InternalError
 from tc.frontend.capture import Captured
 from tc.frontend.generate_capture import Decoder
 from tc.frontend.generate_loop import Tokens
-from tc.frontend.hf_dispatch import Runner
+from tc.frontend.hf_program import Runner
 from tc.frontend.hf_weights import WeightWatch
 from tc.frontend.signature import IdCheck
 from tc.frontend.signature_bind import bind, check_ids

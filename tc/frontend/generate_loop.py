@@ -123,6 +123,7 @@ class _Chooser:
         others = len(choice.processors) > len(self._floors)
         self._plain = not (others or choice.sample or choice.keep_scores)
         self._seen: torch.Tensor | None = None
+        self._copied = False
 
     def __call__(self, ids: _Ids, logits: torch.Tensor) -> Tokens:
         choice, kept = self._choice, self._kept
@@ -153,7 +154,8 @@ class _Chooser:
         for length, ends in self._floors:
             if ids.length < length:
                 values[:, [end for end in ends if 0 <= end < values.shape[1]]] = -np.inf
-        return values.argmax(-1)
+        tokens: Tokens = values.argmax(-1)
+        return tokens
 
 
 _FLOORS: Final = (MinLengthLogitsProcessor, MinNewTokensLengthLogitsProcessor)

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import torch
 from transformers import GenerationMixin
 
+from tc.codegen.llvm.resident import release
 from tc.device.artifact import Artifact, FallbackCall, TensorInfo
 from tc.device.run import Program
 from tc.device.run_code import load_functions
@@ -28,6 +29,7 @@ from tc.frontend.eager import EagerCalls
 from tc.frontend.generate import Generation
 from tc.frontend.hf import dispatcher_of, wrap
 from tc.frontend.hf_dispatch import Dispatcher
+from tc.frontend.hf_program import RunPlanned
 from tc.frontend.importer import import_graph
 from tc.frontend.options import Options
 from tc.frontend.saved import SavedProgram, save_model
@@ -62,14 +64,19 @@ class Runner:
             threads=options.threads,
             stats=self.stats,
         )
+        release()
 
     def __call__(self, tensors: list[torch.Tensor]) -> Sequence[torch.Tensor]:
-        """See `hf_dispatch.Runner`."""
+        """See `hf_program.Runner`."""
         return self.program(tensors)
 
     def refresh(self, weights: Sequence[Weight]) -> None:
-        """See `hf_dispatch.Runner`."""
+        """See `hf_program.Runner`."""
         self.program.set_weights(self._pick(weights))
+
+    def planned(self, shapes: tuple[torch.Size, ...]) -> RunPlanned:
+        """See `hf_program.Runner`."""
+        return partial(self.program, planned=self.program.planned(shapes))
 
     def _pick(self, weights: Sequence[Weight]) -> list[torch.Tensor]:
         # An alias: it keeps the memory alive even where the parameter is given other memory.

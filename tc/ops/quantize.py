@@ -98,7 +98,7 @@ def _to_bf16(x: np.ndarray) -> np.ndarray:
     samples=(sample(array(5, 2, 8)), sample(array(3, 1, 17))),
 )
 def build_weight_scale(w: Tensor) -> Tensor:
-    """The bf16 [groups, channels] that the groups of w [channels, groups, length] are counted in."""
+    """The bf16 [groups, channels] that groups of w [channels, groups, length] are counted in."""
     k = te.reduce_axis(w.shape[2])
 
     def element(g: Expr, n: Expr) -> Expr:
@@ -160,10 +160,12 @@ def _grouped_ref(*given: np.ndarray) -> np.ndarray:
     reference=_grouped_ref,
     samples=(
         sample(array(2, 3, 2, 1), ints(2, 3, 2, 1, high=255, dtype="i32"),
-               ints(2, 3, 2, 8, high=255, dtype="u8"), array(2, 5, dtype="bf16"), ints(2, 5, dtype="i16"),
+               ints(2, 3, 2, 8, high=255, dtype="u8"), array(2, 5, dtype="bf16"),
+               ints(2, 5, dtype="i16"),
                ints(5, 2, 8, low=-127, high=127, dtype="i8")),
         sample(array(1, 1), ints(1, 1, dtype="i32"), ints(1, 4, high=255, dtype="u8"),
-               array(1, 3, dtype="bf16"), ints(1, 3, dtype="i16"), ints(3, 1, 4, low=-9, dtype="i8")),
+               array(1, 3, dtype="bf16"), ints(1, 3, dtype="i16"),
+               ints(3, 1, 4, low=-9, dtype="i8")),
     ),
 )  # fmt: skip
 def build_grouped_linear(

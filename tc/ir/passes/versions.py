@@ -125,7 +125,8 @@ def _without(body: Stmt, extent: Expr) -> Stmt | None:
     """`body` without the loops of that length; None if nothing is left to do."""
 
     def fn(x: Stmt) -> Stmt | None:
-        return Seq(()) if isinstance(x, For) and x.extent == extent else None
+        gone = isinstance(x, Prefetch) or (isinstance(x, For) and x.extent == extent)
+        return Seq(()) if gone else None
 
     out = map_stmt(body, None, fn)
     works = any(isinstance(x, Store | Update | Assert) for x in sub_stmts(out))
