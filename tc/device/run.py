@@ -11,6 +11,7 @@ import math
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from time import perf_counter_ns
 from typing import Any, NoReturn
@@ -36,7 +37,7 @@ from tc.device.run_planned import Planned
 from tc.device.run_prepared import find, keys, share
 from tc.device.run_profile import CallTime, Profile
 from tc.device.run_stats import LAST, Stats
-from tc.device.run_steps import Stepper
+from tc.device.run_steps import Stepper, StepPlans
 from tc.errors import InternalError, TcError, UnsupportedError, describe
 
 _MOST_PLANS = 4096
@@ -95,6 +96,7 @@ class Program:
             if storage.place is Place.INPUT
         )
         self._planned: dict[tuple[tuple[int, ...], ...], Planned] = {}
+        self._step_plans = StepPlans(artifact, self._planner)
         self._pool: deque[Arena] = deque()
         self._queue = shared_device().queue
         self.set_weights(weights)
@@ -139,7 +141,7 @@ class Program:
             if given is not own:
                 why, way_out = "is not dense and row-major", "bind a contiguous copy"
                 raise TcError(describe(f"input {info.name}", why=why, way_out=way_out))
-        weights, arena = self._weights, self._new_arena()
+        weights, arena = self._weights, self._take_arena()
         frame = arena.frame(plan, weights, self.threads, self._table_size)
         for slot, number in self._inputs:
             frame.table[slot] = self._arrays.address(inputs[number])
@@ -202,22 +204,22 @@ class Program:
         return found
 
     def stepper(self, largest: tuple[int, ...]) -> Stepper | None:
-        """The program on memory of its own, for many calls of sizes up to the symbols' `largest`.
-
-        None where it has eager operators.
-        """
+        """The program for many calls at sizes up to `largest`; None: it has eager operators."""
         if (only := self._only) is None:
             return None
-        return Stepper(
-            self.artifact,
+        arena = self._take_arena()
+        stepper = Stepper(
+            self._step_plans(largest),
+            arena,
             self._planner,
             self._weights,
             only.function,
             partial(raise_reported, messages=only.messages),
             self.threads,
             self.stats,
-            largest,
         )
+        weakref.finalize(stepper, self._pool.append, arena).atexit = False
+        return stepper
 
     def kernel_sizes(self, call: KernelCall, values: Sequence[int]) -> tuple[int, int]:
         """(flops, bytes) of one kernel call at these values of the symbols."""
@@ -307,10 +309,7 @@ class Program:
         """The results for ready inputs of the shapes that this was planned for."""
         plan = planned.plan
         weights = self._weights  # kept alive until the end of this call, whatever comes meanwhile
-        try:
-            arena = self._pool.pop()
-        except IndexError:
-            arena = self._new_arena()
+        arena = self._take_arena()
         try:
             arena.calls[0] += 1
             if plan.empty:
@@ -352,7 +351,10 @@ class Program:
         found = self._planned[shapes] = Planned(plan, tuple(outputs), self._run_planned)
         return found
 
-    def _new_arena(self) -> Arena:
+    def _take_arena(self) -> Arena:
+        if self._pool:
+            with suppress(IndexError):  # another thread may have taken the last one
+                return self._pool.pop()
         arena = Arena()
         self.stats.calls.append(arena.calls)
         return arena
