@@ -7,8 +7,6 @@ This module must not schedule or emit anything.
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from tc.codegen.llvm.cache import ObjectCache
 from tc.codegen.llvm.emit import KernelText
 from tc.device.artifact import KernelInfo
 from tc.device.artifact_io import kernel_from_json, kernel_to_json
+from tc.sources import sources
 from tc.target import Target
 
 
@@ -71,14 +70,3 @@ class KernelStore:
             "messages": list(kernel.code.messages),
         }
         self._cache.put(key, json.dumps(found).encode())
-
-
-@functools.cache
-def sources() -> str:
-    """A digest of tc's own sources: the version alone does not tell two states of a checkout."""
-    root = Path(__file__).parent
-    digest = hashlib.sha256()
-    for file in sorted(root.rglob("*.py")):
-        digest.update(f"{file.relative_to(root).as_posix()}\n".encode())
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from functools import cache
 
-from tc.frontend.capture import Captured, capture
+from tc.frontend.capture import capture
+from tc.frontend.captured import Captured
 from tests.models import entry
 
 

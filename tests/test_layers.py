@@ -24,7 +24,7 @@ CORE = BASE | {"tc.ir", "tc.schedule", "tc.ops", "tc.graph"}
 CODEGEN = {"tc.codegen", "tc.codegen.llvm", "tc.codegen.c"}
 PROGRAM = CORE | CODEGEN | {"tc.device", "tc.config"}
 TUNING = PROGRAM | {"tc.pipeline"}
-FRONTEND = TUNING | {"tc.autotune"}
+FRONTEND = TUNING | {"tc.autotune", "tc.sources"}
 PUBLIC = FRONTEND | {"tc.frontend", "tc.te"}
 
 # Layer -> the layers that it may import besides itself.
@@ -43,7 +43,8 @@ LAYERS: Mapping[str, set[str]] = {
     "tc.device": BASE | CODEGEN | {"tc.ir"},
     "tc.dump": {"tc.errors"},
     "tc.assembly": PROGRAM,
-    "tc.kernel_store": PROGRAM,
+    "tc.sources": set(),
+    "tc.kernel_store": PROGRAM | {"tc.sources"},
     "tc.pipeline": PROGRAM | {"tc.assembly", "tc.dump", "tc.kernel_store"},
     "tc.autotune": TUNING,
     "tc.frontend": FRONTEND,

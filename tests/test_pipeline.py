@@ -14,7 +14,8 @@ from tc.device.artifact import KernelCall, Place
 from tc.device.run import Program
 from tc.device.run_code import load_functions
 from tc.frontend import capture_tree as tree
-from tc.frontend.capture import Captured, capture
+from tc.frontend.capture import capture
+from tc.frontend.captured import Captured
 from tc.frontend.importer import import_graph
 from tc.frontend.tensors import TorchArrays
 from tc.ir.loop import Func

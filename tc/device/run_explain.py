@@ -151,7 +151,7 @@ def _sample(program: Program, values: tuple[int, ...]) -> list[object]:
     """Inputs of these sizes that hold ones: legal ids, and masks that let everything pass."""
     made = []
     for info, shape in zip(program.artifact.inputs, program.input_shapes(values), strict=True):
-        array = program.arrays.empty(shape, info.dtype)
+        array = program.arrays.maker(shape, info.dtype)()
         size = int(np.prod(shape)) * info.dtype.bytes
         if size:
             memory = (ctypes.c_char * size).from_address(program.arrays.address(array))

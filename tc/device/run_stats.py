@@ -18,16 +18,20 @@ class Stats:
         compilations: programs compiled, 1 unless it was loaded.
         kernels: kernels in its object code.
         cache_hits: how many times its object code came from the cache.
+        program_hits: 1 if all of it came from there.
         fallbacks: calls of eager operators, by name.
         last_nanoseconds: time inside compiled code in the last call.
         last_started: when that was, on the clock of `perf_counter_ns`.
         calls: one counter for each arena, as lists of one number.
     """
 
-    def __init__(self, compilations: int = 1, kernels: int = 0, cache_hits: int = 0) -> None:
+    def __init__(
+        self, compilations: int = 1, kernels: int = 0, cache_hits: int = 0, program_hits: int = 0
+    ) -> None:
         self.compilations = compilations
         self.kernels = kernels
         self.cache_hits = cache_hits
+        self.program_hits = program_hits
         self.fallbacks: Counter[str] = Counter()
         self.last_nanoseconds = 0
         self.last_started = 0
@@ -74,12 +78,13 @@ LAST = _Last()
 
 
 def _sums(stats: Iterable[Stats]) -> dict[str, int]:
-    found = {"compilations": 0, "kernels": 0, "calls": 0, "cache_hits": 0}
+    found = {"compilations": 0, "kernels": 0, "calls": 0, "cache_hits": 0, "program_hits": 0}
     for each in stats:
         found["compilations"] += each.compilations
         found["kernels"] += each.kernels
         found["calls"] += sum(count[0] for count in tuple(each.calls))
         found["cache_hits"] += each.cache_hits
+        found["program_hits"] += each.program_hits
     return found
 
 
@@ -96,6 +101,7 @@ def summary(stats: Iterable[Stats], last_nanoseconds: int) -> dict[str, object]:
         "calls": sums["calls"],
         "fallbacks": dict(fallbacks),
         "cache_hits": sums["cache_hits"],
+        "program_hits": sums["program_hits"],
         "last_kernel_seconds": last_nanoseconds * 1e-9,
     }
 

@@ -7,10 +7,8 @@ baked in. This module must not lower or compile anything, nor copy a weight.
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,7 +16,7 @@ from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.fx import GraphModule
 
-from tc.errors import CompileError, TcError
+from tc.errors import TcError
 from tc.frontend import capture_shapes as shapes
 from tc.frontend import capture_tree as tree
 from tc.frontend.capture_checks import find_checks
@@ -26,40 +24,9 @@ from tc.frontend.capture_normalise import normalise
 from tc.frontend.capture_ones import asked_about_one, cut_up, oblivious, ones_of, without
 from tc.frontend.capture_refusal import quiet, refusal, writes_to_buffer
 from tc.frontend.capture_result import rebuild, result_names, result_tree
+from tc.frontend.captured import Captured, Request, TraceError, Weight, own_tensors
+from tc.frontend.copies import twin
 from tc.frontend.signature import Signature, Size, Symbol, TensorSpec
-
-
-class TraceError(CompileError):
-    """A model could not be traced on the arguments that it was given."""
-
-
-@dataclass(frozen=True, slots=True)
-class Weight:
-    """A parameter, buffer or constant that the graph reads.
-
-    `name` is the model's own dotted name of it ("encoder.layer.0.output.dense.weight"), or
-    "constant.N" for a tensor made while tracing, and `tensor` the very tensor, never a copy.
-    """
-
-    name: str
-    tensor: torch.Tensor
-    constant: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Captured:
-    """One traced program.
-
-    `graph` takes the tensors of `weights` then the flat inputs in the order of
-    `signature.inputs`, and returns the tuple of `signature.outputs`. `result` is the tree that
-    `capture_result.rebuild` makes the call's result from; `arguments` the one of its arguments.
-    """
-
-    graph: GraphModule
-    weights: tuple[Weight, ...]
-    signature: Signature
-    arguments: tree.Node
-    result: tree.Node
 
 
 class _Flat(torch.nn.Module):
@@ -153,48 +120,22 @@ def capture(
         TraceError: the model refuses the call, or torch.export cannot trace it (data-dependent
             control flow).
     """
-    tensors: list[torch.Tensor] = []
-    node = tree.flatten((list(args), dict(kwargs)), tensors, [], "")
-    names = argument_names(model, node)
-    if labels is not None:
-        dims: list[shapes.Dims] | None = [
-            shapes.Dims(name, tuple(each)) for name, each in zip(names, labels, strict=True)
-        ]
-    else:
-        config = getattr(model, "config", None)
-        encoder_decoder = bool(getattr(config, "is_encoder_decoder", False))
-        dims = shapes.label_dims(names, tensors, encoder_decoder) if dynamic else None
+    return capture_request(Request.of(model, args, kwargs, dynamic, labels))
+
+
+def capture_request(request: Request) -> Captured:
+    """As `capture`."""
+    model, tensors = request.model, list(request.tensors)
     results: list[tree.Node] = []
-    flat = _Flat(twin(model), node, dims, results.append)
+    flat = _Flat(twin(model), request.arguments, request.dims, results.append)
     try:
-        program = _traced(flat, tensors, dynamic)
+        program = _traced(flat, tensors, request.dynamic)
     except TcError:
         raise
     except Exception as error:
         # torch.export raises whatever the model raises.
-        raise TraceError(refusal(model, flat, names, tensors, error)) from error
-    return _assemble(program, model, names, node, results[-1], dims)
-
-
-def argument_names(model: torch.nn.Module, node: tree.Node) -> list[str]:
-    """The dotted names of the flat inputs; positional ones take their parameter's name."""
-    assert isinstance(node, tree.SequenceNode)
-    positional, keyword = node.items
-    parameters = tree.parameter_names(model)
-    assert isinstance(positional, tree.SequenceNode)
-    names = []
-    for number, item in enumerate(positional.items):
-        head = parameters[number] if number < len(parameters) else f"args.{number}"
-        names += [name for name, _ in tree.leaves(item, head)]
-    return names + [name for name, _ in tree.leaves(keyword, "")]
-
-
-def twin(model: torch.nn.Module) -> torch.nn.Module:
-    """The same modules in eval mode, as new objects that share every parameter and buffer."""
-    shared = {id(t): t for t in (*model.parameters(), *model.buffers())}
-    made = copy.deepcopy(model, dict(shared))
-    made.__dict__.pop("forward", None)
-    return made.eval()
+        raise TraceError(refusal(model, flat, request.names, tensors, error)) from error
+    return _assemble(program, request, results[-1])
 
 
 def _traced(flat: _Flat, tensors: list[torch.Tensor], dynamic: bool) -> ExportedProgram:
@@ -232,22 +173,15 @@ def _export(
         return torch.export.export(flat, tuple(samples), strict=False, dynamic_shapes=shapes_of_all)
 
 
-def _assemble(
-    program: ExportedProgram,
-    model: torch.nn.Module,
-    names: list[str],
-    arguments: tree.Node,
-    result: tree.Node,
-    dims: list[shapes.Dims] | None,
-) -> Captured:
-    graph = program.graph_module
+def _assemble(program: ExportedProgram, request: Request, result: tree.Node) -> Captured:
+    graph, model, dims = program.graph_module, request.model, request.dims
     asked = asked_about_one(program) if dims is None else set()
     normalise(graph)
     weights, inputs = _split_placeholders(program, model, graph)
     mutated = _mutated(graph, inputs, weights)
     result, kept = _settle_outputs(graph, inputs, result)
     graph.recompile()
-    specs = tuple(_spec(name, node) for name, node in zip(names, inputs, strict=True))
+    specs = tuple(_spec(name, node) for name, node in zip(request.names, inputs, strict=True))
     symbols = _symbols(program, specs, dims, asked)
     outputs, result_names = _output_specs(kept, result)
     signature = Signature(
@@ -258,15 +192,14 @@ def _assemble(
         find_checks(graph, inputs, specs, symbols, model),
         mutated,
     )
-    return Captured(graph, weights, signature, arguments, result)
+    return Captured(weights, signature, request.arguments, result, graph)
 
 
 def _split_placeholders(
     program: ExportedProgram, model: torch.nn.Module, graph: GraphModule
 ) -> tuple[tuple[Weight, ...], list[torch.fx.Node]]:
     """The weights that the graph reads, unused ones taken out of it, and its user inputs."""
-    own: dict[str, torch.Tensor] = dict(model.named_parameters(remove_duplicate=False))
-    own.update(model.named_buffers(remove_duplicate=False))
+    own = own_tensors(model)
     specs = {spec.arg.name: spec for spec in program.graph_signature.input_specs}
     weights, inputs = [], []
     for node in [node for node in graph.graph.nodes if node.op == "placeholder"]:
@@ -327,7 +260,7 @@ def _size_text(expression: Any) -> Size:
 def _symbols(
     program: ExportedProgram,
     specs: Sequence[TensorSpec],
-    dims: list[shapes.Dims] | None,
+    dims: Sequence[shapes.Dims] | None,
     asked: set[str],
 ) -> tuple[Symbol, ...]:
     labels: dict[str, str] = {}

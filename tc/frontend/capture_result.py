@@ -9,11 +9,9 @@ from __future__ import annotations
 import functools
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers.cache_utils import DynamicLayer
-from transformers.utils.generic import ModelOutput
 
 from tc.frontend.capture_tree import (
     CacheNode,
@@ -31,6 +29,10 @@ from tc.frontend.capture_tree import (
     leaves,
     map_leaves,
 )
+from tc.frontend.hf_types import is_output, is_output_class
+
+if TYPE_CHECKING:
+    from transformers.cache_utils import DynamicLayer
 
 
 def rebuild(
@@ -60,6 +62,15 @@ def rebuild(
     raise AssertionError(f"no object for {node}")
 
 
+def result_maker(node: Node) -> Callable[[Sequence[torch.Tensor]], Any] | None:
+    """What `rebuild` does, as one function, for a mapping of all outputs in turn; else None."""
+    if not isinstance(node, MappingNode):
+        return None
+    if any(item != LeafNode(number) for number, item in enumerate(node.items)):
+        return None
+    return _maker(node.type, node.names)
+
+
 @functools.cache
 def _maker(kind: type, names: tuple[str, ...]) -> Callable[[Sequence[Any]], Any]:
     """A function from the parts to a mapping of this kind that names them.
@@ -72,7 +83,7 @@ def _maker(kind: type, names: tuple[str, ...]) -> Callable[[Sequence[Any]], Any]
     def slow(parts: Sequence[Any]) -> Any:
         return kind(**dict(zip(names, parts, strict=True)))
 
-    if not issubclass(kind, ModelOutput):
+    if not is_output_class(kind):
         return slow
     samples = [object() for _ in names]
     like = slow(samples)
@@ -80,12 +91,12 @@ def _maker(kind: type, names: tuple[str, ...]) -> Callable[[Sequence[Any]], Any]
     put = OrderedDict.__setitem__
 
     def fast(parts: Sequence[Any]) -> Any:
-        made: Any = kind.__new__(kind)
+        made: Any = kind.__new__(kind)  # type: ignore[call-overload]  # of no known class
         attributes = made.__dict__
         attributes.update(empty)
+        attributes.update(zip(names, parts, strict=True))
         for name, part in zip(names, parts, strict=True):
             put(made, name, part)
-            attributes[name] = part
         return made
 
     tried = fast(samples)
@@ -155,7 +166,7 @@ def result_tree(value: Any, caches: Sequence[Any], outputs: list[torch.Tensor]) 
                 unseen.pop(number, None)
                 return contents[number]
         kind = type(part)
-        if isinstance(part, ModelOutput) or kind in (dict, OrderedDict):
+        if is_output(part) or kind in (dict, OrderedDict):
             return MappingNode(kind, tuple(part), tuple(walk(item) for item in part.values()))
         if isinstance(part, (tuple, list)):
             return SequenceNode(kind, tuple(walk(item) for item in part))

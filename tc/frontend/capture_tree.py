@@ -13,13 +13,15 @@ from __future__ import annotations
 import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, EncoderDecoderCache
-from transformers.utils.generic import ModelOutput
 
 from tc.errors import UnsupportedError, describe
+from tc.frontend.hf_types import is_cache, is_output
+
+if TYPE_CHECKING:
+    from transformers.cache_utils import Cache, DynamicLayer
 
 
 class TensorNode(NamedTuple):
@@ -130,13 +132,13 @@ def flatten(value: Any, tensors: list[torch.Tensor], caches: list[Any], where: s
     kind = type(value)
     if kind in _SCALARS:
         return ValueNode(kind, value)
-    if isinstance(value, ModelOutput) or kind is dict or kind is OrderedDict:
+    if is_output(value) or kind is dict or kind is OrderedDict:
         items = tuple(flatten(v, tensors, caches, f"{where}.{k}") for k, v in value.items())
         return MappingNode(kind, tuple(value), items)
     if isinstance(value, (tuple, list)):
         items = tuple(flatten(v, tensors, caches, f"{where}.{i}") for i, v in enumerate(value))
         return SequenceNode(kind, items)
-    if isinstance(value, Cache):
+    if is_cache(value):
         caches.append(value)
         return flatten_cache(value, tensors, where)
     raise UnsupportedError(
@@ -151,6 +153,8 @@ def flatten(value: Any, tensors: list[torch.Tensor], caches: list[Any], where: s
 
 def flatten_cache(cache: Cache, tensors: list[torch.Tensor], where: str) -> CacheNode | PairNode:
     """As `flatten`, for a cache; UnsupportedCacheError where its layers are of another kind."""
+    from transformers.cache_utils import DynamicCache, DynamicLayer, EncoderDecoderCache
+
     if type(cache) is EncoderDecoderCache:
         decoder = flatten_cache(cache.self_attention_cache, tensors, f"{where}.self_attention")
         encoder = flatten_cache(cache.cross_attention_cache, tensors, f"{where}.cross_attention")
@@ -248,6 +252,19 @@ def map_leaves(node: Node, change: Callable[[Node], Node]) -> Node:
             return GivenNode(index, inner)
         case _:
             return node
+
+
+def argument_names(model: torch.nn.Module, node: Node) -> list[str]:
+    """The dotted names of the flat inputs; positional ones take their parameter's name."""
+    assert isinstance(node, SequenceNode)
+    positional, keyword = node.items
+    parameters = parameter_names(model)
+    assert isinstance(positional, SequenceNode)
+    names = []
+    for number, item in enumerate(positional.items):
+        head = parameters[number] if number < len(parameters) else f"args.{number}"
+        names += [name for name, _ in leaves(item, head)]
+    return names + [name for name, _ in leaves(keyword, "")]
 
 
 def parameter_names(model: torch.nn.Module) -> list[str]:

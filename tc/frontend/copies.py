@@ -1,7 +1,7 @@
-"""Copies of compiled models: a deep copy compiles anew when it is called, a pickle is refused.
+"""Copies of models: the twin that is traced, and copies of compiled models.
 
-Machine code belongs to its process, so what is copied is the model that it was made from. This
-module must not compile.
+Machine code belongs to its process, so a deep copy of a compiled model compiles anew when it is
+called, and a pickle is refused. This module must not compile.
 """
 
 from __future__ import annotations
@@ -47,3 +47,11 @@ def allow_copies(made: Model, model: Model, again: Callable[[Model], Model]) -> 
     # Found on the object, before those of its class.
     made.__dict__["__deepcopy__"] = deep
     made.__dict__["__reduce_ex__"] = refuse
+
+
+def twin(model: torch.nn.Module) -> torch.nn.Module:
+    """The same modules in eval mode, as new objects that share every parameter and buffer."""
+    shared = {id(t): t for t in (*model.parameters(), *model.buffers())}
+    made = copy.deepcopy(model, dict(shared))
+    made.__dict__.pop("forward", None)
+    return made.eval()

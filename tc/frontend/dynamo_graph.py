@@ -16,8 +16,9 @@ from torch.fx import GraphModule, Node
 
 from tc.errors import UnsupportedError, describe
 from tc.frontend import capture_tree as tree
-from tc.frontend.capture import Captured, Weight, shape_of
+from tc.frontend.capture import shape_of
 from tc.frontend.capture_normalise import normalise
+from tc.frontend.captured import Captured, Weight
 from tc.frontend.signature import Signature, Size, Symbol, TensorSpec
 
 _FLASH = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
@@ -83,7 +84,7 @@ def lift(graph: GraphModule) -> Lifted:
     listed = [Weight(nodes[n].name, _value(nodes[n]), constant=False) for n in weights]
     listed += [Weight(f"constant.{n.name}", t, constant=True) for n, t in constants.items()]
     nothing = tree.SequenceNode(tuple, ())
-    captured = Captured(made, tuple(listed), signature, nothing, nothing)
+    captured = Captured(tuple(listed), signature, nothing, nothing, made)
     special = [o for n, o in enumerate(outputs) if o != ("made", n)]
     held = tuple(constants.values())
     return Lifted(captured, weights, held, inputs, tuple(outputs), sizes, bool(special))

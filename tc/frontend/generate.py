@@ -42,14 +42,14 @@ from transformers.generation.utils import GenerateDecoderOnlyOutput, GenerateEnc
 
 from tc.device.artifact import FallbackCall
 from tc.errors import UnsupportedError
-from tc.frontend.capture import Captured, TraceError
+from tc.frontend.captured import Interface, Request, TraceError
 from tc.frontend.generate_beams import SessionCache, SessionModel
 from tc.frontend.generate_cache import ProgramRunner, Session, Step
-from tc.frontend.generate_capture import Decoder, capture_step, step_module
+from tc.frontend.generate_capture import Decoder, step_module, step_request
 from tc.frontend.generate_loop import Choice, choose_tokens
 from tc.frontend.hf_weights import WeightWatch
 
-Make = Callable[[Captured], ProgramRunner]
+Make = Callable[[Request], tuple[Interface, ProgramRunner]]
 
 # Settings of `generate` that its own loops need: with one of them it runs as it is.
 _OWN: Final = frozenset(
@@ -94,7 +94,7 @@ class Generation:
         Args:
             model: what was compiled.
             made: the compiled model, whose own settings and forward are used.
-            make: compiles a captured program.
+            make: compiles a call.
         """
         self._model, self._made, self._make = model, made, make
         self.encodes = bool(model.config.is_encoder_decoder)
@@ -175,8 +175,7 @@ class Generation:
         traced = step_module(model, self._decoder)
         steps = []
         for prompt in (True, False):
-            captured = capture_step(traced, self._decoder, prompt)
-            runner = self._make(captured)
+            captured, runner = self._make(step_request(traced, self._decoder, prompt))
             steps.append(Step(captured, runner, WeightWatch(traced, captured.weights)))
         artifact = steps[1].runner.program.artifact
         if any(isinstance(step, FallbackCall) for step in artifact.main):

@@ -26,7 +26,8 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from tc.errors import UnsupportedError, describe
 from tc.frontend import capture_shapes as shapes
-from tc.frontend.capture import Captured, capture, twin
+from tc.frontend.captured import Request
+from tc.frontend.copies import twin
 
 _LAYERS = (DynamicLayer, DynamicSlidingWindowLayer)
 
@@ -240,8 +241,8 @@ def step_module(model: torch.nn.Module, decoder: Decoder) -> torch.nn.Module:
     return _Step(model, decoder)
 
 
-def capture_step(step: torch.nn.Module, decoder: Decoder, prompt: bool) -> Captured:
-    """The program over a whole prompt, or over one new token for each sequence.
+def step_request(step: torch.nn.Module, decoder: Decoder, prompt: bool) -> Request:
+    """The call of the program over a whole prompt, or over one new token for each sequence.
 
     Its inputs are, in order, those of them that the model takes:
         input_ids [batch, length or 1];
@@ -252,9 +253,6 @@ def capture_step(step: torch.nn.Module, decoder: Decoder, prompt: bool) -> Captu
         for one token, the keys and values of those states [batch, heads, states, dim];
         for one token `reach`, whose length alone is read: how many rows are used afterwards.
     It gives logits [batch, 1, vocabulary]; over a prompt also keys and values of the states.
-
-    Raises:
-        UnsupportedError, TraceError: as `capture`.
     """
     batch, capacity, encoder = shapes.BATCH, shapes.CAPACITY, shapes.ENCODER
     length = shapes.LENGTH if prompt else None
@@ -285,4 +283,4 @@ def capture_step(step: torch.nn.Module, decoder: Decoder, prompt: bool) -> Captu
     if not prompt:
         call["reach"] = torch.zeros(3, dtype=torch.bool)
         labels.append((shapes.REACH,))
-    return capture(step, (), call, labels=labels)
+    return Request.of(step, (), call, labels=labels)

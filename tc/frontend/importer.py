@@ -17,7 +17,7 @@ from torch.fx import Node as FxNode
 
 import tc.ops  # noqa: F401  (fills the operator table)
 from tc.errors import CompileError, UnsupportedError, describe
-from tc.frontend.capture import Captured
+from tc.frontend.captured import Captured
 from tc.frontend.importer_sizes import Sizes, dtype_of
 from tc.frontend.importer_types import check_types
 from tc.graph.compose import build, check_value

@@ -1,6 +1,6 @@
 """`tc.compile`: from a torch module to the same module running compiled programs.
 
-Here the parts are joined: capture, import, the pipeline, a program for each set of arguments, and
+Here the parts are joined: making or finding programs, running one for each set of arguments, and
 the drop-in copy around them. This module must not know how any of them works.
 """
 
@@ -10,11 +10,11 @@ import os
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from transformers import GenerationMixin
 
+from tc.codegen.llvm.resident import release
 from tc.device.artifact import Artifact, FallbackCall, TensorInfo
 from tc.device.run import Program
 from tc.device.run_code import load_functions
@@ -23,54 +23,57 @@ from tc.device.run_explanation import Explanation
 from tc.device.run_stats import Stats, summary
 from tc.errors import CompileError, UnsupportedError, describe
 from tc.frontend.accuracy import Accuracy, measure
-from tc.frontend.capture import Captured, Weight
+from tc.frontend.captured import Interface, Request, Weight
 from tc.frontend.copies import allow_copies
 from tc.frontend.eager import EagerCalls
-from tc.frontend.generate import Generation
 from tc.frontend.hf import dispatcher_of, wrap
 from tc.frontend.hf_dispatch import Dispatcher
-from tc.frontend.importer import import_graph
+from tc.frontend.hf_program import RunPlanned
+from tc.frontend.hf_types import is_generative
 from tc.frontend.options import Options
+from tc.frontend.recall import Builder
+from tc.frontend.recall_entry import Built
 from tc.frontend.saved import SavedProgram, save_model
 from tc.frontend.tensors import DTYPES, TorchArrays
-from tc.graph.graph import Graph
-from tc.pipeline import Compiled, compile_graph
+
+if TYPE_CHECKING:
+    from tc.frontend.generate import Generation
+    from tc.graph.graph import Graph
+    from tc.pipeline import Compiled
 
 ModelT = TypeVar("ModelT")
-
-
-Compile = Callable[[Graph, Options], Compiled]
 
 
 class Runner:
     """One compiled program of a model, over flat tensors."""
 
-    def __init__(self, captured: Captured, options: Options, make: Compile) -> None:
-        graph = import_graph(captured).graph
-        compiled = make(graph, options)
-        self.artifact = compiled.artifact
+    def __init__(self, built: Built, options: Options) -> None:
+        self.artifact = built.artifact
         refuse_fallbacks(self.artifact, options)
-        self.signature = captured.signature
-        # The pipeline drops the parameters that nothing needs.
-        numbers = {value.name: number for number, value in enumerate(graph.params)}
-        self._order = [numbers[info.name] for info in self.artifact.params]
-        self.stats = Stats(1, len(self.artifact.kernels), compiled.cache_hits)
+        self.signature = built.interface.signature
+        self._order = built.order
+        self.stats = Stats(1, len(self.artifact.kernels), built.cache_hits, int(built.recalled))
         self.program = Program(
             self.artifact,
             load_functions(self.artifact),
             TorchArrays(),
-            self._pick(captured.weights),
+            self._pick(built.interface.weights),
             threads=options.threads,
             stats=self.stats,
         )
+        release()
 
     def __call__(self, tensors: list[torch.Tensor]) -> Sequence[torch.Tensor]:
-        """See `hf_dispatch.Runner`."""
+        """See `hf_program.Runner`."""
         return self.program(tensors)
 
     def refresh(self, weights: Sequence[Weight]) -> None:
-        """See `hf_dispatch.Runner`."""
+        """See `hf_program.Runner`."""
         self.program.set_weights(self._pick(weights))
+
+    def planned(self, shapes: tuple[torch.Size, ...]) -> RunPlanned:
+        """See `hf_program.Runner`."""
+        return partial(self.program, planned=self.program.planned(shapes))
 
     def _pick(self, weights: Sequence[Weight]) -> list[torch.Tensor]:
         # An alias: it keeps the memory alive even where the parameter is given other memory.
@@ -122,12 +125,15 @@ def compile_model(
         )
     eager = EagerCalls(type(model).__name__, options)
 
-    def make_runner(captured: Captured) -> Runner:
-        return Runner(captured, options, pipeline)
+    build = Builder(options, pipeline)
+
+    def make(request: Request) -> tuple[Interface, Runner]:
+        built = build(request)
+        return built.interface, Runner(built, options)
 
     made = wrap(
         model,
-        make_runner,
+        make,
         dynamic=dynamic,
         natural=natural,
         example_inputs=_example(example_inputs),
@@ -135,11 +141,11 @@ def compile_model(
     )
     dispatcher = dispatcher_of(made)
     assert dispatcher is not None
-    generation = _generation(model, made, make_runner)
+    generation = _generation(model, made, make)
     dispatchers = [dispatcher]
     if generation is not None and generation.encodes:
         _compile_encoder(
-            made, lambda part: wrap(part, make_runner, natural=False, on_eager=eager), dispatchers
+            made, lambda part: wrap(part, make, natural=False, on_eager=eager), dispatchers
         )
     again = partial(
         compile_model,
@@ -162,12 +168,16 @@ def compile_model(
 
 
 def _generation(
-    model: torch.nn.Module, made: torch.nn.Module, make: Callable[[Captured], Runner]
+    model: torch.nn.Module,
+    made: torch.nn.Module,
+    make: Callable[[Request], tuple[Interface, Runner]],
 ) -> Generation | None:
     """Give the compiled copy of a generative model a `generate` of its own."""
     can_generate = getattr(model, "can_generate", None)
-    if not isinstance(model, GenerationMixin) or can_generate is None or not can_generate():
+    if not is_generative(model) or can_generate is None or not can_generate():
         return None
+    from tc.frontend.generate import Generation  # which imports transformers
+
     found = made.__dict__["generate"] = Generation(model, made, make)
     return found
 
@@ -197,6 +207,8 @@ def _compile_encoder(
 
 def pipeline(graph: Graph, options: Options) -> Compiled:
     """The compiler's own pipeline."""
+    from tc.pipeline import compile_graph
+
     return compile_graph(graph, options)
 
 
@@ -249,7 +261,8 @@ class _Handle:
 
     def stats(self) -> dict[str, object]:
         """The counters of this model: compilations, kernels, calls, fallbacks (operator ->
-        count), cache_hits, last_kernel_seconds (time inside compiled code in the last call)."""
+        count), cache_hits (compiled objects), program_hits (whole programs that were compiled
+        before), last_kernel_seconds (time inside compiled code in the last call)."""
         runners = self._runners
         last = max(runners, key=lambda r: r.stats.last_started, default=None)
         counted = [self._eager.stats, *(runner.stats for runner in runners)]

@@ -29,8 +29,6 @@ from tc.errors import CompileError, InternalError, TcError, UnsupportedError, de
 from tc.frontend.either import Either
 from tc.frontend.signature import IdCheck, Signature
 from tc.frontend.signature_bind import bind, check_ids
-from tc.ir.parser import parse_func
-from tc.ir.passes import run_passes
 from tc.target import Target
 from tc.target import host as host_target
 
@@ -257,6 +255,10 @@ def for_this_machine(artifact: Artifact, here: Target) -> tuple[Artifact, int]:
         here.has(feature) for feature in _features(compiled)
     ):
         return artifact, 0
+    # Only a program of another machine needs the compiler.
+    from tc.ir.parser import parse_func
+    from tc.ir.passes import run_passes
+
     kernels = [run_passes(parse_func(k.text)) for k in artifact.kernels]
     found = entries(len(artifact.storages), artifact.prepare, artifact.main)
     made = make_code(kernels, found, here, read_config().cache_dir)

@@ -90,7 +90,7 @@ def test_sizes_in_turn_share_an_arena() -> None:
 @pytest.mark.parametrize("shape", [(), (0, 3), (1,), (5, 7)])
 def test_results_lie_on_a_cache_line(shape: tuple[int, ...]) -> None:
     for dtype in (F32, BOOL, I64):
-        array = NumpyArrays().empty(shape, dtype)
+        array = NumpyArrays().maker(shape, dtype)()
         assert array.shape == shape
         assert not array.size or NumpyArrays().address(array) % 64 == 0
 

@@ -14,8 +14,9 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from tc.errors import CompileError, UnsupportedError
 from tc.frontend import capture_tree as tree
-from tc.frontend.capture import Captured, capture
+from tc.frontend.capture import capture
 from tc.frontend.capture_result import rebuild
+from tc.frontend.captured import Captured
 from tc.frontend.signature import IdCheck, Signature, SizeCheck
 from tc.frontend.signature_bind import ShapeMismatchError, bind
 from tests.models import MAX_POSITIONS, SHAPES, VOCABULARY, Entry, entry, zoo

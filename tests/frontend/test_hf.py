@@ -20,8 +20,10 @@ from torch import nn
 from transformers import AutoModel, AutoTokenizer, BertForMultipleChoice, DynamicCache, pipeline
 
 from tc.errors import CompileError, TcError, UnsupportedError
-from tc.frontend.capture import Captured, Weight
+from tc.frontend.capture import capture_request
+from tc.frontend.captured import Captured, Interface, Request, Weight
 from tc.frontend.hf import dispatcher_of, wrap
+from tc.frontend.hf_program import RunPlanned
 from tests.frontend.test_capture import assert_same
 from tests.models import MAX_POSITIONS, VOCABULARY, Entry, entry, minilm_folder, zoo
 
@@ -41,6 +43,10 @@ class EagerRunner:
             outputs: Sequence[torch.Tensor] = self._graph(*self._weights, *tensors)
             return outputs
 
+    def planned(self, shapes: tuple[torch.Size, ...]) -> RunPlanned:
+        assert shapes
+        return self
+
 
 class NoRunner:
     """Costs nothing: returns the same outputs at every call."""
@@ -54,6 +60,19 @@ class NoRunner:
     def __call__(self, _tensors: list[torch.Tensor]) -> Sequence[torch.Tensor]:
         return self._outputs
 
+    def planned(self, _shapes: tuple[torch.Size, ...]) -> None:
+        return None
+
+
+def eager_runner(request: Request) -> tuple[Interface, EagerRunner]:
+    captured = capture_request(request)
+    return captured, EagerRunner(captured)
+
+
+def no_runner(request: Request) -> tuple[Interface, NoRunner]:
+    captured = capture_request(request)
+    return captured, NoRunner(captured)
+
 
 def compilations(model: nn.Module) -> int:
     dispatcher = dispatcher_of(model)
@@ -64,7 +83,7 @@ def compilations(model: nn.Module) -> int:
 @pytest.mark.parametrize("each", zoo(), ids=lambda each: each.name)
 def test_the_natural_set_is_compiled_once_for_every_shape(each: Entry) -> None:
     model = each.build()
-    made = wrap(model, EagerRunner)
+    made = wrap(model, eager_runner)
     assert compilations(made) == 1
     for inputs in each.variants():
         with torch.no_grad():
@@ -74,7 +93,7 @@ def test_the_natural_set_is_compiled_once_for_every_shape(each: Entry) -> None:
 
 def test_multiple_choice_takes_any_batch_choices_and_length() -> None:
     model = BertForMultipleChoice(entry("bert").build().config).eval()
-    made = wrap(model, EagerRunner)
+    made = wrap(model, eager_runner)
     assert compilations(made) == 0
     for shape in ((2, 4, 7), (3, 2, 5), (1, 4, 9)):
         ids = torch.randint(3, VOCABULARY, shape, generator=torch.Generator().manual_seed(0))
@@ -86,7 +105,7 @@ def test_multiple_choice_takes_any_batch_choices_and_length() -> None:
 
 def test_calls_that_mean_the_same_share_a_program() -> None:
     model = entry("bert").build()
-    made = wrap(model, EagerRunner)
+    made = wrap(model, eager_runner)
     inputs = entry("bert").inputs(2, 7)
     expected = made(**inputs)
     assert_same(made(**dict(reversed(inputs.items()))), expected)
@@ -99,7 +118,7 @@ def test_calls_that_mean_the_same_share_a_program() -> None:
 
 def test_another_set_of_arguments_compiles_once_more() -> None:
     model = entry("bert").build()
-    made = wrap(model, EagerRunner)
+    made = wrap(model, eager_runner)
     for length in (3, 9, 1):
         inputs = entry("bert").inputs(2, length)
         with torch.no_grad():
@@ -112,7 +131,7 @@ def test_another_set_of_arguments_compiles_once_more() -> None:
 
 def test_positions_shared_by_the_batch_are_broadcast() -> None:
     model = entry("bert").build()
-    made = wrap(model, EagerRunner)
+    made = wrap(model, eager_runner)
     for batch, rows in ((1, 1), (3, 1), (3, 3), (5, 1)):
         inputs = entry("bert").inputs(batch, 7)
         positions = torch.arange(7).flip(0).expand(rows, -1)
@@ -127,7 +146,7 @@ def test_positions_shared_by_the_batch_are_broadcast() -> None:
 def test_generate_gives_the_tokens_of_eager(name: str) -> None:
     each = entry(name)
     model = each.build()
-    made = wrap(model, EagerRunner)
+    made = wrap(model, eager_runner)
     for batch, length, beams in ((1, 5, 1), (3, 9, 2), (2, 12, 1), (1, 4, 2)):
         inputs = each.inputs(batch, length)
         inputs.pop("decoder_input_ids", None)
@@ -141,7 +160,7 @@ def test_generate_gives_the_tokens_of_eager(name: str) -> None:
 
 def test_a_given_cache_is_the_one_returned() -> None:
     model = entry("llama-lm").build()
-    made = wrap(model, EagerRunner)
+    made = wrap(model, eager_runner)
     cache = DynamicCache(config=model.config)
     for length in (6, 1, 1):
         result = made(input_ids=torch.full((2, length), 5), past_key_values=cache)
@@ -153,7 +172,7 @@ def test_a_given_cache_is_the_one_returned() -> None:
 def test_the_copy_is_of_the_same_class_and_leaves_the_model_alone() -> None:
     model = entry("bert").build().train()
     attributes = dict(vars(model))
-    made = wrap(model, EagerRunner)
+    made = wrap(model, eager_runner)
     assert type(made) is type(model)
     assert made.config is model.config
     assert all(a is b for a, b in zip(made.parameters(), model.parameters(), strict=True))
@@ -165,7 +184,7 @@ def test_the_copy_is_of_the_same_class_and_leaves_the_model_alone() -> None:
 
 def test_save_pretrained_writes_the_model(tmp_path: Path) -> None:
     model = entry("bert").build()
-    made = wrap(model, EagerRunner)
+    made = wrap(model, eager_runner)
     made.save_pretrained(tmp_path)
     inputs = entry("bert").inputs(2, 7)
     with torch.no_grad():
@@ -174,7 +193,7 @@ def test_save_pretrained_writes_the_model(tmp_path: Path) -> None:
 
 def test_changed_weights_are_noticed() -> None:
     model = entry("bert").build()
-    made = wrap(model, EagerRunner)
+    made = wrap(model, eager_runner)
     inputs = entry("bert").inputs(2, 7)
     before = made(**inputs).last_hidden_state
     with torch.no_grad():
@@ -189,7 +208,7 @@ def test_changed_weights_are_noticed() -> None:
 
 
 def test_train_is_refused() -> None:
-    made = wrap(entry("bert").build(), EagerRunner)
+    made = wrap(entry("bert").build(), eager_runner)
     with pytest.raises(
         UnsupportedError, match=r"BertModel.train\(\): a compiled model only infers"
     ):
@@ -198,7 +217,7 @@ def test_train_is_refused() -> None:
 
 def test_inputs_that_require_grad_are_refused() -> None:
     model = entry("bert").build()
-    made = wrap(model, EagerRunner)
+    made = wrap(model, eager_runner)
     embeddings = torch.randn(2, 7, 32, requires_grad=True)
     with pytest.raises(UnsupportedError, match="an input requires grad"):
         made(inputs_embeds=embeddings)
@@ -207,7 +226,7 @@ def test_inputs_that_require_grad_are_refused() -> None:
 
 
 def test_ids_out_of_the_vocabulary_are_refused() -> None:
-    made = wrap(entry("bert").build(), EagerRunner)
+    made = wrap(entry("bert").build(), eager_runner)
     inputs = entry("bert").inputs(2, 7)
     for bad in (VOCABULARY, -1):
         inputs["input_ids"][1, 2] = bad
@@ -217,14 +236,14 @@ def test_ids_out_of_the_vocabulary_are_refused() -> None:
 
 @pytest.mark.parametrize("name", ["bert", "gpt2", "roberta", "distilbert", "electra", "albert"])
 def test_a_sequence_beyond_the_positions_is_refused(name: str) -> None:
-    made = wrap(entry(name).build(), EagerRunner)
+    made = wrap(entry(name).build(), eager_runner)
     made(**entry(name).inputs(2, MAX_POSITIONS))
     with pytest.raises(TcError, match=f"{MAX_POSITIONS + 1}, the model"):
         made(**entry(name).inputs(2, MAX_POSITIONS + 1))
 
 
 def test_inputs_of_contradicting_sizes_are_refused() -> None:
-    made = wrap(entry("bert").build(), EagerRunner)
+    made = wrap(entry("bert").build(), eager_runner)
     inputs = entry("bert").inputs(2, 7)
     inputs["attention_mask"] = torch.ones(2, 9, dtype=torch.long)
     with pytest.raises(TcError, match=r"attention_mask: dim 1: is 9, must be 7, like dim 1 of"):
@@ -232,38 +251,38 @@ def test_inputs_of_contradicting_sizes_are_refused() -> None:
 
 
 def test_wrong_dtypes_ranks_and_missing_arguments_are_refused() -> None:
-    made = wrap(entry("bert").build(), EagerRunner)
+    made = wrap(entry("bert").build(), eager_runner)
     with pytest.raises(CompileError, match="call of BertModel: given input_ids"):
         made(input_ids=torch.randn(2, 7))
     with pytest.raises(CompileError, match="call of BertModel: given input_ids"):
         made(input_ids=torch.ones(7, dtype=torch.long))
     with pytest.raises(CompileError, match="You must specify exactly one of input_ids or"):
         made()
-    image = wrap(entry("vit").build(), EagerRunner)
+    image = wrap(entry("vit").build(), eager_runner)
     with pytest.raises(CompileError, match="call of ViTModel: given pixel_values"):
         image(torch.randn(2, 3, 20, 20))
 
 
 def test_an_argument_that_forward_does_not_have_is_refused() -> None:
-    made = wrap(nn.Linear(3, 4), EagerRunner)
+    made = wrap(nn.Linear(3, 4), eager_runner)
     with pytest.raises(CompileError, match=r"call of Linear: .*forward\(input"):
         made(x=torch.ones(2, 3))
 
 
 def test_a_compiled_model_is_not_compiled_again() -> None:
-    made = wrap(entry("bert").build(), EagerRunner)
+    made = wrap(entry("bert").build(), eager_runner)
     with pytest.raises(UnsupportedError, match="is compiled already"):
-        wrap(made, EagerRunner)
+        wrap(made, eager_runner)
 
 
 def test_what_is_no_module_is_refused() -> None:
     with pytest.raises(UnsupportedError, match="model of type function: not a torch.nn.Module"):
-        wrap(lambda x: x, EagerRunner)  # type: ignore[type-var]  # the misuse under test
+        wrap(lambda x: x, eager_runner)  # type: ignore[type-var]  # the misuse under test
 
 
 def test_a_plain_module_compiles_at_its_first_call() -> None:
     model = nn.Sequential(nn.Linear(6, 8), nn.GELU(), nn.Linear(8, 3)).eval()
-    made = wrap(model, EagerRunner)
+    made = wrap(model, eager_runner)
     assert compilations(made) == 0
     for shape in ((2, 6), (9, 6), (3, 6)):
         x = torch.randn(shape)
@@ -273,7 +292,7 @@ def test_a_plain_module_compiles_at_its_first_call() -> None:
 
 def test_a_batch_of_one_first_does_not_bake_it_for_good() -> None:
     model = nn.Sequential(nn.Linear(6, 8), nn.GELU(), nn.Linear(8, 3)).eval()
-    made = wrap(model, EagerRunner)
+    made = wrap(model, eager_runner)
     for shape in ((1, 6), (9, 6), (3, 6), (1, 6), (5, 6)):
         x = torch.randn(shape)
         torch.testing.assert_close(made(x), model(x).detach())
@@ -282,7 +301,7 @@ def test_a_batch_of_one_first_does_not_bake_it_for_good() -> None:
 
 def test_baked_shapes_compile_for_each_shape() -> None:
     model = nn.Linear(6, 8)
-    made = wrap(model, EagerRunner, dynamic=False, example_inputs=(torch.zeros(2, 6),))
+    made = wrap(model, eager_runner, dynamic=False, example_inputs=(torch.zeros(2, 6),))
     for rows, count in ((2, 1), (3, 2), (2, 2)):
         x = torch.randn(rows, 6)
         torch.testing.assert_close(made(x), model(x).detach())
@@ -291,7 +310,7 @@ def test_baked_shapes_compile_for_each_shape() -> None:
 
 @pytest.mark.parametrize(("name", "limit"), [("bert", 60e-6), ("bert-sequence", 60e-6)])
 def test_the_overhead_of_a_call_is_small(name: str, limit: float) -> None:
-    made = wrap(entry(name).build(), NoRunner)
+    made = wrap(entry(name).build(), no_runner)
     inputs = entry(name).inputs(1, 8)
     times = []
     for _ in range(300):
@@ -306,7 +325,7 @@ def test_the_real_minilm_and_its_pipeline() -> None:
     folder = minilm_folder()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModel.from_pretrained(folder)
-    made = wrap(model, EagerRunner)
+    made = wrap(model, eager_runner)
     for texts in (["one"], ["a sentence of some words", "two", "and a third, longer than both"]):
         inputs = tokenizer(texts, padding=True, return_tensors="pt")
         with torch.no_grad():
@@ -319,7 +338,7 @@ def test_the_real_minilm_and_its_pipeline() -> None:
 
 def test_deep_copies_of_the_model_are_not_needed_for_threads() -> None:
     model = entry("bert").build()
-    made = wrap(model, EagerRunner)
+    made = wrap(model, eager_runner)
     inputs = entry("bert").inputs(2, 7)
     expected = made(**inputs)
     results: list[Any] = []

@@ -15,8 +15,8 @@ from transformers.utils.generic import ModelOutput
 from tc.codegen.llvm import watch
 from tc.errors import CompileError
 from tc.frontend import hf_weights
-from tc.frontend.capture import Weight
 from tc.frontend.capture_result import _maker
+from tc.frontend.captured import Weight
 from tc.frontend.hf_weights import WeightWatch
 from tc.frontend.tensor_layout import dict_tag, layout
 from tc.target import Target

@@ -10,7 +10,7 @@ import torch
 
 from tc.device.dims import compile_dim, dim_of
 from tc.frontend import capture_tree as tree
-from tc.frontend.capture import Captured
+from tc.frontend.captured import Captured
 from tc.frontend.importer import Imported
 from tc.frontend.signature_bind import bind
 from tc.graph.compose import Composer

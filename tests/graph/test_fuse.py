@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 import tc
-from tc.frontend.capture import Captured, capture
+from tc.frontend.capture import capture
+from tc.frontend.captured import Captured
 from tc.frontend.importer import import_graph
 from tc.graph.compose import Composer
 from tc.graph.fuse import fuse

@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from tc.frontend import capture_tree as tree
-from tc.frontend.capture import Captured, capture
+from tc.frontend.capture import capture
+from tc.frontend.captured import Captured
 from tc.ir.expr import Const, Expr, Sym
 from tc.ir.tensor import Placeholder, Tensor
 from tc.ops import by_aten

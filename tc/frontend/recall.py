@@ -1,0 +1,79 @@
+"""Programs that were compiled before: from a call to its program, compiled or found in the cache.
+
+A program is found by everything that it was made from (see `recall_key`); one that is found needs
+neither a trace nor a pass. What cannot be described exactly is compiled each time. This module
+must not know how a program is found, made or run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tc.codegen.llvm.cache import ObjectCache
+from tc.frontend.captured import Request
+from tc.frontend.options import Options
+from tc.frontend.recall_entry import Built, from_bytes, to_bytes
+from tc.frontend.recall_key import key_of
+from tc.frontend.recall_walk import IndescribableError
+
+if TYPE_CHECKING:
+    from tc.graph.graph import Graph
+    from tc.pipeline import Compiled
+
+Pipeline = Callable[["Graph", Options], "Compiled"]
+
+
+class Builder:
+    """Makes the programs of one model, or finds them."""
+
+    def __init__(self, options: Options, pipeline: Pipeline) -> None:
+        self._options = options
+        self._pipeline = pipeline
+        self._name = f"{pipeline.__module__}.{pipeline.__qualname__}"
+        self._cache = ObjectCache(options.cache_dir, "programs")
+
+    def __call__(self, request: Request) -> Built:
+        """The program for a call.
+
+        Raises:
+            TcError: as `capture.capture`, the importer and the pipeline.
+        """
+        key = self._key(request)  # before the trace, which may change what it reads
+        if key is not None and (data := self._cache.get(key)) is not None:
+            found = from_bytes(data, request)
+            if found is not None:
+                return found
+        built = self._build(request)
+        if key is not None:
+            self._keep(key, built)
+        return built
+
+    def _key(self, request: Request) -> str | None:
+        options = self._options
+        if options.debug or options.dump_ir is not None:
+            return None  # the passes are to be seen
+        if options.tuning_db is not None:
+            return None  # its records may change at any time
+        try:
+            return key_of(request, options, self._name)
+        except (IndescribableError, RecursionError):
+            return None
+
+    def _build(self, request: Request) -> Built:
+        # What traces and compiles is imported where something is to be traced and compiled.
+        from tc.frontend.capture import capture_request
+        from tc.frontend.importer import import_graph
+
+        captured = capture_request(request)
+        graph = import_graph(captured).graph
+        compiled = self._pipeline(graph, self._options)
+        # The pipeline drops the parameters that nothing needs.
+        numbers = {value.name: number for number, value in enumerate(graph.params)}
+        order = tuple(numbers[info.name] for info in compiled.artifact.params)
+        return Built(captured, compiled.artifact, order, compiled.cache_hits)
+
+    def _keep(self, key: str, built: Built) -> None:
+        with contextlib.suppress(TypeError):  # a result of a class that has no name to be found by
+            self._cache.put(key, to_bytes(built))
