@@ -161,7 +161,7 @@ class Program:
 
     def profile(self, args: Sequence[Any]) -> list[CallTime]:
         """Run once and tell the time of each kernel and fallback call, in order."""
-        profile = Profile()
+        profile = Profile(self.threads)
         self._run(args, profile)
         return profile.times
 
@@ -374,10 +374,11 @@ class Program:
             if isinstance(item, FallbackCall):
                 self._fall_back(item, frame, plan)
                 if profile is not None:
-                    profile.fallback(item, perf_counter_ns() - begin)
+                    profile.fallback(item, begin, perf_counter_ns())
                 continue
             if profile is not None:
                 frame.table[PROFILE] = profile.begin(len(item.calls))
+                begin = perf_counter_ns()
             try:
                 item.function(frame.address)
             finally:

@@ -18,7 +18,8 @@ from tc.codegen.llvm.resident import release
 from tc.device.artifact import Artifact, FallbackCall, TensorInfo
 from tc.device.run import Program
 from tc.device.run_code import load_functions
-from tc.device.run_explain import Explanation, explain
+from tc.device.run_explain import RUNS, explain
+from tc.device.run_explanation import Explanation
 from tc.device.run_stats import Stats, summary
 from tc.errors import CompileError, UnsupportedError, describe
 from tc.frontend.accuracy import Accuracy, measure
@@ -267,14 +268,15 @@ class _Handle:
         counted = [self._eager.stats, *(runner.stats for runner in runners)]
         return summary(counted, last.stats.last_nanoseconds if last else 0)
 
-    def explain(self) -> Explanation:
-        """Run each program a few times at the sizes of its last call; a table of its kernels."""
+    def explain(self, runs: int = RUNS) -> Explanation:
+        """Run each program `runs` times at the sizes of its last call; a table of its kernels."""
         return Explanation(
             tuple(
                 explain(
                     runner.program,
                     f"{self._name}({_arguments(runner)})",
                     {symbol.name: symbol.label for symbol in runner.signature.symbols},
+                    runs,
                 )
                 for runner in self._runners
             )

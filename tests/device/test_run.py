@@ -291,6 +291,7 @@ def test_profile_tells_each_step() -> None:
     times = p.profile([rows(3)])
     assert [t.step for t in times] == list(ARTIFACT.main)
     assert [t.nanoseconds for t in times] == [100, 200]
+    assert [t.waiting for t in times] == [0, 0]
     assert times[0].values == (3,)
 
 
