@@ -3,7 +3,7 @@
 #   make demo        compile a real model, compare it with PyTorch
 #   make test        every test, the linter, the formatter's check, the type checker
 #   make test-quick  a verdict in under a minute
-#   make bench       speed beside PyTorch, ONNX Runtime and OpenVINO
+#   make bench       whole models beside PyTorch, ONNX Runtime and OpenVINO
 #   make clean       remove what was built, the environment too
 
 SHELL := /bin/bash
@@ -65,7 +65,7 @@ test-quick: lint
 	$(PYTEST) -m "not slow" $(QUICK)
 
 bench: $(BENCH_READY)
-	$(BIN)/python -m benchmarks.models
+	$(BIN)/python -m benchmarks models
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,7 +1,8 @@
 """One measurement of benchmarks.compile in a fresh process: prints one line of JSON.
 
-`python -m benchmarks.compile_child compile CONTENDER MODEL` or `overhead CONTENDER MODEL`. A
-fresh process each time, because imports, caches and peak memory are those of a process.
+`python -m benchmarks.compile_child` with one of `compile CONTENDER MODEL`, `export MODEL`,
+`save MODEL FILE`, `load MODEL FILE` and `overhead MODEL`. A fresh process each time, because
+imports, caches and peak memory are those of a process.
 """
 
 from __future__ import annotations
@@ -46,8 +47,6 @@ def compiler(contender: str) -> Callable[[Any], Any]:
     match contender:
         case "tc":
             tc: Any = importlib.import_module("tc")
-            if not hasattr(tc, "compile"):
-                raise ImportError("this tc has no tc.compile")
             return lambda module: tc.compile(module, target="host")
         case "inductor":
             config: Any = importlib.import_module("torch._inductor.config")
@@ -96,6 +95,40 @@ def measure_compile(contender: str, model: str) -> dict[str, Any]:
         "compile_peak_bytes": peak,
         "running_peak_bytes": running,
         "stats": numbers(compiled.stats()) if hasattr(compiled, "stats") else {},
+    }
+
+
+def measure_save(model: str, path: str) -> dict[str, Any]:
+    """Seconds that saving a compiled model takes, and what the file and the weights are long."""
+    module = MODELS[model].build()
+    compiled = compiler("tc")(module)
+    start = time.perf_counter()
+    compiled.save(path)
+    return {
+        "save_seconds": time.perf_counter() - start,
+        "file_bytes": Path(path).stat().st_size,
+        "weights_bytes": sum(p.numel() * p.element_size() for p in module.parameters()),
+    }
+
+
+def measure_load(model: str, path: str) -> dict[str, Any]:
+    """Seconds of tc.load and of the first call, and the memory of a process without torch."""
+    tc: Any = importlib.import_module("tc")
+    numpy_inputs = MODELS[model].inputs(BATCH, LENGTH)
+    loaded = memory("VmRSS")
+    reset_peak()
+    start = time.perf_counter()
+    compiled = tc.load(path)
+    loaded_at = time.perf_counter()
+    compiled(**numpy_inputs)
+    called_at = time.perf_counter()
+    for _ in range(3):
+        compiled(**numpy_inputs)
+    assert "torch" not in sys.modules
+    return {
+        "load_seconds": loaded_at - start,
+        "first_call_seconds": called_at - loaded_at,
+        "peak_bytes": memory("VmHWM") - loaded,
     }
 
 
@@ -173,6 +206,10 @@ def main(arguments: list[str]) -> None:
                 figures = measure_compile(contender, model)
             case ["export", model]:
                 figures = measure_export(model)
+            case ["save", model, path]:
+                figures = measure_save(model, path)
+            case ["load", model, path]:
+                figures = measure_load(model, path)
             case ["overhead", model]:
                 figures = measure_overhead(model)
             case _:

@@ -1,18 +1,19 @@
 """The contenders of the model rows: each function prepares one framework for one case.
 
-Every contender is set up as its own documentation advises for fixed shapes on a CPU, in fp32,
-with as many threads as cores; a peer that is set up badly would flatter tc. Each function runs
-in a worker process of its own, and imports its framework there.
+Every contender is set up as its own documentation advises for fixed shapes on a CPU, in fp32
+unless its name says otherwise, with as many threads as cores; a peer that is set up badly would
+flatter tc. Each function runs in a worker process of its own, and imports its framework there.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from benchmarks.onnx_export import onnx_path
-from benchmarks.protocol import Array, Case, UnavailableError
+from benchmarks.protocol import Array, Case
 from benchmarks.worker import Prepared
 from benchmarks.zoo import MODELS, case_inputs
 
@@ -61,7 +62,19 @@ def reference(case: Case) -> Prepared:
     """PyTorch eager in float64: what every contender must agree with."""
     module, given = torch_case(case)
     wide = {name: t.double() if t.is_floating_point() else t for name, t in given.items()}
-    return without_grad(module.double(), wide)
+    made = without_grad(module.double(), wide)
+    return replace(made, facts={"flops": operations(module, made.call)})
+
+
+def operations(module: Any, call: Callable[[], Any]) -> float:
+    """Floating-point operations of the products of one call, counted by torch."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    # Attention as plain products: the fused operator for CPUs is not counted.
+    module.set_attn_implementation("eager")
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return float(counter.get_total_flops())
 
 
 def eager(case: Case) -> Prepared:
@@ -83,15 +96,37 @@ def inductor(case: Case) -> Prepared:
     return prepared
 
 
-def tc(case: Case) -> Prepared:
+def inductor_bf16(case: Case) -> Prepared:
+    """The same under autocast to bf16."""
+    import torch
+
+    with torch.autocast("cpu", torch.bfloat16):
+        prepared = inductor(case)
+
+    def run() -> Any:
+        with torch.autocast("cpu", torch.bfloat16):
+            return prepared.call()
+
+    return Prepared(run, lambda result: result[0].detach().float().numpy())
+
+
+def tc(case: Case, **options: Any) -> Prepared:
     """tc.compile with default options."""
     import tc
 
-    if not hasattr(tc, "compile"):
-        raise UnavailableError("this tc has no tc.compile")
     compile_model: Any = tc.compile
     module, given = torch_case(case)
-    return without_grad(compile_model(module, target="host"), given)
+    return without_grad(compile_model(module, target="host", **options), given)
+
+
+def tc_bf16(case: Case) -> Prepared:
+    """tc.compile in bf16."""
+    return tc(case, precision="bf16")
+
+
+def tc_int8(case: Case) -> Prepared:
+    """tc.compile in int8."""
+    return tc(case, precision="int8")
 
 
 def onnxruntime(case: Case) -> Prepared:
@@ -119,7 +154,7 @@ def onnxruntime(case: Case) -> Prepared:
     return Prepared(lambda: session.run(names, feed), lambda outputs: outputs[0])
 
 
-def openvino(case: Case) -> Prepared:
+def openvino(case: Case, precision: str = "f32") -> Prepared:
     """OpenVINO in f32 (its default would choose bf16), latency hint, shapes fixed."""
     import openvino as ov
 
@@ -129,7 +164,7 @@ def openvino(case: Case) -> Prepared:
     given = {port.any_name: given[port.any_name] for port in model.inputs}
     model.reshape({name: list(array.shape) for name, array in given.items()})
     options = {
-        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_PRECISION_HINT": precision,
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": thread_count(),
     }
@@ -139,3 +174,8 @@ def openvino(case: Case) -> Prepared:
         return request.infer(given, share_inputs=True, share_outputs=True)
 
     return Prepared(run, lambda outputs: outputs[0].copy())
+
+
+def openvino_bf16(case: Case) -> Prepared:
+    """The same in bf16."""
+    return openvino(case, "bf16")

@@ -1,9 +1,18 @@
-/* One core's limits: `peak BYTES` prints the fp32 FMA rate in GFLOP/s, then the rate in GB/s at
-   which a buffer of BYTES is read again and again. Each is the best of many short runs. */
+/* What chosen cores can do at best, all of them at once:
+     peak CORES fma|avx2|bf16|int8    operations in Gop/s, 0 where there is no such instruction
+     peak CORES read BYTES            GB/s at which BYTES, shared out, are read again and again
+   CORES is a list such as 0,1. Each figure is the best of many short runs. */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 #if defined(__AVX512F__)
 #define BYTES 64
@@ -12,11 +21,16 @@
 #else
 #define BYTES 16
 #endif
-#define LANES (BYTES / 4)
 /* Enough independent chains to hide the latency, few enough to stay in 16 registers. */
 #define CHAINS 12
+#define SLICES 100
+#define PASSES 100
+#define LEAST 6
+#define SECONDS 0.3
+#define MOST_CORES 256
 
 typedef float vec __attribute__((vector_size(BYTES)));
+typedef float vec32 __attribute__((vector_size(32)));
 
 static double now(void) {
   struct timespec t;
@@ -24,51 +38,157 @@ static double now(void) {
   return t.tv_sec + 1e-9 * t.tv_nsec;
 }
 
-static vec sink;
+/* CHAINS independent chains of STEP, and something that depends on all of them. */
+#define LOOP(TYPE, INIT, STEP, SUM)                                                                \
+  TYPE acc[CHAINS];                                                                                \
+  for (int i = 0; i < CHAINS; i++) acc[i] = INIT;                                                  \
+  for (long step = 0; step < steps; step++) {                                                      \
+    _Pragma("GCC unroll 12") for (int i = 0; i < CHAINS; i++) { STEP; }                            \
+  }                                                                                                \
+  float total = 0;                                                                                 \
+  for (int i = 0; i < CHAINS; i++) total += SUM;                                                   \
+  return total;
 
-static double fma_rate(long steps) {
-  vec acc[CHAINS], a, b;
-  for (int lane = 0; lane < LANES; lane++) a[lane] = 0.999f, b[lane] = 0.001f;
-  for (int i = 0; i < CHAINS; i++) acc[i] = b * (float)i;
-  double start = now();
-  for (long step = 0; step < steps; step++) {
-#pragma GCC unroll 12
-    for (int i = 0; i < CHAINS; i++) acc[i] = acc[i] * a + b;
-  }
-  double seconds = now() - start;
-  for (int i = 0; i < CHAINS; i++) sink += acc[i];
-  return 2.0 * LANES * CHAINS * steps / seconds * 1e-9;
+static float fma_loop(long steps) {
+  vec a, b;
+  for (int i = 0; i < BYTES / 4; i++) a[i] = 0.999f, b[i] = 0.001f;
+  LOOP(vec, b * (float)i, acc[i] = acc[i] * a + b, acc[i][0])
 }
 
-static double read_rate(const vec *data, size_t bytes) {
-  size_t count = bytes / BYTES / 8 * 8;
+static float narrow_loop(long steps) {
+  vec32 a, b;
+  for (int i = 0; i < 8; i++) a[i] = 0.999f, b[i] = 0.001f;
+  LOOP(vec32, b * (float)i, acc[i] = acc[i] * a + b, acc[i][0])
+}
+
+#if defined(__AVX512BF16__)
+static float bf16_loop(long steps) {
+  __m512bh a = (__m512bh)_mm512_set1_epi16(0x3c00), b = (__m512bh)_mm512_set1_epi16(0x3c01);
+  LOOP(__m512, _mm512_set1_ps((float)i), acc[i] = _mm512_dpbf16_ps(acc[i], a, b),
+       _mm512_reduce_add_ps(acc[i]))
+}
+#endif
+
+#if defined(__AVX512VNNI__)
+static float int8_loop(long steps) {
+  __m512i a = _mm512_set1_epi8(3), b = _mm512_set1_epi8(5);
+  LOOP(__m512i, _mm512_set1_epi32(i), acc[i] = _mm512_dpbusd_epi32(acc[i], a, b),
+       (float)_mm512_reduce_add_epi32(acc[i]))
+}
+#endif
+
+static struct { const char *name; float (*loop)(long); int per_step; } kinds[] = {
+    {"fma", fma_loop, 2 * BYTES / 4 * CHAINS},
+#if defined(__AVX2__)
+    {"avx2", narrow_loop, 2 * 8 * CHAINS},
+#endif
+#if defined(__AVX512BF16__)
+    {"bf16", bf16_loop, 2 * 32 * CHAINS},
+#endif
+#if defined(__AVX512VNNI__)
+    {"int8", int8_loop, 2 * 64 * CHAINS},
+#endif
+};
+
+static int threads, cores[MOST_CORES];
+static float (*loop)(long);
+static char *data;
+static size_t share; /* bytes that each thread reads */
+static long repeats;
+static pthread_barrier_t barrier;
+static double best[MOST_CORES], started, ended;
+static volatile int enough;
+static volatile float sink;
+
+static float read_share(const char *from) {
+  size_t count = share / BYTES / 8 * 8;
+  const vec *each = (const vec *)from;
   vec acc[8];
   memset(acc, 0, sizeof acc);
-  double start = now();
   for (size_t i = 0; i < count; i += 8) {
 #pragma GCC unroll 8
-    for (int j = 0; j < 8; j++) acc[j] += data[i + j];
+    for (int j = 0; j < 8; j++) acc[j] += each[i + j];
   }
-  double seconds = now() - start;
-  for (int j = 0; j < 8; j++) sink += acc[j];
-  return count * (double)BYTES / seconds * 1e-9;
+  for (int j = 1; j < 8; j++) acc[0] += acc[j];
+  return acc[0][0];
+}
+
+static void pin(int core) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(core, &set);
+  sched_setaffinity(0, sizeof set, &set);
+}
+
+static void *compute(void *argument) {
+  long me = (long)argument, steps = 100000;
+  pin(cores[me]);
+  pthread_barrier_wait(&barrier);
+  for (int slice = 0; slice < SLICES; slice++) {
+    double start = now();
+    sink = loop(steps);
+    double rate = steps / (now() - start);
+    if (rate > best[me]) best[me] = rate;
+  }
+  return 0;
+}
+
+static void *stream(void *argument) {
+  long me = (long)argument;
+  pin(cores[me]);
+  double since = now();
+  for (int pass = 0; pass < PASSES; pass++) {
+    if (me == 0 && pass >= LEAST && now() - since > SECONDS) enough = 1;
+    pthread_barrier_wait(&barrier);
+    if (enough) break;
+    if (me == 0) started = now();
+    for (long n = 0; n < repeats; n++) sink = read_share(data + me * share);
+    pthread_barrier_wait(&barrier);
+    if (me == 0) {
+      ended = now();
+      double rate = (double)share * threads * repeats / (ended - started);
+      if (rate > best[0]) best[0] = rate;
+    }
+  }
+  return 0;
+}
+
+static double run(void *(*work)(void *)) {
+  pthread_t others[MOST_CORES];
+  pthread_barrier_init(&barrier, 0, threads);
+  for (long n = 1; n < threads; n++) pthread_create(&others[n], 0, work, (void *)n);
+  work((void *)0);
+  double sum = best[0];
+  for (int n = 1; n < threads; n++) {
+    pthread_join(others[n], 0);
+    sum += best[n];
+  }
+  return sum;
 }
 
 int main(int argc, char **argv) {
-  size_t bytes = argc > 1 ? strtoul(argv[1], 0, 10) : 64u << 20;
-  bytes = (bytes + 4095) / 4096 * 4096;
-  vec *data = aligned_alloc(4096, bytes);
-  if (!data) return 1;
-  memset(data, 0, bytes);
-  double flops = 0, rate = 0;
-  for (int i = 0; i < 100; i++) {
-    double r = fma_rate(200000);
-    if (r > flops) flops = r;
+  if (argc < 3) return 2;
+  for (char *each = strtok(argv[1], ","); each && threads < MOST_CORES; each = strtok(0, ","))
+    cores[threads++] = atoi(each);
+  if (!strcmp(argv[2], "read") && argc > 3) {
+    size_t unit = BYTES * 8, bytes = strtoul(argv[3], 0, 10), huge = 2u << 20;
+    share = bytes / threads / unit * unit;
+    if (!share) share = unit;
+    size_t whole = (share * threads + huge - 1) / huge * huge;
+    data = aligned_alloc(huge, whole);
+    if (!data) return 1;
+    madvise(data, whole, MADV_HUGEPAGE); /* as programs hold their weights, where there are such */
+    memset(data, 0, whole);
+    repeats = 1 + 20000000 / (share * threads); /* some 200 microseconds at least */
+    printf("%.3f\n", run(stream) * 1e-9);
+    return 0;
   }
-  for (int i = 0; i < 50; i++) {
-    double r = read_rate(data, bytes);
-    if (r > rate) rate = r;
-  }
-  printf("%.3f %.3f\n", flops, rate);
-  return sink[0] == 12345.0f; /* keeps the sums alive */
+  for (size_t n = 0; n < sizeof kinds / sizeof *kinds; n++)
+    if (!strcmp(argv[2], kinds[n].name)) {
+      loop = kinds[n].loop;
+      printf("%.3f\n", run(compute) * kinds[n].per_step * 1e-9);
+      return 0;
+    }
+  printf("0\n");
+  return 0;
 }

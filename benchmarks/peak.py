@@ -1,4 +1,4 @@
-"""What one core can do at best: FMA rate and read bandwidth, measured without tc.
+"""What chosen cores can do at best: rates of arithmetic and of reading, measured without tc.
 
 A share of a limit that tc had measured itself would prove little, so a small C program measures
 it where a C compiler is there; else tc's own device properties are taken, and said to be.
@@ -7,34 +7,51 @@ it where a C compiler is there; else tc's own device properties are taken, and s
 from __future__ import annotations
 
 import functools
+import math
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 SOURCE = Path(__file__).with_name("peak.c")
-FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-std=gnu11")
+FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-std=gnu11", "-pthread")
+KINDS = ("fma", "avx2", "bf16", "int8")
+"""Instructions: the widest fp32 FMA, that of 256 bits, bf16 and int8 dot products."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """One core's fp32 FMA rate in GFLOP/s and read bandwidth in GB/s, and who measured them."""
+    """A rate of arithmetic in GFLOP/s and of reading in GB/s, and who measured them."""
 
     gflops: float
     gbytes: float
     source: str
 
     def bound_seconds(self, flops: float, bytes_moved: float) -> float:
-        """The least time in which a core can do this much arithmetic and reading."""
+        """The least time in which so much arithmetic and reading can be done."""
         return max(flops / (self.gflops * 1e9), bytes_moved / (self.gbytes * 1e9))
 
 
-Measure = Callable[[int], Limits]
-"""Limits for a working set of so many bytes."""
+class Machine(Protocol):
+    """Measures limits of the first `threads` of the benchmark's cores."""
+
+    source: str
+
+    def gflops(self, kind: str, threads: int) -> float:
+        """Gop/s of instructions of one of KINDS, on all `threads`; 0.0 where there is no such."""
+
+    def gbytes(self, footprint: int, threads: int) -> float:
+        """GB/s of reading so many bytes again and again, shared between the threads."""
+
+
+def limits(machine: Machine, kind: str, threads: int, footprint: int) -> Limits:
+    """The limits of work on so many bytes; without such instructions, those of fp32 FMA."""
+    rate = machine.gflops(kind, threads) or machine.gflops("fma", threads)
+    return Limits(rate, machine.gbytes(footprint, threads), machine.source)
 
 
 def find_compiler() -> str | None:
@@ -43,49 +60,81 @@ def find_compiler() -> str | None:
     return next((path for path in map(shutil.which, filter(None, names)) if path), None)
 
 
-@functools.cache
-def _program(compiler: str) -> tuple[Path, tempfile.TemporaryDirectory[str]]:
-    folder = tempfile.TemporaryDirectory(prefix="benchmarks-peak-")
-    path = Path(folder.name) / "peak"
-    subprocess.run([compiler, *FLAGS, str(SOURCE), "-o", str(path)], check=True)
-    return path, folder
+def step_of(footprint: int) -> int:
+    """The nearest of sizes that grow by the square root of two: what is measured in its place."""
+    return round(2.0 ** (round(2 * math.log2(max(footprint, 4096))) / 2))
 
 
-def measure_in_c(compiler: str, core: int) -> Measure:
-    """Measure on `core` with a program that `compiler` builds."""
+class MeasuredInC:
+    """Limits from a C program; each is measured once, when it is first asked for."""
 
-    @functools.cache
-    def measure(working_set: int) -> Limits:
-        path, _ = _program(compiler)
-        pinned = ["taskset", "-c", str(core)] if shutil.which("taskset") else []
-        command = [*pinned, str(path), str(working_set)]
-        text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        gflops, gbytes = map(float, text.split())
-        return Limits(gflops, gbytes, "measured in C")
+    source = "measured in C"
 
-    return measure
+    def __init__(self, compiler: str, cores: tuple[int, ...]) -> None:
+        self._compiler = compiler
+        self._cores = cores
+        self._folder = tempfile.TemporaryDirectory(prefix="benchmarks-peak-")
+        self._known: dict[tuple[object, ...], float] = {}
+
+    def gflops(self, kind: str, threads: int) -> float:
+        """See `Machine`."""
+        return self._ask(threads, kind)
+
+    def gbytes(self, footprint: int, threads: int) -> float:
+        """See `Machine`."""
+        return self._ask(threads, "read", str(step_of(footprint)))
+
+    def _ask(self, threads: int, *what: str) -> float:
+        key = (threads, *what)
+        if key not in self._known:
+            cores = ",".join(map(str, self._cores[:threads]))
+            command = [str(self._program), cores, *what]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            self._known[key] = float(done.stdout)
+        return self._known[key]
+
+    @functools.cached_property
+    def _program(self) -> Path:
+        path = Path(self._folder.name) / "peak"
+        subprocess.run([self._compiler, *FLAGS, str(SOURCE), "-o", str(path)], check=True)
+        return path
 
 
-def from_properties(properties: Mapping[str, Any], cores: int) -> Limits:
-    """One core's limits from the properties of tc's host device. Raises KeyError."""
-    return Limits(
-        float(properties["peak_gflops"]) / cores,
-        float(properties["bandwidth_gbs"]) / cores,
-        "tc.devices()",
-    )
+class FromProperties:
+    """Limits from the properties of tc's host device: of fp32 and of memory beyond the caches."""
+
+    source = "tc.devices()"
+
+    def __init__(self, properties: Mapping[str, Any]) -> None:
+        """Raises KeyError, TypeError: properties that are missing or could not be measured."""
+        self._gflops = {
+            False: float(properties["peak_gflops"]),
+            True: float(properties["peak_gflops_core"]),
+        }
+        self._gbytes = {
+            False: float(properties["bandwidth"]),
+            True: float(properties["bandwidth_core"]),
+        }
+
+    def gflops(self, kind: str, threads: int) -> float:
+        """See `Machine`; the other kinds are not known, which counts as not there."""
+        return self._gflops[threads == 1] if kind == "fma" else 0.0
+
+    def gbytes(self, footprint: int, threads: int) -> float:
+        """See `Machine`; the same for every footprint."""
+        del footprint
+        return self._gbytes[threads == 1]
 
 
-def default_measure(core: int) -> Measure:
+def default_machine(cores: tuple[int, ...]) -> Machine:
     """The C program where a compiler is there, else tc's device. Raises RuntimeError."""
     compiler = find_compiler()
     if compiler is not None:
-        return measure_in_c(compiler, core)
+        return MeasuredInC(compiler, cores)
     try:
         import tc
 
         devices: Any = tc.devices
-        properties = dict(devices()[0].properties)
-        limits = from_properties(properties, int(properties["cores"]))
-    except (ImportError, AttributeError, KeyError) as error:
+        return FromProperties(dict(devices()[0].properties))
+    except (ImportError, AttributeError, KeyError, TypeError) as error:
         raise RuntimeError(f"no C compiler and no device properties ({error})") from error
-    return lambda _: limits

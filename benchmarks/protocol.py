@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -40,18 +40,26 @@ class WorkerError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A prepared contender: seconds that preparing took, its peak memory in bytes."""
+    """A prepared contender: seconds that preparing took, its peak memory in bytes.
+
+    `facts` are numbers that it knows of its case, such as the operations of a model.
+    """
 
     seconds: float
     peak_bytes: int
+    facts: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One uninterrupted run of calls: seconds of each, and the worker's idle CPU share before."""
+    """One uninterrupted run of calls: seconds of each, and the worker's idle CPU share before.
+
+    `inside` are the seconds of each call within compiled code, where the contender tells them.
+    """
 
     seconds: tuple[float, ...]
     idle_share: float = 0.0
+    inside: tuple[float, ...] = ()
 
 
 class Contender(Protocol):
@@ -135,7 +143,7 @@ class WorkerContender:
                 cwd=ROOT,
             )
         answer = self._receive(PREPARE_SECONDS)
-        return Ready(float(answer["seconds"]), int(answer["peak_bytes"]))
+        return Ready(float(answer["seconds"]), int(answer["peak_bytes"]), answer["facts"])
 
     def output(self) -> Array:
         """The result of one call, as an array."""
@@ -148,7 +156,12 @@ class WorkerContender:
     def run(self, calls: int) -> Block:
         """Seconds of each of `calls` calls, made without a break after one untimed call."""
         answer = self._ask({"do": "run", "calls": calls})
-        return Block(tuple(answer["seconds"]), float(answer["idle_share"]))
+        return Block(tuple(answer["seconds"]), float(answer["idle_share"]), tuple(answer["inside"]))
+
+    def measure(self, **what: object) -> dict[str, Any]:
+        """What the contender's own `measure` finds. Raises WorkerError."""
+        answer: dict[str, Any] = self._ask({"do": "measure", "what": what})["found"]
+        return answer
 
     def close(self) -> None:
         """End the process and remove its files."""

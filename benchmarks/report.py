@@ -1,4 +1,4 @@
-"""Tables on the terminal (rich where it is installed, else plain text), JSON and Markdown.
+"""Tables on the terminal (rich where it is installed, else plain text) and as Markdown.
 
 Must not compute figures: it shows what it is given, with what is needed to repeat it.
 """
@@ -8,11 +8,10 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import importlib.metadata
-import json
 import math
 import platform
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,8 +24,9 @@ PACKAGES = (
     "numpy",
     "onnxruntime",
     "openvino",
+    "ctranslate2",
+    "llama-cpp-python",
 )
-
 
 PIPED_WIDTH = 140
 """Columns to print where stdout is no terminal and so has no width of its own."""
@@ -40,6 +40,11 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
+
+
+def with_notes(table: Table, more: Sequence[str]) -> Table:
+    """The table with these notes added."""
+    return dataclasses.replace(table, notes=(*table.notes, *more))
 
 
 def cpu_name() -> str:
@@ -70,13 +75,8 @@ def metadata(cores: Sequence[int]) -> dict[str, Any]:
         "cpu": cpu_name(),
         "cores": list(cores),
         "versions": versions(),
-        "command": " ".join(["python", "-m", _module_name(), *sys.argv[1:]]),
+        "command": " ".join(["python", "-m", "benchmarks", *sys.argv[1:]]),
     }
-
-
-def _module_name() -> str:
-    path = Path(sys.argv[0])
-    return path.parent.name if path.stem == "__main__" else f"{path.parent.name}.{path.stem}"
 
 
 def progress(text: str) -> None:
@@ -145,20 +145,3 @@ def plain_values(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain_values(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def write(
-    tables: Iterable[Table],
-    figures: dict[str, Any],
-    cores: Sequence[int],
-    json_path: Path | None,
-    markdown_path: Path | None,
-) -> None:
-    """Write the files that were asked for: figures as JSON, tables as Markdown."""
-    facts = metadata(cores)
-    if json_path is not None:
-        json_path.write_text(json.dumps(facts | plain_values(figures), indent=2) + "\n")
-    if markdown_path is not None:
-        released = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
-        foot = f"{facts['date']}, {facts['cpu']}, {released}. `{facts['command']}`\n"
-        markdown_path.write_text("\n".join([*map(markdown, tables), foot]))

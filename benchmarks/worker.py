@@ -13,8 +13,8 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, TextIO
 
 import numpy as np
@@ -24,10 +24,17 @@ from benchmarks.protocol import Array, UnavailableError
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A call ready to be timed, and how its result becomes an array (untimed)."""
+    """A call ready to be timed, and how its result becomes an array (untimed).
+
+    `inside` tells the seconds that the last call spent in compiled code; `measure` finds out
+    something else about the contender, in a way of its own; `facts` are numbers about the case.
+    """
 
     call: Callable[[], Any]
     to_array: Callable[[Any], Array] = np.asarray
+    inside: Callable[[], float] | None = None
+    measure: Callable[..., dict[str, Any]] | None = None
+    facts: Mapping[str, float] = field(default_factory=dict)
 
 
 class Server:
@@ -38,7 +45,7 @@ class Server:
         self._idle_since = (time.perf_counter(), time.process_time())
 
     def answer(self, message: dict[str, Any]) -> dict[str, Any]:
-        """The answer to one message: "output" or "run"."""
+        """The answer to one message: "output", "run" or "measure"."""
         match message["do"]:
             case "output":
                 array = self._prepared.to_array(self._prepared.call())
@@ -46,6 +53,10 @@ class Server:
                 return {"state": "done"}
             case "run":
                 return self._run(int(message["calls"]))
+            case "measure" if self._prepared.measure is not None:
+                found = self._prepared.measure(**message["what"])
+                self._idle_since = (time.perf_counter(), time.process_time())
+                return {"state": "done", "found": found}
             case other:
                 raise ValueError(f"unknown message {other!r}")
 
@@ -54,15 +65,17 @@ class Server:
         # spinning while others were timed.
         wall, cpu = self._idle_since
         idle = (time.process_time() - cpu) / max(time.perf_counter() - wall, 1e-9)
-        call, clock = self._prepared.call, time.perf_counter
+        call, clock, within = self._prepared.call, time.perf_counter, self._prepared.inside
         call()
-        seconds = []
+        seconds, inside = [], []
         for _ in range(calls):
             start = clock()
             call()
             seconds.append(clock() - start)
+            if within is not None:
+                inside.append(within())
         self._idle_since = (clock(), time.process_time())
-        return {"state": "done", "seconds": seconds, "idle_share": idle}
+        return {"state": "done", "seconds": seconds, "idle_share": idle, "inside": inside}
 
 
 def load_factory(path: str) -> Callable[[dict[str, Any]], Prepared]:
@@ -84,7 +97,9 @@ def prepare(job: dict[str, Any]) -> tuple[Server | None, dict[str, Any]]:
         return None, {"state": "failed", "reason": f"{type(error).__name__}: {one_line(error)}"}
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return Server(prepared), {"state": "ready", "seconds": seconds, "peak_bytes": peak}
+    facts = dict(prepared.facts)
+    message = {"state": "ready", "seconds": seconds, "peak_bytes": peak, "facts": facts}
+    return Server(prepared), message
 
 
 def one_line(error: Exception) -> str:

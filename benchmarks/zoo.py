@@ -7,7 +7,7 @@ onnxruntime and openvino must not load torch's thread pools.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,8 @@ from benchmarks.protocol import Array, Case, UnavailableError
 
 Inputs = dict[str, Array]
 SEED = 20
+WIDE = 0.05
+"""Standard deviation of weights that makes a random decoder say more than one word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,4 +93,72 @@ MODELS = {
 
 def case_inputs(case: Case) -> Inputs:
     """The arguments of one call of the case's model."""
-    return MODELS[str(case["model"])].inputs(int(case["batch"]), int(case["length"]))
+    given = MODELS[str(case["model"])].inputs(int(case["batch"]), int(case["length"]))
+    if case.get("padded"):
+        pad(given["attention_mask"])
+    return given
+
+
+def pad(mask: Array) -> None:
+    """Make the rows of a mask [batch, length] of different lengths, the first one whole."""
+    batch, length = mask.shape
+    for row in range(batch):
+        mask[row, length - length * row // (batch + 1) :] = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Generative:
+    """A model that generates: the name of its class in transformers and of its config's.
+
+    `encodes` says that the prompt is for an encoder; `options` are the config's.
+    """
+
+    name: str
+    config: str
+    options: Mapping[str, Any]
+    encodes: bool = False
+
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens it knows."""
+        return int(self.options["vocab_size"])
+
+    def build(self) -> Any:
+        """The model with seeded random weights."""
+        return from_config(self.name, self.config, **self.options)()
+
+
+GENERATIVE = {
+    "GPT-2": Generative(
+        "GPT2LMHeadModel", "GPT2Config", {"vocab_size": 50257, "initializer_range": WIDE}
+    ),
+    "SmolLM-135M": Generative(
+        "LlamaForCausalLM",
+        "LlamaConfig",
+        {
+            "vocab_size": 49152,
+            "hidden_size": 576,
+            "num_hidden_layers": 30,
+            "num_attention_heads": 9,
+            "num_key_value_heads": 3,
+            "intermediate_size": 1536,
+            "tie_word_embeddings": True,
+            "max_position_embeddings": 2048,
+            "initializer_range": WIDE,
+        },
+    ),
+    "T5-small": Generative(
+        "T5ForConditionalGeneration",
+        "T5Config",
+        # With tied tables, random weights say the same word again and again.
+        {"vocab_size": 32128, "decoder_start_token_id": 0, "tie_word_embeddings": False},
+        encodes=True,
+    ),
+}
+
+
+def prompt_ids(case: Case) -> Array:
+    """The prompt of a generation, [1, prompt] int64; no special token is in it."""
+    vocabulary = GENERATIVE[str(case["model"])].vocabulary
+    shape = (1, int(case["prompt"]))
+    return np.random.default_rng(SEED).integers(10, vocabulary - 10, shape, dtype=np.int64)

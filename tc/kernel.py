@@ -355,7 +355,7 @@ class _WithPacked:
 
     def __init__(self, arrays: Arrays) -> None:
         self._arrays = arrays
-        self.empty = arrays.empty
+        self.maker = arrays.maker
         self.give_back = arrays.give_back
         self.identity = arrays.identity
         self.fallback = arrays.fallback

@@ -218,7 +218,8 @@ def test_explain_is_a_table() -> None:
     lines = str(explained).splitlines()
     assert lines[0].startswith("Net(x) [")
     assert lines[1].split()[:5] == ["kernel", "calls", "products", "shapes", "time"]
-    assert len(lines) == 2 + len(explained.rows)
+    assert len(lines) == 3 + len(explained.rows)
+    assert lines[-1].startswith("barriers ")
     assert all(row.seconds > 0 for row in explained.rows)
     assert cm.stats()["calls"] > 1
 

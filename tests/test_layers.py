@@ -64,7 +64,7 @@ LIBRARIES: Mapping[str, set[str]] = {
     "distributed": {"tc.device"},
     "filelock": {"tc.codegen.llvm", "tc.device", "tc.pipeline", "tc.autotune", "tc.api"},
     "llvmlite": {"tc.codegen.llvm"},
-    "matplotlib": {"tc.autotune"},
+    "matplotlib": {"tc.autotune", "tc.cli"},
     "numpy": ABOVE_IR | {"tc.ir.interpret"},
     "platformdirs": {"tc.config"},
     "rich": {"tc.cli"},

@@ -77,7 +77,7 @@ def test_the_metadata(wheel: Path) -> None:
         assert f"{info}/licenses/LICENSE" in archive.namelist()
     assert (meta["Name"], meta["License-Expression"]) == ("tensorc", "Apache-2.0")
     assert meta["Requires-Python"] == ">=3.11"
-    extras = {"torch", "hf", "tune", "dist", "bench", "dev"}
+    extras = {"torch", "hf", "tune", "dist", "plot", "bench", "llamacpp", "dev"}
     assert set(meta.get_all("Provides-Extra", [])) == extras
     assert "tensorc = tc.cli:main" in entries
     assert "[torch_dynamo_backends]\ntc = tc.frontend.dynamo:backend" in entries

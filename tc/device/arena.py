@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 ALIGN = 64
-_HUGE = 2 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,28 +65,21 @@ def align(size: int) -> int:
 class Block:
     """Zeroed memory from the system at `address`, a multiple of `ALIGN`; freed with the object.
 
-    Large blocks lie on huge pages where the system has them.
+    It lies on huge pages where the system has them. The system puts maps next to each other, so
+    blocks that are made one after the other and filled afterwards, as the weights of a program
+    are, share the huge pages that are larger than each of them.
     """
 
     __slots__ = ("__weakref__", "_map", "address", "size")
 
     def __init__(self, size: int) -> None:
         self.size = max(size, mmap.PAGESIZE)
-        huge = self.size >= _HUGE
-        # Room to begin at a huge page: the system aligns to small ones.
         # Private, for shared memory, the default, gets no huge pages.
-        self._map = mmap.mmap(
-            -1,
-            self.size + _HUGE if huge else self.size,
-            flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS,
-        )
-        base = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
-        self.address = -(-base // _HUGE) * _HUGE if huge else base
-        if huge and hasattr(mmap, "MADV_HUGEPAGE"):
-            # Of what fills them only: the end of a block would hold a whole one for some bytes.
-            whole = self.size // _HUGE * _HUGE
+        self._map = mmap.mmap(-1, self.size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self.address = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
+        if hasattr(mmap, "MADV_HUGEPAGE"):
             with contextlib.suppress(OSError):  # without huge pages, small ones serve too
-                self._map.madvise(mmap.MADV_HUGEPAGE, self.address - base, whole)
+                self._map.madvise(mmap.MADV_HUGEPAGE)
 
     def view(self, offset: int, size: int) -> ctypes.Array[ctypes.c_char]:
         """The bytes from `offset` on, as an object with a buffer; it must not outlive the block."""

@@ -6,7 +6,7 @@ A frontend gives the same for its own tensors. This module must not import any f
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -41,8 +41,11 @@ class Arrays(Protocol):
     def address(self, array: Any) -> int:
         """Where the first element of a ready array lies."""
 
-    def empty(self, shape: tuple[int, ...], dtype: DType) -> Any:
-        """Fresh memory for a result, on a boundary of `ALIGN` bytes; its content is undefined."""
+    def maker(self, shape: tuple[int, ...], dtype: DType) -> Callable[[], Any]:
+        """What gives fresh memory for a result at each call, on a boundary of `ALIGN` bytes.
+
+        Its content is undefined.
+        """
 
     def identity(self, array: Any) -> Hashable | None:
         """Equal for two ready arrays only if they are the same memory with the same content.
@@ -98,8 +101,8 @@ class NumpyArrays:
         """See `Arrays.address`."""
         return int(array.__array_interface__["data"][0])
 
-    def empty(self, shape: tuple[int, ...], dtype: DType) -> Any:
-        """See `Arrays.empty`; UnsupportedError for a type that NumPy lacks."""
+    def maker(self, shape: tuple[int, ...], dtype: DType) -> Callable[[], Any]:
+        """See `Arrays.maker`; UnsupportedError for a type that NumPy lacks."""
         kind = NUMPY_DTYPES.get(dtype)
         if kind is None:
             raise UnsupportedError(
@@ -111,9 +114,13 @@ class NumpyArrays:
             )
         # NumPy aligns to 16 bytes only; a kernel's packed operand must lie as one of torch does.
         size = math.prod(shape) * kind.itemsize
-        memory = np.empty(size + ALIGN, np.uint8)
-        start = -int(memory.__array_interface__["data"][0]) % ALIGN
-        return memory[start : start + size].view(kind).reshape(shape)
+
+        def empty() -> Any:
+            memory = np.empty(size + ALIGN, np.uint8)
+            start = -int(memory.__array_interface__["data"][0]) % ALIGN
+            return memory[start : start + size].view(kind).reshape(shape)
+
+        return empty
 
     def identity(self, array: Any) -> Hashable | None:  # noqa: ARG002  (the protocol's)
         """None: NumPy does not say when an array is written to."""

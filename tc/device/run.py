@@ -11,6 +11,7 @@ import math
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from time import perf_counter_ns
 from typing import Any, NoReturn
@@ -32,10 +33,11 @@ from tc.device.run_bind import Binder
 from tc.device.run_call import Arena, Frame, Weights
 from tc.device.run_items import Function, Item, Kernels, items_of, raise_reported
 from tc.device.run_plan import Plan, Planner
+from tc.device.run_planned import Planned
 from tc.device.run_prepared import find, keys, share
 from tc.device.run_profile import CallTime, Profile
 from tc.device.run_stats import LAST, Stats
-from tc.device.run_steps import Stepper
+from tc.device.run_steps import Stepper, StepPlans
 from tc.errors import InternalError, TcError, UnsupportedError, describe
 
 _MOST_PLANS = 4096
@@ -93,18 +95,23 @@ class Program:
             for s, storage in enumerate(artifact.storages)
             if storage.place is Place.INPUT
         )
-        self._plans: dict[tuple[tuple[int, ...], ...], Plan] = {}
+        self._planned: dict[tuple[tuple[int, ...], ...], Planned] = {}
+        self._step_plans = StepPlans(artifact, self._planner)
         self._pool: deque[Arena] = deque()
         self._queue = shared_device().queue
         self.set_weights(weights)
 
-    def __call__(self, args: Sequence[Any]) -> list[Any]:
-        """Run on the queue that all programs of this process share; see `run`."""
+    def __call__(self, args: Sequence[Any], planned: Planned | None = None) -> list[Any]:
+        """Run on the queue that all programs of this process share; see `run`.
+
+        With `planned`, which `self.planned` gave, the arrays must be ready and of its shapes.
+        """
+        program = planned or self
         try:
-            return self._queue.run(self, args)  # type: ignore[return-value]  # what `run` returns
+            return self._queue.run(program, args)  # type: ignore[return-value]  # what `run` returns
         except QueueClosedError:
             self._queue = shared_device().queue
-            return self._queue.run(self, args)  # type: ignore[return-value]
+            return self._queue.run(program, args)  # type: ignore[return-value]
 
     def run(self, args: Any, /) -> list[Any]:
         """The results for these inputs, in the order of the artifact's.
@@ -114,6 +121,10 @@ class Program:
                 (ids) that it cannot index with.
         """
         return self._run(args, None)
+
+    def planned(self, shapes: tuple[tuple[int, ...], ...]) -> Planned:
+        """The program at these shapes of its inputs; TcError where they do not fit."""
+        return self._planned.get(shapes) or self._plan(shapes)
 
     def fixed(self, args: Sequence[Any]) -> tuple[Callable[[], None], list[Any]]:
         """A function that runs on these arrays, and the results that it fills, each time anew.
@@ -125,18 +136,18 @@ class Program:
         """
         infos = self.artifact.inputs
         inputs = [self._arrays.ready(a, info) for a, info in zip(args, infos, strict=False)]
-        plan = self._new_plan(tuple([tuple(a.shape) for a in args]))
+        plan = self._plan(tuple([tuple(a.shape) for a in args])).plan
         for given, own, info in zip(args, inputs, infos, strict=True):
             if given is not own:
                 why, way_out = "is not dense and row-major", "bind a contiguous copy"
                 raise TcError(describe(f"input {info.name}", why=why, way_out=way_out))
-        weights, arena = self._weights, self._new_arena()
+        weights, arena = self._weights, self._take_arena()
         frame = arena.frame(plan, weights, self.threads, self._table_size)
         for slot, number in self._inputs:
             frame.table[slot] = self._arrays.address(inputs[number])
         outputs = []
         for slots, shape, dtype in plan.outputs:
-            outputs.append(self._arrays.empty(shape, dtype))
+            outputs.append(self._arrays.maker(shape, dtype)())
             for slot in slots:
                 frame.table[slot] = self._arrays.address(outputs[-1])
 
@@ -150,7 +161,7 @@ class Program:
 
     def profile(self, args: Sequence[Any]) -> list[CallTime]:
         """Run once and tell the time of each kernel and fallback call, in order."""
-        profile = Profile()
+        profile = Profile(self.threads)
         self._run(args, profile)
         return profile.times
 
@@ -193,22 +204,22 @@ class Program:
         return found
 
     def stepper(self, largest: tuple[int, ...]) -> Stepper | None:
-        """The program on memory of its own, for many calls of sizes up to the symbols' `largest`.
-
-        None where it has eager operators.
-        """
+        """The program for many calls at sizes up to `largest`; None: it has eager operators."""
         if (only := self._only) is None:
             return None
-        return Stepper(
-            self.artifact,
+        arena = self._take_arena()
+        stepper = Stepper(
+            self._step_plans(largest),
+            arena,
             self._planner,
             self._weights,
             only.function,
             partial(raise_reported, messages=only.messages),
             self.threads,
             self.stats,
-            largest,
         )
+        weakref.finalize(stepper, self._pool.append, arena).atexit = False
+        return stepper
 
     def kernel_sizes(self, call: KernelCall, values: Sequence[int]) -> tuple[int, int]:
         """(flops, bytes) of one kernel call at these values of the symbols."""
@@ -280,34 +291,41 @@ class Program:
 
     def _run(self, args: Sequence[Any], profile: Profile | None) -> list[Any]:
         arrays = self._arrays
-        ready, address, empty = arrays.ready, arrays.address, arrays.empty
+        ready = arrays.ready
         infos = self.artifact.inputs
         inputs = [ready(a, info) for a, info in zip(args, infos, strict=False)]
-        plan = self._plans.get(tuple([a.shape for a in inputs]))
-        if plan is None or len(args) != len(infos):
-            plan = self._new_plan(tuple([tuple(a.shape) for a in args]))
+        planned = self._planned.get(tuple([a.shape for a in inputs]))
+        if planned is None or len(args) != len(infos):
+            planned = self._plan(tuple([tuple(a.shape) for a in args]))
+        outputs = self._run_planned(planned, inputs, profile)
+        for number in self.artifact.mutated:
+            if inputs[number] is not args[number]:
+                arrays.give_back(inputs[number], args[number])
+        return outputs
+
+    def _run_planned(
+        self, planned: Planned, inputs: Sequence[Any], profile: Profile | None
+    ) -> list[Any]:
+        """The results for ready inputs of the shapes that this was planned for."""
+        plan = planned.plan
         weights = self._weights  # kept alive until the end of this call, whatever comes meanwhile
+        arena = self._take_arena()
         try:
-            arena = self._pool.pop()
-        except IndexError:
-            arena = self._new_arena()
-        try:
+            arena.calls[0] += 1
             if plan.empty:
-                arena.calls[0] += 1
-                return [empty(shape, dtype) for _, shape, dtype in plan.outputs]
+                return [make() for _, make in planned.outputs]
             frame = arena.frame(plan, weights, self.threads, self._table_size)
-            table = frame.table
+            table, address = frame.table, self._arrays.address
             for slot, number in self._inputs:
                 table[slot] = address(inputs[number])
             outputs = []
-            for slots, shape, dtype in plan.outputs:
-                output = empty(shape, dtype)
+            for slots, make in planned.outputs:
+                output = make()
                 outputs.append(output)
                 for slot in slots:
                     table[slot] = address(output)
             stats = self.stats
             self.last_values = plan.values
-            arena.calls[0] += 1
             if (only := self._only) is not None and profile is None:
                 begin = perf_counter_ns()
                 only.function(frame.address)
@@ -321,19 +339,22 @@ class Program:
                 stats.last_nanoseconds = LAST.nanoseconds = spent
         finally:
             self._pool.append(arena)
-        for number in self.artifact.mutated:
-            if inputs[number] is not args[number]:
-                arrays.give_back(inputs[number], args[number])
         return outputs
 
-    def _new_plan(self, shapes: tuple[tuple[int, ...], ...]) -> Plan:
+    def _plan(self, shapes: tuple[tuple[int, ...], ...]) -> Planned:
         plan = self._planner.main(self._binder.bind(shapes))
-        if len(self._plans) >= _MOST_PLANS:
-            self._plans = {}
-        self._plans[shapes] = plan
-        return plan
+        if len(self._planned) >= _MOST_PLANS:
+            self._planned = {}
+        outputs = [
+            (slots, self._arrays.maker(shape, dtype)) for slots, shape, dtype in plan.outputs
+        ]
+        found = self._planned[shapes] = Planned(plan, tuple(outputs), self._run_planned)
+        return found
 
-    def _new_arena(self) -> Arena:
+    def _take_arena(self) -> Arena:
+        if self._pool:
+            with suppress(IndexError):  # another thread may have taken the last one
+                return self._pool.pop()
         arena = Arena()
         self.stats.calls.append(arena.calls)
         return arena
@@ -353,10 +374,11 @@ class Program:
             if isinstance(item, FallbackCall):
                 self._fall_back(item, frame, plan)
                 if profile is not None:
-                    profile.fallback(item, perf_counter_ns() - begin)
+                    profile.fallback(item, begin, perf_counter_ns())
                 continue
             if profile is not None:
                 frame.table[PROFILE] = profile.begin(len(item.calls))
+                begin = perf_counter_ns()
             try:
                 item.function(frame.address)
             finally:

@@ -8,37 +8,79 @@ from __future__ import annotations
 import ctypes
 from dataclasses import dataclass
 
+from tc.codegen.llvm.program import stamp_count
 from tc.device.artifact import FallbackCall, KernelCall
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """When one thread was at one step, in nanoseconds of CLOCK_MONOTONIC."""
+
+    thread: int
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
 class CallTime:
-    """One step of a call: what it was, with which values of the symbols, and its nanoseconds."""
+    """One step of a call: what it was, with which values of the symbols, and when it ran.
+
+    `spans` has one entry for each thread that took part; an eager operator has one.
+    """
 
     step: KernelCall | FallbackCall
     values: tuple[int, ...]
-    nanoseconds: int
+    spans: tuple[Span, ...]
+
+    @property
+    def begin(self) -> int:
+        """When the first thread began."""
+        return min(span.begin for span in self.spans)
+
+    @property
+    def end(self) -> int:
+        """When the last thread was done."""
+        return max(span.end for span in self.spans)
+
+    @property
+    def nanoseconds(self) -> int:
+        """From the first beginning to the last end."""
+        return self.end - self.begin
+
+    @property
+    def waiting(self) -> int:
+        """Nanoseconds for which the threads on average had done their part, or not begun it."""
+        busy = sum(span.end - span.begin for span in self.spans)
+        return self.nanoseconds - busy // len(self.spans)
 
 
 class Profile:
-    """Collects the times of one call."""
+    """Collects the times of one call of `threads` threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int) -> None:
         self.times: list[CallTime] = []
+        self._threads = threads
         self._stamps: ctypes.Array[ctypes.c_int64] | None = None
 
     def begin(self, calls: int) -> int:
         """The address that a run of so many kernel calls writes its time stamps to."""
-        self._stamps = (ctypes.c_int64 * (calls + 1))()
+        self._stamps = (ctypes.c_int64 * stamp_count(calls, self._threads))()
         return ctypes.addressof(self._stamps)
 
     def kernels(self, calls: tuple[KernelCall, ...], values: tuple[int, ...]) -> None:
         """Take note of a run that has ended."""
-        stamps = self._stamps
+        stamps, own = self._stamps, stamp_count(len(calls), 1)
         assert stamps is not None
         for number, call in enumerate(calls):
-            self.times.append(CallTime(call, values, stamps[number + 1] - stamps[number]))
+            spans = [
+                Span(
+                    thread, stamps[thread * own + 2 * number], stamps[thread * own + 2 * number + 1]
+                )
+                for thread in range(self._threads)
+            ]
+            # The stamps of a thread that the runtime did not give are zero.
+            self.times.append(CallTime(call, values, tuple(s for s in spans if s.begin)))
 
-    def fallback(self, call: FallbackCall, nanoseconds: int) -> None:
+    def fallback(self, call: FallbackCall, begin: int, end: int) -> None:
         """Take note of an operator that ran eagerly."""
-        self.times.append(CallTime(call, (), nanoseconds))
+        self.times.append(CallTime(call, (), (Span(0, begin, end),)))

@@ -8,15 +8,62 @@ makes one foreign call. This module must not allocate anything in a step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from time import perf_counter_ns
 
 from tc.device.artifact import FIRST_SLOT, Artifact, Place
 from tc.device.run_call import Arena, Weights
-from tc.device.run_plan import Planner, Shape
+from tc.device.run_plan import Plan, Planner, Shape
 from tc.device.run_stats import LAST, Stats
 from tc.errors import InternalError
 from tc.ir.types import DType
+
+_MOST_PLANS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    """What the steppers of one program have in common at the same greatest sizes.
+
+    Attributes:
+        slots: (slot, number) of every storage of an input, and of an output.
+    """
+
+    plan: Plan
+    slots: Mapping[Place, tuple[tuple[int, int], ...]]
+
+
+class StepPlans:
+    """The step plans of one program, by their greatest sizes."""
+
+    def __init__(self, artifact: Artifact, planner: Planner) -> None:
+        self._artifact = artifact
+        self._planner = planner
+        self._found: dict[tuple[int, ...], StepPlan] = {}
+
+    def __call__(self, largest: tuple[int, ...]) -> StepPlan:
+        """That for the symbols' values `largest`."""
+        found = self._found.get(largest)
+        if found is None:
+            if len(self._found) >= _MOST_PLANS:
+                self._found = {}
+            found = self._found[largest] = self._made(largest)
+        return found
+
+    def _made(self, largest: tuple[int, ...]) -> StepPlan:
+        plan = self._planner.main(largest)
+        if plan.empty:
+            raise InternalError("stepper: nothing is to be computed at these sizes")
+        slots = {
+            place: tuple(
+                (FIRST_SLOT + s, storage.number)
+                for s, storage in enumerate(self._artifact.storages)
+                if storage.place is place
+            )
+            for place in (Place.INPUT, Place.OUTPUT)
+        }
+        return StepPlan(plan, slots)
 
 
 class Stepper:
@@ -28,25 +75,23 @@ class Stepper:
 
     def __init__(
         self,
-        artifact: Artifact,
+        step_plan: StepPlan,
+        arena: Arena,
         planner: Planner,
         weights: Weights,
         function: Callable[[int], object],
         fail: Callable[[Arena], object],
         threads: int,
         stats: Stats,
-        largest: tuple[int, ...],
     ) -> None:
-        """Plan for the symbols' values `largest`.
+        """On `arena`, which is its own as long as it lives.
 
         Args:
             function: the only entry of the program.
             fail: raises what a kernel has reported on an arena.
             weights: kept alive, so that a step never sees others.
         """
-        plan = planner.main(largest)
-        if plan.empty:
-            raise InternalError("stepper: nothing is to be computed at these sizes")
+        plan = step_plan.plan
         self.outputs: tuple[tuple[Shape, DType], ...] = tuple(
             (shape, dtype) for _, shape, dtype in plan.outputs
         )
@@ -55,17 +100,9 @@ class Stepper:
         self._function = function
         self._fail = fail
         self._stats = stats
-        self._arena = Arena()
-        stats.calls.append(self._arena.calls)
+        self._arena = arena
         self._frame = self._arena.frame(plan, weights, threads, planner.table_size)
-        self._slots = {
-            place: [
-                (FIRST_SLOT + s, storage.number)
-                for s, storage in enumerate(artifact.storages)
-                if storage.place is place
-            ]
-            for place in (Place.INPUT, Place.OUTPUT)
-        }
+        self._slots = step_plan.slots
 
     def place(self, inputs: Sequence[int], outputs: Sequence[int]) -> None:
         """Take inputs from, and write results to, these addresses from now on."""

@@ -62,6 +62,15 @@ def rebuild(
     raise AssertionError(f"no object for {node}")
 
 
+def result_maker(node: Node) -> Callable[[Sequence[torch.Tensor]], Any] | None:
+    """What `rebuild` does, as one function, for a mapping of all outputs in turn; else None."""
+    if not isinstance(node, MappingNode):
+        return None
+    if any(item != LeafNode(number) for number, item in enumerate(node.items)):
+        return None
+    return _maker(node.type, node.names)
+
+
 @functools.cache
 def _maker(kind: type, names: tuple[str, ...]) -> Callable[[Sequence[Any]], Any]:
     """A function from the parts to a mapping of this kind that names them.
@@ -85,9 +94,9 @@ def _maker(kind: type, names: tuple[str, ...]) -> Callable[[Sequence[Any]], Any]
         made: Any = kind.__new__(kind)  # type: ignore[call-overload]  # of no known class
         attributes = made.__dict__
         attributes.update(empty)
+        attributes.update(zip(names, parts, strict=True))
         for name, part in zip(names, parts, strict=True):
             put(made, name, part)
-            attributes[name] = part
         return made
 
     tried = fast(samples)

@@ -34,7 +34,7 @@ class SessionModel:
         return {"tokens": ids[:, -1]}
 
     def __call__(self, tokens: torch.Tensor, **_: Any) -> Any:
-        return _output(self._session.step(tokens))
+        return _output(self._session.step(tokens.numpy()))
 
     def _update_model_kwargs_for_generation(
         self, _outputs: Any, given: dict[str, Any], **_: Any

@@ -17,7 +17,8 @@ import torch
 from tc.errors import InternalError
 from tc.frontend.captured import Interface
 from tc.frontend.generate_capture import Decoder
-from tc.frontend.hf_dispatch import Runner
+from tc.frontend.generate_loop import Tokens
+from tc.frontend.hf_program import Runner
 from tc.frontend.hf_weights import WeightWatch
 from tc.frontend.signature import IdCheck
 from tc.frontend.signature_bind import bind, check_ids
@@ -96,6 +97,8 @@ class Session:
         self.values: list[torch.Tensor] = []
         self._ids = torch.zeros(batch, 1, dtype=torch.long)
         self._positions = torch.zeros(batch, 1, dtype=torch.long)
+        # The same memory: writing to it takes a tenth of the time that a tensor takes.
+        self._ids_array, self._positions_array = self._ids.numpy(), self._positions.numpy()
         self._mask = torch.ones(batch, 0, dtype=torch.long)
         self.encoded: list[torch.Tensor] = []
         self._limit = step.count("position_ids") if decoder.position_ids else None
@@ -148,7 +151,7 @@ class Session:
         places = [positions] if self._decoder.position_ids else []
         return [ids, *self.keys, *self.values, *mask, *places, *self.encoded]
 
-    def step(self, tokens: torch.Tensor) -> torch.Tensor:
+    def step(self, tokens: Tokens) -> torch.Tensor:
         """Append one token [batch] to each sequence; the logits after it.
 
         Raises:
@@ -162,8 +165,8 @@ class Session:
         if self._limit is not None:
             self._highest += 1
             check_ids(self._limit, 0, self._highest)
-        self._ids[:, 0] = tokens
-        self._positions += 1
+        self._ids_array[:, 0] = tokens
+        self._positions_array += 1
         self.reach += 1
         self._stepper(self._values(self.reach))
         return self.logits

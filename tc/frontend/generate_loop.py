@@ -2,19 +2,27 @@
 
 Processors of scores and criteria for stopping are transformers' own objects, called as its loop
 calls them, so that every setting means what it means there; greedy search without any needs none
-of them. This module must not know how logits are computed.
+of them, nor with a least length alone, which is a few writes to the logits. Choosing must cost
+little beside a step: arrays are NumPy's where an operator of torch would cost several times what
+it computes. This module must not know how logits are computed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
+import numpy as np
 import torch
+from transformers.generation.logits_process import (
+    MinLengthLogitsProcessor,
+    MinNewTokensLengthLogitsProcessor,
+)
 from transformers.generation.stopping_criteria import EosTokenCriteria, MaxLengthCriteria
 
-Logits = Callable[[torch.Tensor], torch.Tensor]
+Tokens: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.int64]]"
+Logits = Callable[[Tokens], torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +64,21 @@ class _Ids:
 
     def __init__(self, first: torch.Tensor, most: int) -> None:
         batch, self.length = first.shape
-        self._memory = torch.empty(batch, max(most, self.length), dtype=first.dtype)
-        self._memory[:, : self.length] = first
+        self._hold(torch.empty(batch, max(most, self.length), dtype=first.dtype), first)
+
+    def _hold(self, memory: torch.Tensor, held: torch.Tensor) -> None:
+        memory[:, : self.length] = held
+        self._memory, self._array = memory, memory.numpy()
 
     @property
     def view(self) -> torch.Tensor:
         return self._memory[:, : self.length]
 
-    def append(self, tokens: torch.Tensor) -> None:
+    def append(self, tokens: Tokens) -> None:
         if self.length == self._memory.shape[1]:
-            grown = torch.empty(len(self._memory), 2 * self.length + 1, dtype=self._memory.dtype)
-            grown[:, : self.length] = self._memory
-            self._memory = grown
-        self._memory[:, self.length] = tokens
+            size = len(self._memory), 2 * self.length + 1
+            self._hold(torch.empty(size, dtype=self._memory.dtype), self._memory)
+        self._array[:, self.length] = tokens
         self.length += 1
 
 
@@ -86,12 +96,13 @@ def choose_tokens(
     ids = _Ids(first, most)
     kept = Kept(first)
     state = _Sequences(choice, first.shape[0])
+    chosen = _Chooser(choice, kept)
     while True:
-        tokens = state.finish(_next(ids, logits, choice, kept))
+        tokens = state.finish(chosen(ids, logits))
         ids.append(tokens)
         done = state.ended(ids, tokens, kept)
         if choice.streamer is not None:
-            choice.streamer.put(tokens.clone())
+            choice.streamer.put(torch.from_numpy(tokens.copy()))
         if done:
             break
         logits = after(tokens)
@@ -101,23 +112,60 @@ def choose_tokens(
     return kept
 
 
-def _next(ids: _Ids, logits: torch.Tensor, choice: Choice, kept: Kept) -> torch.Tensor:
-    """One token for each sequence."""
-    if not choice.processors and not choice.sample and not choice.keep_scores:
+class _Chooser:
+    """Chooses one token for each sequence; `kept` collects what is wanted of scores and logits."""
+
+    def __init__(self, choice: Choice, kept: Kept) -> None:
+        self._choice, self._kept = choice, kept
+        self._floors = [
+            (_floor(p), p.eos_token_id.tolist()) for p in choice.processors if type(p) in _FLOORS
+        ]
+        others = len(choice.processors) > len(self._floors)
+        self._plain = not (others or choice.sample or choice.keep_scores)
+        self._seen: torch.Tensor | None = None
+        self._copied = False
+
+    def __call__(self, ids: _Ids, logits: torch.Tensor) -> Tokens:
+        choice, kept = self._choice, self._kept
+        if self._plain:
+            if choice.keep_logits:
+                kept.logits.append(logits.to(torch.float32, copy=True))
+            return self._most_probable(ids, logits)
+        # A copy: processors may write to it, and the memory is that of the next step's logits.
+        scores = raw = logits.to(torch.float32, copy=True)
+        for process in choice.processors:
+            scores = process(ids.view, scores)
+        if choice.keep_scores:
+            kept.scores.append(scores)
         if choice.keep_logits:
-            kept.logits.append(logits.to(torch.float32, copy=True))
-        return logits.argmax(-1)
-    # A copy: processors may write to it, and the memory is that of the next step's logits.
-    scores = raw = logits.to(torch.float32, copy=True)
-    for process in choice.processors:
-        scores = process(ids.view, scores)
-    if choice.keep_scores:
-        kept.scores.append(scores)
-    if choice.keep_logits:
-        kept.logits.append(raw)
-    if not choice.sample:
-        return scores.argmax(-1)
-    return torch.multinomial(torch.softmax(scores, -1), num_samples=1).squeeze(1)
+            kept.logits.append(raw)
+        if not choice.sample:
+            return scores.argmax(-1).numpy()
+        probable = torch.softmax(scores, -1)
+        return torch.multinomial(probable, num_samples=1).squeeze(1).numpy()
+
+    def _most_probable(self, ids: _Ids, logits: torch.Tensor) -> Tokens:
+        """Writes to the logits, which nobody reads afterwards."""
+        if logits is not self._seen or self._copied:
+            whole = logits.to(torch.float32, memory_format=torch.contiguous_format)
+            self._seen, self._copied = logits, whole.data_ptr() != logits.data_ptr()
+            self._values = whole.numpy()
+        values = self._values
+        for length, ends in self._floors:
+            if ids.length < length:
+                values[:, [end for end in ends if 0 <= end < values.shape[1]]] = -np.inf
+        tokens: Tokens = values.argmax(-1)
+        return tokens
+
+
+_FLOORS: Final = (MinLengthLogitsProcessor, MinNewTokensLengthLogitsProcessor)
+
+
+def _floor(processor: Any) -> int:
+    """The length from which on a sequence may end."""
+    if type(processor) is MinLengthLogitsProcessor:
+        return int(processor.min_length)
+    return int(processor.prompt_length_to_skip) + int(processor.min_new_tokens)
 
 
 class _Sequences:
@@ -125,8 +173,8 @@ class _Sequences:
 
     def __init__(self, choice: Choice, batch: int) -> None:
         self._criteria = choice.criteria
-        self._pad = choice.pad
-        self._open = torch.ones(batch, dtype=torch.long)
+        self._pad = 0 if choice.pad is None else int(choice.pad)
+        self._open = np.ones(batch, dtype=bool)
         self._all_open = True
         self._pads = any(hasattr(c, "eos_token_id") for c in choice.criteria)
         self._simple = all(type(c) in _SIMPLE for c in choice.criteria)
@@ -140,14 +188,13 @@ class _Sequences:
             default=None,
         )
 
-    def finish(self, tokens: torch.Tensor) -> torch.Tensor:
+    def finish(self, tokens: Tokens) -> Tokens:
         """The tokens, with padding where a sequence has ended before."""
         if self._all_open or not self._pads:
             return tokens
-        assert self._pad is not None  # generate refuses ends without padding
-        return tokens * self._open + self._pad * (1 - self._open)
+        return np.where(self._open, tokens, self._pad)
 
-    def ended(self, ids: _Ids, tokens: torch.Tensor, kept: Kept) -> bool:
+    def ended(self, ids: _Ids, tokens: Tokens, kept: Kept) -> bool:
         """Whether every sequence has ended now."""
         if self._simple and (self._quiet is None or ids.length <= self._quiet):
             if self._most is not None and ids.length >= self._most:
@@ -158,6 +205,6 @@ class _Sequences:
         done = torch.zeros(len(self._open), dtype=torch.bool)
         for criterion in self._criteria:
             done |= criterion(ids.view, scores)
-        self._open &= ~done
+        self._open &= ~done.numpy()
         self._all_open = bool(self._open.all())
         return not bool(self._open.any())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -17,8 +18,10 @@ import torch
 from tc.errors import UnsupportedError, describe
 from tc.frontend.capture_tree import UnsupportedCacheError
 from tc.frontend.captured import TraceError
-from tc.frontend.hf_dispatch import Dispatcher, Make, OnEager
+from tc.frontend.hf_dispatch import Dispatcher, OnEager
 from tc.frontend.hf_natural import natural_inputs
+from tc.frontend.hf_program import Make
+from tc.frontend.shortcut import MISSED
 
 Model = TypeVar("Model", bound=torch.nn.Module)
 
@@ -38,7 +41,7 @@ def wrap(
 
     Args:
         model: any module; it is left untouched, and the copy shares its parameters and submodules.
-        make: from a call to the two ends of its program and a runner of it (see `hf_dispatch`).
+        make: from a call to the two ends of its program and a runner of it (see `hf_program`).
         dynamic: False bakes the sizes of every distinct set of shapes.
         example_inputs: a call to compile for now, positional or by name.
         natural: compile now for the natural inputs, where the model's config tells them.
@@ -65,10 +68,11 @@ def wrap(
                 way_out="compile the model that it was made from",
             )
         )
-    dispatcher = Dispatcher(model, make, dynamic=dynamic, on_eager=on_eager)
     made = _shallow_copy(model)
+    dispatcher = Dispatcher(model, make, dynamic=dynamic, on_eager=on_eager, hooks=_hooks_of(made))
     made.__dict__[_ATTRIBUTE] = dispatcher
     made.__dict__["forward"] = _forward_of(model, dispatcher)
+    made.__dict__["_compiled_call_impl"] = _call_of(made, dispatcher)
     made.__dict__["train"] = _train_of(made)
     made.__dict__["training"] = False
     if isinstance(example_inputs, dict):
@@ -105,6 +109,31 @@ def _forward_of(model: torch.nn.Module, dispatcher: Dispatcher) -> Callable[...,
         return dispatcher(args, kwargs)
 
     return forward
+
+
+def _hooks_of(made: torch.nn.Module) -> list[dict[Any, Any]]:
+    """The tables of what runs before and after a call of `made`; empty ones have no part in it."""
+    tables = [
+        getattr(owner, prefix + name)
+        for owner, prefix in ((made, "_"), (torch.nn.modules.module, "_global_"))
+        for name in ("forward_hooks", "forward_pre_hooks", "backward_hooks", "backward_pre_hooks")
+    ]
+    return [table for table in tables if isinstance(table, dict)]
+
+
+def _call_of(made: torch.nn.Module, dispatcher: Dispatcher) -> Callable[..., Any]:
+    """What `Module.__call__` runs in place of its own, as after `Module.compile`."""
+    shortcuts, alive = dispatcher.shortcuts, weakref.ref(made)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        result = shortcuts(args, kwargs)
+        if result is not MISSED:
+            return result
+        module = alive()
+        assert module is not None  # it is being called
+        return module._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]  # torch's own
+
+    return call
 
 
 def _train_of(made: Model) -> Callable[..., Model]:

@@ -10,19 +10,18 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 import torch
 
-from tc.errors import CompileError, DeviceError, TcError, UnsupportedError, describe
+from tc.errors import CompileError, DeviceError, UnsupportedError, describe
 from tc.frontend import capture_tree as tree
-from tc.frontend.capture_result import rebuild
-from tc.frontend.captured import Interface, Request, Weight
+from tc.frontend.captured import Request
 from tc.frontend.copies import twin
-from tc.frontend.hf_weights import WeightWatch
-from tc.frontend.signature import IdCheck
-from tc.frontend.signature_bind import ShapeMismatchError, bind, check_ids
+from tc.frontend.hf_program import Make, Program
+from tc.frontend.shortcut import Shortcuts
+from tc.frontend.signature_bind import ShapeMismatchError
 
 # Config flags that forward falls back on when the call does not say.
 _FLAGS = (
@@ -33,71 +32,11 @@ _FLAGS = (
     "_attn_implementation_internal",
     "problem_type",
 )
-_MAX_SHAPES = 4096
 _MAX_PROGRAMS = 16
 
 
-class Runner(Protocol):
-    """A compiled program: fresh outputs from flat inputs, on the weights last given."""
-
-    def __call__(self, tensors: list[torch.Tensor]) -> Sequence[torch.Tensor]:
-        """Run on the inputs in the order of `signature.inputs`; outputs never change later."""
-
-    def refresh(self, weights: Sequence[Weight]) -> None:
-        """Take these weights, in the order of `Interface.weights`, from the next call on."""
-
-
-# From a call to the two ends of its program, and the program.
-Make = Callable[[Request], tuple[Interface, Runner]]
 # Told why a call is about to run eagerly; raises where that is not wanted.
 OnEager = Callable[[UnsupportedError], None]
-
-
-class Program:
-    """A captured and compiled call, with the shapes that it has been found to serve."""
-
-    def __init__(self, model: torch.nn.Module, captured: Interface, runner: Runner) -> None:
-        self.captured = captured
-        self.runner = runner
-        self.watch = WeightWatch(model, captured.weights)
-        self.admitted: set[tuple[torch.Size, ...]] = set()
-        names = [spec.name for spec in captured.signature.inputs]
-        self.ids = [
-            (names.index(check.input), check)
-            for check in captured.signature.checks
-            if isinstance(check, IdCheck)
-        ]
-        assert isinstance(captured.result, tree.SequenceNode)
-        self.result, given = captured.result.items
-        assert isinstance(given, tree.SequenceNode)
-        self.unseen = given.items
-
-    def admit(self, shapes: tuple[torch.Size, ...]) -> None:
-        """Check shapes not seen before; ShapeMismatchError or TcError where they do not fit."""
-        bind(self.captured.signature, shapes)
-        if len(self.admitted) >= _MAX_SHAPES:
-            self.admitted.clear()
-        self.admitted.add(shapes)
-
-    def run(self, tensors: list[torch.Tensor], caches: Sequence[Any]) -> Any:
-        """The call's result, of the class that eager returns."""
-        if self.watch.changed():
-            self.runner.refresh(self.watch.weights)
-        try:
-            outputs = self.runner(tensors)
-        except (TcError, IndexError):
-            # Where an id is at fault say so in the caller's terms; a call without does not look.
-            self._check_ids(tensors)
-            raise
-        for node in self.unseen:
-            rebuild(node, outputs, tensors, caches)
-        return rebuild(self.result, outputs, tensors, caches)
-
-    def _check_ids(self, tensors: list[torch.Tensor]) -> None:
-        for index, check in self.ids:
-            if (ids := tensors[index]).numel():
-                least, greatest = ids.aminmax()
-                check_ids(check, int(least), int(greatest))
 
 
 class _Route:
@@ -127,14 +66,17 @@ class Dispatcher:
         *,
         dynamic: bool = True,
         on_eager: OnEager | None = None,
+        hooks: Sequence[dict[Any, Any]] = (),
     ) -> None:
         self._model = model
+        self._hooks = tuple(hooks)
         self._make = make
         self._on_eager = on_eager
         self._dynamic = dynamic
         self._signature = inspect.signature(model.forward)
         config = getattr(model, "config", None)
-        self._config: Mapping[str, Any] = vars(config) if hasattr(config, "__dict__") else {}
+        self._config: dict[str, Any] = vars(config) if hasattr(config, "__dict__") else {}
+        self.shortcuts = Shortcuts()
         self._routes: dict[tuple[Any, ...], _Route] = {}
         self._programs: dict[tuple[Any, ...], list[Program]] = {}
         self._lock = threading.RLock()
@@ -179,16 +121,44 @@ class Dispatcher:
         if route.caches is not None:
             caches = [caches[index] for index in route.caches]
         shapes = tuple([tensor.shape for tensor in tensors])
-        self.stats["calls"] += 1
+        self._count()
         for program in route.programs:
             if shapes in program.admitted:
-                return program.run(tensors, caches)
+                result = program.run(tensors, caches)
+                if not caches:
+                    self._shorten(key, args, kwargs, route, shapes, program)
+                return result
         try:
             program = self._fitting(route, shapes, args, kwargs)
         except tree.UnsupportedCacheError as error:
             route.refused = error
             return self._eagerly(error, args, kwargs)
         return program.run(tensors, caches)
+
+    def _count(self) -> None:
+        self.stats["calls"] += 1
+
+    def _shorten(
+        self,
+        key: tuple[Any, ...],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        route: _Route,
+        shapes: tuple[torch.Size, ...],
+        program: Program,
+    ) -> None:
+        """Let the next call like this one go the short way, if it may."""
+        glance = program.watch.glance
+        if glance is None or any(self._hooks):
+            return
+        # The flags in the key were read between the making of the glance and now.
+        if self._flags() == list(key[: len(_FLAGS)]) and glance.same():
+            serve = program.quickly(shapes, self._count)
+            if serve is not None:
+                self.shortcuts.add(args, kwargs, route.order, glance, serve)
+
+    def _flags(self) -> list[Any]:
+        return [self._config.get(flag) for flag in _FLAGS]
 
     def _eagerly(
         self, why: tree.UnsupportedCacheError, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -219,7 +189,7 @@ class Dispatcher:
         tensors: list[torch.Tensor],
         caches: list[Any],
     ) -> tuple[Any, ...]:
-        parts: list[Any] = [self._config.get(flag) for flag in _FLAGS]
+        parts: list[Any] = self._flags()
         for number, value in enumerate(args):
             parts.append(tree.flatten(value, tensors, caches, str(number)))
         for name, value in kwargs.items():
@@ -327,7 +297,8 @@ class Dispatcher:
         request = Request.of(self._model, positional, keyword, self._dynamic)
         captured, runner = self._make(request)
         self.stats["compilations"] += 1
-        return Program(self._model, captured, runner)
+        beside = [self._config, *self._hooks]
+        return Program(self._model, captured, runner, beside)
 
 
 def _order(given: list[str], wanted: list[str]) -> list[int] | None:
@@ -369,6 +340,3 @@ def _refuse_device(tensors: Sequence[torch.Tensor], model: torch.nn.Module) -> N
                     way_out=f"move it with .to('{first.device}')",
                 )
             )
-
-
-__all__ = ["Dispatcher", "Make", "Program", "Runner", "TcError"]

@@ -29,12 +29,27 @@ _address = torch.Tensor.data_ptr
 
 
 class WeightWatch:
-    """The identity, memory and version of each weight of one program, compared at every call."""
+    """The identity, memory and version of each weight of one program, compared at every call.
 
-    def __init__(self, model: torch.nn.Module, weights: Sequence[Weight]) -> None:
+    Dicts of `beside` have no part in `changed`, but in its `glance`.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        weights: Sequence[Weight],
+        beside: Sequence[dict[str, Any]] = (),
+    ) -> None:
         self._model = model
         self.weights = tuple(weights)
+        self._beside = tuple(beside)
         self._remember()
+
+    @property
+    def glance(self) -> Glance | None:
+        """Whether the weights are as when `changed` was last called, nor any dict of `beside`
+        written to; None where nobody can tell that quickly."""
+        return self._glance
 
     def _remember(self) -> None:
         slots = [_slot(self._model, weight) for weight in self.weights]
@@ -78,9 +93,9 @@ class WeightWatch:
         self._remember()
         return True
 
-    def _look(self) -> _Glance | None:
+    def _look(self) -> Glance | None:
         owners = [modules for modules, _, _ in self._owners]
-        return _Glance.at([*self._holders, *owners], self._tensors)
+        return Glance.at([*self._holders, *owners, *self._beside], self._tensors)
 
     def _check_replaced(self) -> None:
         """A module may be replaced by one of its kind, whose weights are then taken.
@@ -100,7 +115,7 @@ class WeightWatch:
                 )
 
 
-class _Glance:
+class Glance:
     """Words of memory that stay the same while no weight changes, looked at by a compiled loop.
 
     They belong to the holders and tensors, which must live as long as it does.
@@ -115,7 +130,7 @@ class _Glance:
         self._first = _first_changed()
 
     @staticmethod
-    def at(holders: Sequence[dict[str, Any]], tensors: Sequence[torch.Tensor]) -> _Glance | None:
+    def at(holders: Sequence[dict[str, Any]], tensors: Sequence[torch.Tensor]) -> Glance | None:
         """None where this Python or PyTorch does not show where to look."""
         places, tag = layout(), dict_tag()
         if places is None or tag is None:
@@ -125,7 +140,7 @@ class _Glance:
             words.append((place, ctypes.c_uint64.from_address(place).value))
         for tensor in tensors:
             words += places.words(tensor)
-        return _Glance(words)
+        return Glance(words)
 
     def same(self) -> bool:
         """Whether all of them hold what they held."""

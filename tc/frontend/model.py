@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
+from tc.codegen.llvm.resident import release
 from tc.device.artifact import Artifact, FallbackCall, TensorInfo
 from tc.device.run import Program
 from tc.device.run_code import load_functions
-from tc.device.run_explain import Explanation, explain
+from tc.device.run_explain import RUNS, explain
+from tc.device.run_explanation import Explanation
 from tc.device.run_stats import Stats, summary
 from tc.errors import CompileError, UnsupportedError, describe
 from tc.frontend.accuracy import Accuracy, measure
@@ -26,6 +28,7 @@ from tc.frontend.copies import allow_copies
 from tc.frontend.eager import EagerCalls
 from tc.frontend.hf import dispatcher_of, wrap
 from tc.frontend.hf_dispatch import Dispatcher
+from tc.frontend.hf_program import RunPlanned
 from tc.frontend.hf_types import is_generative
 from tc.frontend.options import Options
 from tc.frontend.recall import Builder
@@ -58,14 +61,19 @@ class Runner:
             threads=options.threads,
             stats=self.stats,
         )
+        release()
 
     def __call__(self, tensors: list[torch.Tensor]) -> Sequence[torch.Tensor]:
-        """See `hf_dispatch.Runner`."""
+        """See `hf_program.Runner`."""
         return self.program(tensors)
 
     def refresh(self, weights: Sequence[Weight]) -> None:
-        """See `hf_dispatch.Runner`."""
+        """See `hf_program.Runner`."""
         self.program.set_weights(self._pick(weights))
+
+    def planned(self, shapes: tuple[torch.Size, ...]) -> RunPlanned:
+        """See `hf_program.Runner`."""
+        return partial(self.program, planned=self.program.planned(shapes))
 
     def _pick(self, weights: Sequence[Weight]) -> list[torch.Tensor]:
         # An alias: it keeps the memory alive even where the parameter is given other memory.
@@ -260,14 +268,15 @@ class _Handle:
         counted = [self._eager.stats, *(runner.stats for runner in runners)]
         return summary(counted, last.stats.last_nanoseconds if last else 0)
 
-    def explain(self) -> Explanation:
-        """Run each program a few times at the sizes of its last call; a table of its kernels."""
+    def explain(self, runs: int = RUNS) -> Explanation:
+        """Run each program `runs` times at the sizes of its last call; a table of its kernels."""
         return Explanation(
             tuple(
                 explain(
                     runner.program,
                     f"{self._name}({_arguments(runner)})",
                     {symbol.name: symbol.label for symbol in runner.signature.symbols},
+                    runs,
                 )
                 for runner in self._runners
             )

@@ -22,7 +22,8 @@ from tc.device.artifact_file import SAFETENSORS_NAMES, RawTensor, Reader, write
 from tc.device.artifact_io import from_json, to_json
 from tc.device.run import Program
 from tc.device.run_code import load_functions, make_code
-from tc.device.run_explain import Explanation, explain
+from tc.device.run_explain import RUNS, explain
+from tc.device.run_explanation import Explanation
 from tc.device.run_stats import Stats, summary
 from tc.errors import CompileError, InternalError, TcError, UnsupportedError, describe
 from tc.frontend.either import Either
@@ -331,13 +332,13 @@ class LoadedModel:
         last = max((p.stats for p in self._programs), key=lambda s: s.last_started)
         return summary([p.stats for p in self._programs], last.last_nanoseconds)
 
-    def explain(self) -> Explanation:
-        """Run each program a few times at the sizes of its last call; a table of its kernels."""
+    def explain(self, runs: int = RUNS) -> Explanation:
+        """Run each program `runs` times at the sizes of its last call; a table of its kernels."""
         sections = []
         for program in self._programs:
             title = f"{self.name}({', '.join(program.names)})"
             labels = {symbol.name: symbol.label for symbol in program.signature.symbols}
-            sections.append(explain(program.either.programs[-1], title, labels))
+            sections.append(explain(program.either.programs[-1], title, labels, runs))
         return Explanation(tuple(sections))
 
     def __repr__(self) -> str:

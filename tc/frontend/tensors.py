@@ -6,8 +6,11 @@ See `tc.device.arrays.Arrays` for what each method is. This module must not comp
 from __future__ import annotations
 
 import ctypes
+import operator
 import warnings
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import accumulate
 from typing import Any, Final
 
 import torch
@@ -28,6 +31,7 @@ DTYPES: Final[Mapping[DType, torch.dtype]] = {
     DType.F32: torch.float32,
     DType.F64: torch.float64,
 }
+_EMPTY: Final = getattr(torch._C._dynamo.guards, "_empty_strided_cpu", None)
 View = tuple[int, tuple[int, ...], DType]
 
 
@@ -58,9 +62,13 @@ class TorchArrays:
     # A bound C function: this is on the path of every call, for every tensor.
     address = staticmethod(torch.Tensor.data_ptr)
 
-    def empty(self, shape: tuple[int, ...], dtype: DType) -> Any:
-        """See `Arrays.empty`."""
-        return torch.empty(shape, dtype=DTYPES[dtype])
+    def maker(self, shape: tuple[int, ...], dtype: DType) -> Callable[[], Any]:
+        """See `Arrays.maker`; past the dispatcher where this PyTorch has such a function."""
+        if _EMPTY is None:
+            return partial(torch.empty, shape, dtype=DTYPES[dtype])
+        strides = accumulate((max(size, 1) for size in shape[:0:-1]), operator.mul, initial=1)
+        row_major = tuple(strides)[::-1] if shape else ()
+        return partial(_EMPTY, shape, row_major, DTYPES[dtype])
 
     def identity(self, array: Any) -> Hashable | None:
         """See `Arrays.identity`; a tensor counts its versions, but for those of inference mode."""

@@ -27,7 +27,7 @@ from tc.graph.graph import Graph, Node, Value
 from tc.graph.rewrite import producers, with_inputs, with_nodes
 from tc.graph.views import RESHAPES
 from tc.ir.expr import Const, Expr
-from tc.ir.types import BF16, F32, I8, I32, U8, DType
+from tc.ir.types import BF16, F32, I8, I16, I32, U8, DType
 from tc.target import Target
 
 # Products, and which of their arguments are the activation and the weight.
@@ -193,9 +193,9 @@ class _Int8(_Shortening):
                 self.add_behind(w, Node("permute", (w, (1, 0)), (channels,), origin))
             groups = self.grouped(channels, w, origin)
             sizes = (groups.shape[1], groups.shape[0])
-            scale = self.value(f"{w.name}.scale", sizes, F32)
+            scale = self.value(f"{w.name}.scale", sizes, BF16)
             short = self.value(f"{w.name}.i8", groups.shape, I8)
-            sums = self.value(f"{w.name}.sums", sizes, I32)
+            sums = self.value(f"{w.name}.sums", sizes, I16)
             self.add_behind(w, Node("weight_scale", (groups,), (scale,), origin))
             self.add_behind(w, Node("weight_int8", (groups, scale), (short,), origin))
             self.add_behind(w, Node("weight_sum", (short,), (sums,), origin))

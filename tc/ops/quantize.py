@@ -6,7 +6,9 @@ they come, from the least to the greatest value of each group: u8 = round(x / st
 
     Σ x w  =  Σ over groups of  scale step (Σ u8 i8 - zero Σ i8)
 
-These rows have no ATen operator: a graph pass puts them in.
+What belongs to a group is read as often as its elements, so it is short: a scale is a bf16, which
+the elements are then counted in, so that its rounding costs nothing; a sum of at most `LONGEST`
+elements is an i16. These rows have no ATen operator: a graph pass puts them in.
 """
 
 from __future__ import annotations
@@ -16,11 +18,12 @@ import numpy as np
 from tc import te
 from tc.ir.expr import Expr, cast
 from tc.ir.tensor import Shape, Tensor
-from tc.ir.types import F32, I8, I32, I64, U8
+from tc.ir.types import BF16, F32, I8, I16, I32, I64, U8
 from tc.ops.samples import array, ints, sample
 from tc.ops.table import Kind, operator
 
 MOST, LEVELS = 127.0, 255.0
+LONGEST = 32767 // 127  # elements of a group of weights
 _TINY = 1e-30  # ranges below are taken for zero: the reciprocal would overflow
 _ZERO = te.const(0, I64)
 
@@ -80,19 +83,27 @@ def build_quantize_rows(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return step, zero, te.compute(x.shape, element, te.fresh("quantized"))
 
 
+def _to_bf16(x: np.ndarray) -> np.ndarray:
+    """Finite numbers rounded to the nearest bf16, ties to even, as f32."""
+    bits = x.astype(np.float32).view(np.uint32)
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
+    return rounded.view(np.float32)
+
+
 @operator(
     "weight_scale",
     aten=(),
     kind=Kind.ROWWISE,
-    reference=lambda w: np.abs(w).max(-1).T / MOST,
+    reference=lambda w: _to_bf16(np.abs(w).max(-1).T / MOST),
     samples=(sample(array(5, 2, 8)), sample(array(3, 1, 17))),
 )
 def build_weight_scale(w: Tensor) -> Tensor:
-    """The f32 [groups, channels] that the groups of w [channels, groups, length] are counted in."""
+    """The bf16 [groups, channels] that groups of w [channels, groups, length] are counted in."""
     k = te.reduce_axis(w.shape[2])
 
     def element(g: Expr, n: Expr) -> Expr:
-        return te.maximum(te.max(te.unary("abs", w[n, g, k]), axis=k), 0.0) * (1.0 / MOST)
+        most = te.maximum(te.max(te.unary("abs", w[n, g, k]), axis=k), 0.0)
+        return cast(most * (1.0 / MOST), BF16)
 
     return te.compute((w.shape[1], w.shape[0]), element, te.fresh("scale"))
 
@@ -106,13 +117,13 @@ def _int8_ref(w: np.ndarray, scale: np.ndarray) -> np.ndarray:
     aten=(),
     kind=Kind.POINTWISE,
     reference=_int8_ref,
-    samples=(sample(array(5, 2, 8), array(2, 5, low=0.01, high=0.1)),),
+    samples=(sample(array(5, 2, 8), array(2, 5, low=0.01, high=0.1, dtype="bf16")),),
 )
 def build_weight_int8(w: Tensor, scale: Tensor) -> Tensor:
     """A weight [channels, groups, length] in steps of its scale."""
 
     def element(n: Expr, g: Expr, k: Expr) -> Expr:
-        value = te.unary("round", _over(w[n, g, k], scale[g, n]))
+        value = te.unary("round", _over(w[n, g, k], cast(scale[g, n], F32)))
         return cast(te.minimum(te.maximum(value, -MOST), MOST), I8)
 
     return te.compute(w.shape, element, te.fresh("int8"))
@@ -122,21 +133,22 @@ def build_weight_int8(w: Tensor, scale: Tensor) -> Tensor:
     "weight_sum",
     aten=(),
     kind=Kind.ROWWISE,
-    reference=lambda w: w.astype(np.int32).sum(-1, dtype=np.int32).T,
+    reference=lambda w: w.sum(-1, dtype=np.int16).T,
     samples=(sample(ints(5, 2, 8, low=-9, dtype="i8")),),
 )
 def build_weight_sum(w: Tensor) -> Tensor:
-    """Σ i8 of each group, i32 [groups, channels]."""
+    """Σ i8 of each group of at most `LONGEST` elements, i16 [groups, channels]."""
     k = te.reduce_axis(w.shape[2])
 
     def element(g: Expr, n: Expr) -> Expr:
-        return te.sum(cast(w[n, g, k], I32), axis=k)
+        return cast(te.sum(cast(w[n, g, k], I32), axis=k), I16)
 
     return te.compute((w.shape[1], w.shape[0]), element, te.fresh("sum"))
 
 
 def _grouped_ref(*given: np.ndarray) -> np.ndarray:
     step, zero, x, scale, sums, w = given
+    sums = sums.astype(np.int64)
     total = np.einsum("...gk,ngk->...gn", x.astype(np.int64), w.astype(np.int64))
     return np.asarray(((total - zero * sums) * (step * scale)).sum(-2))
 
@@ -148,10 +160,12 @@ def _grouped_ref(*given: np.ndarray) -> np.ndarray:
     reference=_grouped_ref,
     samples=(
         sample(array(2, 3, 2, 1), ints(2, 3, 2, 1, high=255, dtype="i32"),
-               ints(2, 3, 2, 8, high=255, dtype="u8"), array(2, 5), ints(2, 5, dtype="i32"),
+               ints(2, 3, 2, 8, high=255, dtype="u8"), array(2, 5, dtype="bf16"),
+               ints(2, 5, dtype="i16"),
                ints(5, 2, 8, low=-127, high=127, dtype="i8")),
         sample(array(1, 1), ints(1, 1, dtype="i32"), ints(1, 4, high=255, dtype="u8"),
-               array(1, 3), ints(1, 3, dtype="i32"), ints(3, 1, 4, low=-9, dtype="i8")),
+               array(1, 3, dtype="bf16"), ints(1, 3, dtype="i16"),
+               ints(3, 1, 4, low=-9, dtype="i8")),
     ),
 )  # fmt: skip
 def build_grouped_linear(
@@ -168,7 +182,7 @@ def build_grouped_linear(
     def element(*index: Expr) -> Expr:
         row, n = index[:outer], index[outer]
         total = te.sum(cast(x[(*row, g, k)], I32) * cast(w[n, g, k], I32), axis=k)
-        real = cast(total - zero[(*row, g, _ZERO)] * sums[g, n], F32)
-        return te.sum(real * (step[(*row, g, _ZERO)] * scale[g, n]), axis=g)
+        real = cast(total - zero[(*row, g, _ZERO)] * cast(sums[g, n], I32), F32)
+        return te.sum(real * (step[(*row, g, _ZERO)] * cast(scale[g, n], F32)), axis=g)
 
     return te.compute((*x.shape[:-2], w.shape[0]), element, te.fresh("grouped"))

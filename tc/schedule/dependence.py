@@ -77,7 +77,8 @@ def separated(accesses: list[Access], shape: tuple[Expr, ...], x: For) -> bool:
     plain = simplifier()
     # Most loops are told apart by their step alone; what is known of the others costs more.
     inside = functools.cache(lambda: simplifier(inner, known))
-    place = _Place(x.var, inner, plain, lambda e: inside()(e))
+    lengths = {loop.var: loop.extent for loop in loops(x.body)}
+    place = _Place(x.var, inner, lengths, plain, lambda e: inside()(e))
     accesses = list(dict.fromkeys(accesses))
     rank = len(shape)
     for width in range(1, rank + 1):
@@ -97,6 +98,7 @@ class _Place:
 
     var: Var
     env: dict[Var, Interval]
+    lengths: dict[Var, Expr]
     plain: Callable[[Expr], Expr]
     inside: Callable[[Expr], Expr]
 
@@ -131,8 +133,24 @@ def _separates(indices: list[Expr], place: _Place) -> bool:
             lo, hi = min(s.lo or 0 for s in spans), max(s.hi or 0 for s in spans)
             return hi - lo < int(step.value)
     return all(
-        is_true(place.inside(Const(0) <= o)) and is_true(place.inside(o < step)) for o in offsets
+        is_true(place.inside(Const(0) <= o)) and is_true(place.inside(_last(o, place) < step))
+        for o in offsets
     )
+
+
+def _last(offset: Expr, place: _Place) -> Expr:
+    """`offset` with the loops that go in steps of unknown length at their last iteration.
+
+    Of tiles of equal but unknown length, the last one reaches furthest.
+    """
+    for var, length in place.lengths.items():
+        found = _affine_step(offset, var, place.plain)
+        if found is None or isinstance(found[0], Const):
+            continue
+        step, rest = found
+        if is_true(place.inside(Const(0) <= step)):
+            offset = place.plain(rest + step * (length - 1))
+    return offset
 
 
 def extent_facts(nest: list[For]) -> list[Expr]:

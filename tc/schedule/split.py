@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 from tc.errors import ScheduleError
-from tc.ir.expr import Const, Expr, Var, minimum
+from tc.ir.expr import Const, Expr, Var, maximum, minimum
 from tc.ir.loop import For, Func, If, LoopKind, Seq, Stmt, seq
 from tc.ir.simplify import simplify
 from tc.ir.visit import map_stmt, substitute_stmt, uses, with_body
@@ -20,7 +20,7 @@ from tc.schedule.rewrite import (
     rewrite_loops,
 )
 
-TAILS = ("cut", "ragged", "balanced", "guard", "perfect")
+TAILS = ("cut", "ragged", "balanced", "guard", "equal", "perfect")
 
 
 @primitive
@@ -34,6 +34,7 @@ def split(func: Func, loop: str, factor: int, tail: str = "cut") -> Func:
     ragged:  the last inner loop is shorter: for i1 in range(min(factor, n - i0 * factor))
     balanced: as ragged, with the least factor that gives as few inner loops
     guard:   if i0 * factor + i1 < n: body, in whole inner loops
+    equal:   as guard, with the least factor that gives as few inner loops
     perfect: nothing is left over; refused unless that is certain
 
     A loop that divides evenly takes the plain form under every policy.
@@ -57,7 +58,7 @@ def split_loop(x: For, factor: int, tail: str) -> Stmt:
         case "perfect":
             raise refuse(
                 "split", header(x), f"the extent may not be a multiple of {factor}",
-                f"use another tail: {', '.join(TAILS[:4])}",
+                f"use another tail: {', '.join(TAILS[:5])}",
             )  # fmt: skip
         case "cut":
             rest, whole = Var(name + "t"), simplify(n // f)
@@ -74,13 +75,22 @@ def split_loop(x: For, factor: int, tail: str) -> Stmt:
             )  # fmt: skip
         case "balanced":
             return _balanced(x, n, f, outer, inner)
-    guarded: Stmt = If(outer * f + inner < n, _at(x, outer * f + inner))
-    return For(outer, _ceil(n, f), x.kind, For(inner, f, LoopKind.SERIAL, guarded))
+    length: Expr = f
+    if tail == "equal":
+        # Computed in front of the loops where they are divided, so even if there are none.
+        length = simplify(minimum(f, _even(n, maximum(_ceil(n, f), Const(1)))))
+    guarded: Stmt = If(outer * length + inner < n, _at(x, outer * length + inner))
+    return For(outer, _ceil(n, f), x.kind, For(inner, length, LoopKind.SERIAL, guarded))
+
+
+def _even(n: Expr, parts: Expr) -> Expr:
+    """The length of parts that make `n`, all as long as the longest has to be."""
+    return simplify((n + (parts - 1)) // parts)
 
 
 def _balanced(x: For, n: Expr, f: Const, outer: Var, inner: Var) -> Stmt:
     tiles = _ceil(n, f)
-    even = simplify((n + (tiles - 1)) // tiles)
+    even = _even(n, tiles)
     # Even is at most the factor; saying so gives the analysis a constant bound.
     extent = simplify(minimum(f, minimum(even, n - outer * even)))
     return For(

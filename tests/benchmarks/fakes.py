@@ -47,6 +47,23 @@ class Fake:
         self.closed = True
 
 
+class FakeMachine:
+    """A machine of which everything is known: rates in GFLOP/s and GB/s."""
+
+    source = "by hand"
+
+    def __init__(self, gflops: float = 100.0, gbytes: float = 10.0) -> None:
+        self._gflops, self._gbytes = gflops, gbytes
+
+    def gflops(self, kind: str, threads: int) -> float:
+        del kind, threads
+        return self._gflops
+
+    def gbytes(self, footprint: int, threads: int) -> float:
+        del footprint, threads
+        return self._gbytes
+
+
 def doubles(case: Case) -> Prepared:
     print("a framework that prints on stdout")
     return Prepared(lambda: np.array([2.0 * int(case["x"])]))
@@ -92,3 +109,24 @@ def dies(case: Case) -> Prepared:
     calls: list[int] = []
     del case
     return Prepared(call)
+
+
+def tells(case: Case) -> Prepared:
+    """Knows something of its case, tells its time inside, and measures in its own way."""
+
+    def measure(factor: int) -> dict[str, float]:
+        return {"x": float(case["x"]) * factor}
+
+    facts = {"flops": 12.0}
+    return Prepared(lambda: np.ones(1), inside=lambda: 0.25, measure=measure, facts=facts)
+
+
+def products(case: Case) -> Prepared:
+    """As benchmarks.sweep_worker: a microsecond for each row, no error."""
+    del case
+
+    def measure(sizes: list[int], **pair: float) -> dict[str, object]:
+        assert set(pair) == {"k", "n", "seconds"}
+        return {"compile_seconds": 0.0, "cells": [[m * 1e-6, 0.0] for m in sizes]}
+
+    return Prepared(lambda: np.ones(1), measure=measure)

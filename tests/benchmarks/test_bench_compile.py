@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 
-from benchmarks.compile import child, compile_figures, seconds_figure
+from benchmarks.compile import (
+    child,
+    compile_figures,
+    judge,
+    load_figures,
+    seconds_figure,
+)
 from benchmarks.compile_child import call_overhead, memory, numbers, reset_peak
 
 CORE = min(os.sched_getaffinity(0))
@@ -33,21 +39,42 @@ def test_times_are_shown_in_a_fitting_unit(seconds, text):
 def test_figures_of_a_compile_are_held_against_the_goals():
     shown = {figure.what: figure for figure in compile_figures("tc", "cold", FOUND)}
     assert shown["tc cold: compile and first call"].number == 4.5
+    assert shown["tc cold: compile and first call"].goal == "compile cold"
     assert shown["tc cold: of it after torch.export"].number == 3.0
-    assert shown["tc cold: of it after torch.export"].goal == "< 6 s"
+    assert shown["tc cold: of it after torch.export"].goal == "compile after export"
     assert shown["tc cold: peak memory, compiling"].value == "1.50 × weights"
     assert shown["tc cold: peak memory, running"].value == "1.10 × weights"
     assert shown["tc cold: stats last_kernel_seconds"].value == "2.00 s"
     assert "tc cold: stats calls" not in shown
+    texts = {each.row: each.text for each in judge(list(shown.values()))}
+    assert texts["tc cold: compile and first call"] == "must met"
+    assert texts["tc cold: peak memory, compiling"] == "missed by 15%"
+    assert texts["tc cold: peak memory, running"] == "aim met"
 
 
 def test_peers_have_no_goals():
-    assert {figure.goal for figure in compile_figures("inductor", "warm", FOUND)} == {""}
+    assert judge(compile_figures("inductor", "warm", FOUND)) == []
 
 
 def test_unavailable_gives_its_reason():
     (figure,) = compile_figures("tc", "cold", {"unavailable": "no tc"})
-    assert (figure.value, figure.goal, figure.number) == ("unavailable", "no tc", None)
+    assert (figure.value, figure.reason, figure.number) == ("unavailable", "no tc", None)
+    assert [each.text for each in judge([figure])] == ["no figure: no tc"]
+
+
+def test_figures_of_loading():
+    saved = {"save_seconds": 0.2, "file_bytes": 110, "weights_bytes": 100}
+    loaded = {"load_seconds": 0.01, "first_call_seconds": 0.02, "peak_bytes": 120}
+    shown = {figure.what: figure for figure in load_figures(saved, loaded)}
+    assert shown["tc.load alone"].value == "10 ms"
+    assert shown["tc.load: peak memory, with calls"].number == 1.2
+    (broken,) = load_figures({"unavailable": "disk full"}, {})
+    assert broken.reason == "disk full"
+
+
+def test_a_goal_in_microseconds_is_held_against_seconds():
+    (found,) = judge([seconds_figure("call", 8e-6, "call plain", 1e6)])
+    assert (found.value, found.text) == (pytest.approx(8.0), "must met")
 
 
 def test_child_that_fails_gives_its_last_line(tmp_path):

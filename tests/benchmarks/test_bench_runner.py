@@ -11,10 +11,12 @@ from benchmarks.protocol import Block, UnavailableError, WorkerError
 from benchmarks.runner import (
     Settings,
     block_size,
+    inside_ratio,
     interleave,
     measure,
     paired_ratio,
     relative_error,
+    unequal_share,
 )
 from tests.benchmarks.fakes import Fake
 
@@ -127,3 +129,37 @@ def test_load_check_runs_before_and_after_the_timing():
 )
 def test_relative_error(actual, expected, error):
     assert relative_error(np.array(actual), np.array(expected)) == pytest.approx(error)
+
+
+def test_a_tolerance_of_ones_own_and_an_error_of_another_kind():
+    settings = Settings(1, 0.001, 0.0, 0.0, {"loose": 1.0}, error=unequal_share)
+    tokens = np.array([[1, 2, 3, 5]])
+    contenders = [Fake("exact", [], value=tokens), Fake("loose", [], value=tokens + tokens % 2)]
+    results = measure(contenders, tokens, settings)
+    assert [result.state for result in results] == ["ok", "ok"]
+    assert [result.error for result in results] == [0.0, 0.75]
+    (wrong,) = measure([Fake("x", [], value=tokens + 1)], tokens, settings)
+    assert wrong.state == "wrong"
+    (short,) = measure([Fake("loose", [], value=tokens[:, 1:])], tokens, settings)
+    assert short.state == "wrong"
+
+
+def test_times_inside_are_held_against_whole_calls_of_a_peer():
+    blocks = [Block((1.0, 1.0), inside=(0.5, 0.5))] * 2
+    peer = [Block((2.0,))] * 2
+    assert inside_ratio(peer, blocks) == 4.0
+    assert inside_ratio(blocks, blocks) == 1.0
+    assert math.isnan(inside_ratio(blocks, peer))
+
+
+def test_more_is_asked_of_the_right_ones_after_the_timing():
+    asked: list[str] = []
+    contenders = [Fake("right", []), Fake("wrong", [], value=np.zeros(3))]
+    measure(contenders, EXPECTED, SETTINGS, then=lambda contender: asked.append(contender.name))
+    assert asked == ["right"]
+
+
+def test_a_call_that_is_a_block_needs_no_pilot():
+    log: list[str] = []
+    assert block_size(Fake("a", log), Settings(block_seconds=0.0)) == 1
+    assert log == []

@@ -33,6 +33,20 @@ def test_times_are_of_the_calls_and_sleeping_is_idle():
         assert min(block.seconds) >= 0.002
 
 
+def test_a_contender_tells_what_it_knows_and_measures():
+    with worker("tells", 4) as contender:
+        assert contender.prepare().facts == {"flops": 12.0}
+        assert contender.run(3).inside == (0.25, 0.25, 0.25)
+        assert contender.measure(factor=5) == {"x": 20.0}
+
+
+def test_what_a_contender_cannot_measure_is_an_error():
+    with worker("doubles") as contender:
+        contender.prepare()
+        with pytest.raises(WorkerError, match="unknown message 'measure'"):
+            contender.measure(factor=5)
+
+
 def test_is_pinned():
     with worker("cores") as contender:
         contender.prepare()

@@ -362,6 +362,40 @@ def test_explain_as_json(run, saved: Path) -> None:
     assert all(row["seconds"] >= 0 for row in section["rows"])
 
 
+def test_explain_writes_a_trace(run, saved: Path, tmp_path: Path) -> None:
+    done = run("explain", saved, "--trace", tmp_path / "x.json", "--threads", 1, "-q")
+    assert done.status == 0, done.err
+    trace = json.loads((tmp_path / "x.json").read_text())
+    slices = [event for event in trace["traceEvents"] if event["ph"] == "X"]
+    assert {event["tid"] for event in slices} == {0}
+    assert all(event["name"] in done.out for event in slices)
+
+
+def test_explain_draws_the_roofline(run, saved: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="an extra: pip install 'tensorc[plot]'")
+    done = run("explain", saved, "--plot", tmp_path / "x.png", "-q")
+    assert done.status == 0, done.err
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG\r\n")
+
+
+def test_explain_says_how_to_get_what_it_draws_with(
+    run, monkeypatch: pytest.MonkeyPatch, saved: Path, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tc.cli.roofline.find_spec", lambda _: None)
+    done = run("explain", saved, "--plot", tmp_path / "x.png")
+    assert (done.status, done.out) == (1, "")
+    assert done.err == (
+        "error: --plot: it draws with matplotlib, which is not installed; "
+        "pip install 'tensorc[plot]'\n"
+    )
+
+
+def test_explain_cannot_write_into_a_missing_folder(run, saved: Path, tmp_path: Path) -> None:
+    done = run("explain", saved, "--trace", tmp_path / "no" / "x.json", "-q")
+    assert done.status == 1
+    assert "No such file or directory; give a path to write to" in done.err
+
+
 def test_explain_a_damaged_file(run, saved: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.tc"
     broken.write_bytes(saved.read_bytes()[:-100])

@@ -13,7 +13,7 @@ import pytest
 
 from tc.codegen.llvm import jit, openmp
 from tc.codegen.llvm.jit import Module, compile_module, load_object
-from tc.codegen.llvm.program import Call, Slot
+from tc.codegen.llvm.program import Call, Slot, stamp_count
 from tc.errors import CompileError
 from tc.ir.parser import parse_func
 from tc.ir.passes import run_passes
@@ -94,12 +94,18 @@ def test_threads_that_share_a_core_do_not_spin_in_each_others_way() -> None:
     assert float(done.stdout) < 0.4
 
 
-def test_timestamps_of_each_kernel() -> None:
-    times = np.zeros(4, np.int64)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_each_thread_stamps_the_beginning_and_the_end_of_each_kernel(threads: int) -> None:
+    times = np.zeros(stamp_count(3, threads), np.int64)
     x = np.zeros(4001, np.float32)
-    run(program(DOUBLE, REVERSE, DOUBLE), x, 3, threads=2, profile=times.ctypes.data)
-    assert times[0] > 0
-    assert np.all(np.diff(times) > 0)
+    run(program(DOUBLE, REVERSE, DOUBLE), x, 3, threads=threads, profile=times.ctypes.data)
+    stamps = times.reshape(threads, 3, 2)
+    assert np.all(stamps[0] > 0)
+    for mine in stamps[stamps[:, 0, 0] > 0]:
+        assert np.all(np.diff(mine.reshape(-1)) >= 0)
+    # No thread begins a kernel before all have ended the one before it.
+    present = stamps[stamps[:, 0, 0] > 0]
+    assert np.all(present[:, 1:, 0].min(axis=0) >= present[:, :-1, 1].max(axis=0))
 
 
 def test_the_error_word_names_the_message() -> None:

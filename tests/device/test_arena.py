@@ -39,6 +39,21 @@ def test_a_block_is_aligned_and_zero(size: int) -> None:
     assert bytes(block.view(0, size)) == bytes(size)
 
 
+def test_small_blocks_ask_for_the_huge_pages_that_they_can_share() -> None:
+    blocks = [Block(900_000) for _ in range(4)]
+    found, inside = 0, False
+    with open("/proc/self/smaps", encoding="utf-8") as maps:
+        for line in maps:
+            ends, *rest = line.split()
+            if "-" in ends and rest and len(rest[0]) == 4:
+                first, last = (int(end, 16) for end in ends.split("-"))
+                inside = any(first <= b.address < last for b in blocks)
+                held = sum(first <= b.address < last for b in blocks)
+            elif inside and ends == "VmFlags:" and "hg" in rest:
+                found += held
+    assert found == len(blocks)
+
+
 def test_large_blocks_are_private_so_that_they_may_lie_on_huge_pages() -> None:
     block = Block(5 << 20)
     with open("/proc/self/maps", encoding="utf-8") as maps:

@@ -181,7 +181,7 @@ def test_another_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("tc.device.artifact_file.FORMAT", 99)
     save(tmp_path / "x.tc")
     monkeypatch.undo()
-    with pytest.raises(CompileError, match="is of format 99, this version of tc reads 1"):
+    with pytest.raises(CompileError, match="is of format 99, this version of tc reads 2"):
         read(tmp_path / "x.tc")
 
 

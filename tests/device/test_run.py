@@ -90,7 +90,7 @@ def test_sizes_in_turn_share_an_arena() -> None:
 @pytest.mark.parametrize("shape", [(), (0, 3), (1,), (5, 7)])
 def test_results_lie_on_a_cache_line(shape: tuple[int, ...]) -> None:
     for dtype in (F32, BOOL, I64):
-        array = NumpyArrays().empty(shape, dtype)
+        array = NumpyArrays().maker(shape, dtype)()
         assert array.shape == shape
         assert not array.size or NumpyArrays().address(array) % 64 == 0
 
@@ -291,6 +291,7 @@ def test_profile_tells_each_step() -> None:
     times = p.profile([rows(3)])
     assert [t.step for t in times] == list(ARTIFACT.main)
     assert [t.nanoseconds for t in times] == [100, 200]
+    assert [t.waiting for t in times] == [0, 0]
     assert times[0].values == (3,)
 
 

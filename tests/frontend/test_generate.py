@@ -164,6 +164,31 @@ def test_ends_of_texts(name: str, sessions: Watched) -> None:
     assert sessions.count == 6
 
 
+@pytest.mark.parametrize("name", DECODERS[:2])
+def test_least_lengths(name: str, sessions: Watched) -> None:
+    """An end that is the most probable token is not taken before its time, and then is."""
+    call: dict[str, Any] = padded(3, 5)
+    end = ends_of(name, call, 2)
+    calls = (
+        {"min_new_tokens": 9},
+        {"min_length": 11},
+        {"min_length": 9, "min_new_tokens": 7},
+        {"min_new_tokens": 6, "repetition_penalty": 1.3},
+        {"min_new_tokens": 5, "output_logits": True},
+        {"min_new_tokens": 5, "output_logits": True, "output_scores": True},
+    )
+    for settings in calls:
+        for ends in (end, [end, VOCABULARY + 7]):
+            given = {**call, **settings, "eos_token_id": ends, "max_new_tokens": 14}
+            wanted, found = both(name, do_sample=False, return_dict_in_generate=True, **given)
+            assert torch.equal(wanted.sequences, found.sequences), settings
+            for kind in ("logits", "scores"):
+                if settings.get(f"output_{kind}"):
+                    for a, b in zip(found[kind], wanted[kind], strict=True):
+                        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+    assert sessions.count == 2 * len(calls)
+
+
 def test_settings_that_change_scores(sessions: Watched) -> None:
     call = {"input_ids": prompt(2, 6), "max_new_tokens": 16, "do_sample": False}
     for settings in (
@@ -494,6 +519,18 @@ def test_memory_does_not_grow() -> None:
     for _ in range(4):
         run()
     assert resident() - before < 4 << 20
+
+
+def test_generations_share_plans_and_arenas() -> None:
+    _, made = pair("gpt2-lm")
+    call: dict[str, Any] = {"input_ids": prompt(2, 5), "max_new_tokens": 6, "do_sample": False}
+    made.generate(**call)
+    program = made.generate.runners[1].program
+    plans, arenas = program._step_plans((2, 11, 11)), len(program.stats.calls)
+    for _ in range(5):
+        made.generate(**call)
+    assert program._step_plans((2, 11, 11)) is plans
+    assert len(program.stats.calls) == arenas
 
 
 # --- weights, limits, other uses

@@ -23,6 +23,7 @@ from tc.errors import CompileError, TcError, UnsupportedError
 from tc.frontend.capture import capture_request
 from tc.frontend.captured import Captured, Interface, Request, Weight
 from tc.frontend.hf import dispatcher_of, wrap
+from tc.frontend.hf_program import RunPlanned
 from tests.frontend.test_capture import assert_same
 from tests.models import MAX_POSITIONS, VOCABULARY, Entry, entry, minilm_folder, zoo
 
@@ -42,6 +43,10 @@ class EagerRunner:
             outputs: Sequence[torch.Tensor] = self._graph(*self._weights, *tensors)
             return outputs
 
+    def planned(self, shapes: tuple[torch.Size, ...]) -> RunPlanned:
+        assert shapes
+        return self
+
 
 class NoRunner:
     """Costs nothing: returns the same outputs at every call."""
@@ -54,6 +59,9 @@ class NoRunner:
 
     def __call__(self, _tensors: list[torch.Tensor]) -> Sequence[torch.Tensor]:
         return self._outputs
+
+    def planned(self, _shapes: tuple[torch.Size, ...]) -> None:
+        return None
 
 
 def eager_runner(request: Request) -> tuple[Interface, EagerRunner]:

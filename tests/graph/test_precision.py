@@ -161,7 +161,7 @@ def test_int8_operands_are_in_groups() -> None:
     ]  # fmt: skip
     folded = optimise(found)
     shapes = sorted((str(v.dtype), len(v.shape)) for v in folded.prepare.outputs)
-    assert shapes == [("f32", 2), ("i32", 2), ("i8", 3)]
+    assert shapes == [("bf16", 2), ("i16", 2), ("i8", 3)]
     last = fuse(folded.main, Composer()).steps[-1]
     assert isinstance(last, Group)
     made = last.computation

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tc.ir.types import F32
+from tc.ir.types import BF16, F32
 from tc.ops import Operator, by_name
 from tests.ops.harness import Given, build, expected, make, run
 
@@ -46,8 +46,21 @@ def test_rows_of_zeros_and_extremes() -> None:
 def test_weights_of_zeros() -> None:
     w = np.zeros((3, 1, 4), np.float32)
     w[0, 0, 0] = 2.0
-    scale = np.array([[2 / 127, 0, 0]], np.float32)
-    tensors, arrays, _ = build(by_name("weight_int8"), (Given(w, F32), Given(scale, F32)))
+    scale = np.array([[2**-6, 0, 0]], np.float32)
+    tensors, arrays, _ = build(by_name("weight_int8"), (Given(w, F32), Given(scale, BF16)))
     (found,) = run(tensors, arrays, {})
-    assert found[0, 0, 0] == 127
+    assert found[0, 0, 0] == 127  # 128 steps, and no more than that
     assert np.count_nonzero(found) == 1
+
+
+def test_a_scale_is_one_that_the_weights_are_counted_in() -> None:
+    """Its rounding is no error: elements are off by half a step, those beyond the last by two."""
+    w = np.random.default_rng(0).normal(size=(16, 3, 64)).astype(np.float32)
+    tensors, arrays, _ = build(by_name("weight_scale"), (Given(w, F32),))
+    (scale,) = run(tensors, arrays, {})
+    assert not (scale.astype(np.float32).view(np.uint32) & 0xFFFF).any()
+    tensors, arrays, _ = build(by_name("weight_int8"), (Given(w, F32), Given(scale, BF16)))
+    (found,) = run(tensors, arrays, {})
+    steps = np.abs(w / scale.T[..., None] - found)
+    assert steps.max() <= 1.0
+    assert (steps <= 0.5 + 1e-4).mean() > 0.99

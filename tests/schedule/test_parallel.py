@@ -17,6 +17,11 @@ CASES: dict[str, tuple[Callable[[], Func], str]] = {
     "nested": (kernels.add, "parallel(i) parallel(j)"),
     "reduction_inside": (kernels.total, "parallel(i)"),
     "tile": (kernels.matmul, "tile(i, j, 2, 4) parallel(i0) parallel(j0)"),
+    "equal_blocks": (
+        kernels.matmul,
+        "reorder(i, j) split(i, 2, tail=balanced) reorder(j, i0, k, i1) split(i0, 2, tail=equal) "
+        "reorder(i00, j, i01) parallel(i00) parallel(j) parallel(i01)",
+    ),
     "fused": (kernels.add, "fuse(i, j, e) split(e, 7, tail=ragged) parallel(e0)"),
 }
 
@@ -49,6 +54,11 @@ def test_result(name: str, size: int) -> None:
             kernels.pair(),
             "parallel(i)",
             "parallel: for i in parallel(N): it is one of several statements",
+        ),
+        (
+            kernels.add(),
+            "split(i, 4, tail=ragged) parallel(i0) parallel(i1)",
+            "for i1 in parallel(min(4, N - i0 * 4)): its length changes with i0",
         ),
         (kernels.scatter(), "parallel(i)", "may touch the same element of out0"),
         (kernels.scan(), "parallel(j)", "may touch the same element"),

@@ -15,13 +15,13 @@ from tc.ir.lower import lower
 from tc.ir.visit import sub_stmts
 from tc.schedule.apply import apply_step
 from tc.schedule.rewrite import loops
+from tc.schedule.split import TAILS
 from tc.schedule.step import Schedule, Step
 from tests.schedule import kernels
 from tests.schedule.running import check
 
 N = te.sym("N", 0, 64)
 M = te.sym("M", 1, 64)
-TAILS = ("cut", "ragged", "balanced", "guard", "perfect")
 
 
 def attention(s: te.DimLike, d: int) -> Func:

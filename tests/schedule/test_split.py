@@ -17,6 +17,7 @@ CASES: dict[str, tuple[Callable[[], Func], str]] = {
     "ragged": (kernels.double, "split(i, 4, tail=ragged)"),
     "balanced": (kernels.double, "split(i, 4, tail=balanced)"),
     "guard": (kernels.double, "split(i, 4, tail=guard)"),
+    "equal": (kernels.double, "split(i, 4, tail=equal)"),
     "perfect": (lambda: kernels.double(12), "split(i, 4, tail=perfect)"),
     "even_guard": (lambda: kernels.double(8), "split(i, 4, tail=guard)"),
     "constant_cut": (lambda: kernels.double(11), "split(i, 4)"),
@@ -50,7 +51,7 @@ def test_result(name: str, size: int) -> None:
         (
             kernels.double(),
             "split(i, 4, tail=round)",
-            "split: tail is 'round'; it can be cut, ragged, balanced, guard, perfect",
+            "split: tail is 'round'; it can be cut, ragged, balanced, guard, equal, perfect",
         ),
         (
             kernels.double(),

@@ -20,11 +20,21 @@ class Slot(IntEnum):
     """The fixed slots of the argument array, each an i64."""
 
     THREADS = 0  # how many threads are wanted, at least 1
-    PROFILE = 1  # address of kernels + 1 timestamps in ns of CLOCK_MONOTONIC, or 0
+    PROFILE = 1  # address of the time stamps, or 0; see `stamp_count`
     SCRATCH = 2  # address of the scratch memory of all threads
     SCRATCH_BYTES = 3  # of each thread
     ERROR = 4  # address of an i32: 0, or 1 + the number of the message of a failed Assert
     FIRST = 5  # buffer addresses and symbol values begin here
+
+
+def stamp_count(calls: int, threads: int) -> int:
+    """How many time stamps a region of so many kernel calls takes, each an i64.
+
+    They are nanoseconds of CLOCK_MONOTONIC: thread by thread, and within each thread for every
+    call two, when it began and when its own part of it was done. A thread that the runtime did
+    not give leaves its own as they are.
+    """
+    return 2 * calls * threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +68,10 @@ def _region(symbols: Sequence[str], calls: Sequence[Call]) -> str:
         f"  %base = inttoptr i64 %s{Slot.SCRATCH.value} to ptr",
         "  %scratch = getelementptr i8, ptr %base, i64 %share",
         f"  %error = inttoptr i64 %s{Slot.ERROR.value} to ptr",
-        "  %first = icmp eq i64 %tid, 0",
-        f"  %wanted = icmp ne i64 %s{Slot.PROFILE.value}, 0",
-        "  %profiles = and i1 %first, %wanted",
-        f"  %times = inttoptr i64 %s{Slot.PROFILE.value} to ptr",
-        "  call void @tc.stamp(i1 %profiles, ptr %times, i64 0)",
+        f"  %profiles = icmp ne i64 %s{Slot.PROFILE.value}, 0",
+        f"  %stamps = inttoptr i64 %s{Slot.PROFILE.value} to ptr",
+        f"  %mine = mul i64 %tid, {stamp_count(len(calls), 1)}",
+        "  %times = getelementptr i64, ptr %stamps, i64 %mine",
     ]
     used = sorted({n for c in calls for n in (*c.buffers, *c.symbols)})
     for n in used:
@@ -74,10 +83,11 @@ def _region(symbols: Sequence[str], calls: Sequence[Call]) -> str:
         args += ["i64 %tid", "i64 %team", "ptr %scratch", "ptr %error"]
         # The end of the region is a barrier too, but the runtime's.
         lines += [
+            f"  call void @tc.stamp(i1 %profiles, ptr %times, i64 {2 * number})",
             f"  call void @{symbols[call.kernel]}({', '.join(args)})",
+            f"  call void @tc.stamp(i1 %profiles, ptr %times, i64 {2 * number + 1})",
             f"  %due{number} = mul i64 %team, {number + 1}",
             f"  call void @tc.barrier(ptr %arrived, i64 %due{number})",
-            f"  call void @tc.stamp(i1 %profiles, ptr %times, i64 {number + 1})",
         ]
     return "\n".join([*lines, "  ret void", "}"])
 

@@ -6,7 +6,10 @@
                                                      else: if min(4, m - i0 * 4) == 3: ...
 
 A version holds what shares the registers of one allocation, no more; all loops of the very same
-length in it get that length. This pass runs after those whose work is the same for every version.
+length in it get that length. Data is asked for ahead of time to spread the waiting over work that
+is done again and again; a version of one iteration streams, which the processor foresees, and what
+it would ask for at the end nobody needs: it has no such hints. This pass runs after those whose
+work is the same for every version.
 """
 
 from __future__ import annotations
@@ -14,7 +17,20 @@ from __future__ import annotations
 from tc.errors import InternalError
 from tc.ir.expr import Const, Expr, Var, equal
 from tc.ir.interval import Interval, bounds
-from tc.ir.loop import Alloc, Assert, For, Func, If, LoopKind, Scope, Seq, Stmt, Store, Update
+from tc.ir.loop import (
+    Alloc,
+    Assert,
+    For,
+    Func,
+    If,
+    LoopKind,
+    Prefetch,
+    Scope,
+    Seq,
+    Stmt,
+    Store,
+    Update,
+)
 from tc.ir.visit import map_stmt, sub_stmts, uses, with_body
 
 MAX_VERSIONS = 32
@@ -109,7 +125,8 @@ def _without(body: Stmt, extent: Expr) -> Stmt | None:
     """`body` without the loops of that length; None if nothing is left to do."""
 
     def fn(x: Stmt) -> Stmt | None:
-        return Seq(()) if isinstance(x, For) and x.extent == extent else None
+        gone = isinstance(x, Prefetch) or (isinstance(x, For) and x.extent == extent)
+        return Seq(()) if gone else None
 
     out = map_stmt(body, None, fn)
     works = any(isinstance(x, Store | Update | Assert) for x in sub_stmts(out))
@@ -120,6 +137,6 @@ def _with_length(s: Stmt, extent: Expr, length: int) -> Stmt:
     def fn(x: Stmt) -> Stmt | None:
         if isinstance(x, For) and x.extent == extent:
             return For(x.var, Const(length), x.kind, x.body)
-        return None
+        return Seq(()) if isinstance(x, Prefetch) and length == 1 else None
 
     return map_stmt(s, None, fn)

@@ -7,6 +7,7 @@ cache while all rows of A pass.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from tc.ir.expr import Expr, Reduce, Unary, Var
@@ -21,6 +22,8 @@ from tc.schedule.tensorize import dot_length
 
 UNROLL_K = 2
 FETCHED = 4  # lines of the next block in an iteration: enough for two blocks of rows
+ROWS_SHARE = 8  # the part of the last cache that a block of rows of A may fill
+MOST_ROWS = 1024  # blocks of more rows than this are hardly ever filled
 LONG = 24  # nodes of an epilogue that is still unrolled
 
 
@@ -45,7 +48,11 @@ def schedule_contraction(plan: Plan, t: Tensor, p: Product, constants: frozenset
     plan.do("relax")
     finish_product(plan, t, p, tile, row, column, group)
     if packed and row is not None:
-        _fetch_ahead(plan, t, p, row, column)
+        tiles = row + "0"
+        if _block_rows(plan, p, tile, tiles, column):
+            inner = [tiles + "0", *inner[:-1], tiles + "1"]
+            tiles += "1"
+        _fetch_ahead(plan, t, p, tiles, column)
     plan.divide([*batch, *inner])
 
 
@@ -124,13 +131,32 @@ def finish_product(
             plan.do("unroll", name, touching=acc)
 
 
-def _fetch_ahead(plan: Plan, t: Tensor, p: Product, row: str, column: str) -> None:
+def _block_rows(plan: Plan, p: Product, tile: Tile, tiles: str, column: str) -> bool:
+    """Let no more rows of A pass for each column block than the last cache can hold on to.
+
+    They pass again for each column block, so that what is left of that cache has to do for B, for
+    the result, and for whatever else the machine runs. Tells whether there is such a block.
+    """
+    if not plan.has(tiles) or not plan.has(column + "0") or p.batch:
+        return False
+    depth = math.prod(fixed(extent) or 1 for extent in p.reduce.extents)
+    row_bytes = depth * p.reduce.dtype.bits // 8
+    count = plan.target.l3_bytes // ROWS_SHARE // (tile.mr * row_bytes)
+    most = longest(plan.extent(tiles))
+    if not 1 <= count <= MOST_ROWS // tile.mr or (most is not None and most <= count):
+        return False
+    plan.do("split", tiles, count, tail="equal")
+    plan.do("reorder", tiles + "0", column + "0", tiles + "1")
+    return True
+
+
+def _fetch_ahead(plan: Plan, t: Tensor, p: Product, tiles: str, column: str) -> None:
     """Spread the fetching of the next column block over the rows of this one.
 
     The first rows that meet a block of weights would wait for memory, the others come for nothing.
     """
     (*_, k) = plan.loops_of(t, p.reduce.axes)
-    over = [row + "0", next(name for name in (k + "00", k + "0", k) if plan.has(name))]
+    over = [tiles, next(name for name in (k + "00", k + "0", k) if plan.has(name))]
     if len(p.reduce.axes) == 1 and all(map(plan.has, (column + "0", *over))):
         plan.do("prefetch", plan.buffer_of(p.b.tensor), column + "0", *over, lines=FETCHED)
 

@@ -8,7 +8,7 @@ import pytest
 from tc.errors import InternalError
 from tc.ir.expr import Binary, Const, LaneReduce, Ramp, Select
 from tc.ir.interpret import run
-from tc.ir.loop import For, LoopKind, Store, Update
+from tc.ir.loop import For, LoopKind, Prefetch, Store, Update
 from tc.ir.parser import parse_func
 from tc.ir.passes import KERNEL_PASSES, place_scratch, run_passes
 from tc.ir.passes.expand_updates import expand_updates
@@ -16,6 +16,7 @@ from tc.ir.passes.flatten import flatten
 from tc.ir.passes.guard_loads import guard_loads
 from tc.ir.passes.unroll import unroll
 from tc.ir.passes.vectorize import vectorize
+from tc.ir.passes.versions import versions
 from tc.ir.visit import exprs_of, loads_of, sub_stmts
 from tests.codegen.kernels import CASES, GEMM, SOFTMAX, assert_same
 
@@ -50,6 +51,15 @@ def test_a_tile_loads_each_operand_once() -> None:
     # 4 + 3 + 2 + 1 rows of the versions, 4 steps of k; each is used by the 2 vectors of a row.
     assert len(loads) == 2 * 4 * (4 + 3 + 2 + 1)
     assert len({id(x) for x in loads}) == 4 * 4  # the versions share them too
+
+
+def test_a_version_of_one_row_streams_without_hints() -> None:
+    loop = "for k0 in range(6):\n"
+    func = versions(parse_func(GEMM.replace(loop, f"{loop}{20 * ' '}prefetch B[j0 + 1, k0, 0]\n")))
+    hints = [s for s in sub_stmts(func.body) if isinstance(s, Prefetch)]
+    rows = [s.extent for s in sub_stmts(func.body) if isinstance(s, For) and s.var.name == "i"]
+    assert set(rows) == {Const(n) for n in (1, 2, 3, 4)}
+    assert len(hints) == 3
 
 
 def test_lanes_that_store_to_one_place_are_folded() -> None:

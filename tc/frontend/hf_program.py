@@ -1,0 +1,111 @@
+"""A captured and compiled call: its runner, its weights, the shapes that it serves, its results.
+
+This module must not know how a call finds its program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+
+from tc.errors import TcError
+from tc.frontend import capture_tree as tree
+from tc.frontend.capture_result import rebuild, result_maker
+from tc.frontend.captured import Interface, Request, Weight
+from tc.frontend.hf_weights import WeightWatch
+from tc.frontend.shortcut import Serve
+from tc.frontend.signature import IdCheck
+from tc.frontend.signature_bind import bind, check_ids
+
+_MAX_SHAPES = 4096
+
+
+class Runner(Protocol):
+    """A compiled program: fresh outputs from flat inputs, on the weights last given."""
+
+    def __call__(self, tensors: list[torch.Tensor]) -> Sequence[torch.Tensor]:
+        """Run on the inputs in the order of `signature.inputs`; outputs never change later."""
+
+    def refresh(self, weights: Sequence[Weight]) -> None:
+        """Take these weights, in the order of `Interface.weights`, from the next call on."""
+
+    def planned(self, shapes: tuple[torch.Size, ...]) -> RunPlanned | None:
+        """As `__call__`, for dense tensors of these shapes; None: there is no shorter way."""
+
+
+RunPlanned = Callable[[list[torch.Tensor]], Sequence[torch.Tensor]]
+# From a call to the two ends of its program, and the program.
+Make = Callable[[Request], tuple[Interface, Runner]]
+
+
+class Program:
+    """A captured and compiled call, with the shapes that it has been found to serve."""
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        captured: Interface,
+        runner: Runner,
+        beside: Sequence[dict[str, Any]] = (),
+    ) -> None:
+        self.captured = captured
+        self.runner = runner
+        self.watch = WeightWatch(model, captured.weights, beside)
+        self.admitted: set[tuple[torch.Size, ...]] = set()
+        names = [spec.name for spec in captured.signature.inputs]
+        self.ids = [
+            (names.index(check.input), check)
+            for check in captured.signature.checks
+            if isinstance(check, IdCheck)
+        ]
+        assert isinstance(captured.result, tree.SequenceNode)
+        self.result, given = captured.result.items
+        assert isinstance(given, tree.SequenceNode)
+        self.unseen = given.items
+        self._result = result_maker(self.result) if not self.unseen else None
+
+    def admit(self, shapes: tuple[torch.Size, ...]) -> None:
+        """Check shapes not seen before; ShapeMismatchError or TcError where they do not fit."""
+        bind(self.captured.signature, shapes)
+        if len(self.admitted) >= _MAX_SHAPES:
+            self.admitted.clear()
+        self.admitted.add(shapes)
+
+    def run(self, tensors: list[torch.Tensor], caches: Sequence[Any]) -> Any:
+        """The call's result, of the class that eager returns."""
+        if self.watch.changed():
+            self.runner.refresh(self.watch.weights)
+        return self._run(self.runner, tensors, caches)
+
+    def quickly(self, shapes: tuple[torch.Size, ...], count: Callable[[], None]) -> Serve | None:
+        """As `run`, for dense tensors of these shapes while no weight changes; calls `count`."""
+        planned = self.runner.planned(shapes)
+        if planned is None:
+            return None
+
+        def serve(tensors: list[torch.Tensor]) -> Any:
+            count()
+            return self._run(planned, tensors, ())
+
+        return serve
+
+    def _run(self, run: RunPlanned, tensors: list[torch.Tensor], caches: Sequence[Any]) -> Any:
+        try:
+            outputs = run(tensors)
+        except (TcError, IndexError):
+            # Where an id is at fault say so in the caller's terms; a call without does not look.
+            self._check_ids(tensors)
+            raise
+        if self._result is not None:
+            return self._result(outputs)
+        for node in self.unseen:
+            rebuild(node, outputs, tensors, caches)
+        return rebuild(self.result, outputs, tensors, caches)
+
+    def _check_ids(self, tensors: list[torch.Tensor]) -> None:
+        for index, check in self.ids:
+            if (ids := tensors[index]).numel():
+                least, greatest = ids.aminmax()
+                check_ids(check, int(least), int(greatest))
