@@ -230,7 +230,8 @@ def test_stats_of_the_process() -> None:
     cm(torch.randn(2, 3, 8))
     after = tc.stats()
     assert set(after) == {
-        "compilations", "kernels", "calls", "fallbacks", "cache_hits", "last_kernel_seconds",
+        "compilations", "kernels", "calls", "fallbacks", "cache_hits", "program_hits",
+        "last_kernel_seconds",
     }  # fmt: skip
     assert after["compilations"] == before["compilations"] + 1
     assert after["calls"] == before["calls"] + 1
