@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.record import Record
 from benchmarks.report import announce
+from benchmarks.sweep import Row
 from benchmarks.verdict import Verdict, geometric_mean
 
 COLOURS = {"aim met": "tab:green", "must met": "gold"}
@@ -51,8 +52,8 @@ def shares_by_size(found: Record) -> dict[str, dict[int, float]]:
         for cell in each["cells"]:
             sizes.setdefault(cell["m"], []).append(min(1.0, cell["bound"] / cell["seconds"]))
         if sizes:
-            name = f"{each['row']['kind']}, {each['row']['threads']} threads"
-            lines[name] = {m: geometric_mean(shares) for m, shares in sorted(sizes.items())}
+            row = Row(**each["row"])
+            lines[row.name] = {m: geometric_mean(shares) for m, shares in sorted(sizes.items())}
     return lines
 
 

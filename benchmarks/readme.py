@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from benchmarks.record import Record, doubt, origin, verdict_table
+from benchmarks.record import Record, doubt, place, verdict_table
 from benchmarks.report import Table, markdown
 from benchmarks.verdict import Verdict
 
@@ -55,7 +55,7 @@ def measured(records: Sequence[Record], picture: bool) -> str:
         sections.append(
             _bare(verdict_table(rest, "Other figures, with what they are held against"))
         )
-    sections += [f"{origin(found)}\n" for found in _origins(records)]
+    sections += [f"{line}\n" for line in origins(records)]
     sections.append(state(verdict for found in records for verdict in found.verdicts))
     return "\n".join(sections)
 
@@ -65,10 +65,13 @@ def _bare(table: Table) -> str:
     return markdown(table).replace("### ", "", 1).replace("\n\n", ":\n\n", 1)
 
 
-def _origins(records: Sequence[Record]) -> list[Record]:
-    """One record for each command and day."""
-    found = {(r.about["command"], r.about["date"][:10], r.about["cpu"]): r for r in records}
-    return list(found.values())
+def origins(records: Sequence[Record]) -> list[str]:
+    """One line for each day and machine: when, where, and the commands."""
+    commands: dict[str, list[str]] = {}
+    for found in records:
+        line = f"{found.about['date'][:10]}, {place(found)}"
+        commands.setdefault(line, []).append(f"`{found.about['command']}`")
+    return [f"{line}. {', '.join(dict.fromkeys(each))}" for line, each in commands.items()]
 
 
 def state(verdicts: Iterable[Verdict]) -> str:

@@ -96,7 +96,8 @@ def verdict_table(verdicts: Sequence[Verdict], title: str = "Goals") -> Table:
     lines: list[tuple[str, ...]] = []
     for each in verdicts:
         unit = each.goal.unit
-        value = "-" if each.value is None else f"{each.value:.3g}{unit}"
+        space = " " if unit[0].isalpha() else ""
+        value = "-" if each.value is None else f"{each.value:.3g}{space}{unit}"
         over = f"over {each.against}" if each.against and unit == "×" else each.against
         lines.append(
             (each.row, value, over, f"{each.goal.must:g}", f"{each.goal.aim:g}", each.text)
@@ -119,8 +120,14 @@ def report_text(records: Sequence[Record]) -> str:
 def origin(found: Record) -> str:
     """When, where, with what and how, on one line."""
     about = found.about
+    return f"{about['date']}, {place(found)}. `{about['command']}`{doubt(found)}"
+
+
+def place(found: Record) -> str:
+    """The machine and the versions."""
+    about = found.about
     released = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    return f"{about['date']}, {about['cpu']}, {released}. `{about['command']}`{doubt(found)}"
+    return f"{about['cpu']}, {len(about['cores'])} cores, {released}"
 
 
 def doubt(found: Record) -> str:

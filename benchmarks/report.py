@@ -10,6 +10,7 @@ import datetime
 import importlib.metadata
 import math
 import platform
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -75,8 +76,17 @@ def metadata(cores: Sequence[int]) -> dict[str, Any]:
         "cpu": cpu_name(),
         "cores": list(cores),
         "versions": versions(),
-        "command": " ".join(["python", "-m", "benchmarks", *sys.argv[1:]]),
+        "command": command(sys.argv[1:]),
     }
+
+
+def command(arguments: Sequence[str]) -> str:
+    """What to type to repeat it; where the results were put belongs to this machine alone."""
+    kept = list(arguments)
+    if "--out" in kept:
+        at = kept.index("--out")
+        del kept[at : at + 2]
+    return shlex.join(["python", "-m", "benchmarks", *kept])
 
 
 def progress(text: str) -> None:

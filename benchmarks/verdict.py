@@ -141,7 +141,8 @@ def verdict(
     """A figure beside the goal of that name; a figure that is not finite is none."""
     if value is not None and not math.isfinite(value):
         value = None
-    return Verdict(row, GOALS[goal], value, against, limit, reason or "not measured")
+    why = "" if value is not None else reason or "not measured"
+    return Verdict(row, GOALS[goal], value, against, limit, why)
 
 
 def geometric_mean(values: Iterable[float]) -> float:

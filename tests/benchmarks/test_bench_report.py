@@ -94,6 +94,12 @@ def test_shown_without_rich(capsys, monkeypatch):
     assert report.plain(TABLE) in capsys.readouterr().out
 
 
+def test_the_command_to_repeat_it_names_no_place_of_this_machine():
+    given = ["gemm", "--rows", "fp32, 1", "--out", "somewhere", "--quick"]
+    assert report.command(given) == "python -m benchmarks gemm --rows 'fp32, 1' --quick"
+    assert report.command([]) == "python -m benchmarks"
+
+
 # --- records
 
 
@@ -148,7 +154,7 @@ def test_pictures_are_drawn_for_what_there_is(tmp_path):
 
 def test_what_is_drawn():
     assert model_times(found()) == {"BERT": {"tc": 1.0, "eager": 2.0}}
-    assert shares_by_size(found("gemm", passes=PASSES)) == {"fp32, 1 threads": {8: 0.5}}
+    assert shares_by_size(found("gemm", passes=PASSES)) == {"fp32, 1 thread": {8: 0.5}}
 
 
 def test_without_matplotlib_there_are_no_pictures(tmp_path, monkeypatch):
@@ -175,6 +181,7 @@ def test_the_readmes_figures_are_renewed_between_the_markers(tmp_path):
     assert (tmp_path / "docs/measured.png").read_bytes() == b"a picture"
     assert found().about["cpu"] in text
     assert "Of 4 goals 2 are met" in text
+    assert text.count(found().about["date"][:10]) == 1  # one machine, one day
     readme.renew(page, folder, [found(), found("gemm", passes=PASSES)])
     assert page.read_text().count(readme.BEGIN) == 1
 
