@@ -2,11 +2,11 @@
 
     score[…, h, i, j] = Σ_d q[…, h, i, d] k[…, g, j, d]
     logit = score * scale + bias, or -inf where a mask is false
-    top = max_j logit;  weight = exp(logit - top);  total = Σ_j weight
-    out[…, h, i, e] = Σ_j weight v[…, g, j, e] / total, 0 where no key is allowed
+    (top, total, sum) = the online softmax over j of (logit, 1, v[…, g, j, e])
+    out[…, h, i, e] = sum / total, 0 where no key is allowed
 
-with g = h // (query heads / key heads) for grouped queries. How it is tiled, and whether the
-maximum and the sum run along with the product, is the schedule's affair.
+with g = h // (query heads / key heads) for grouped queries. How it is tiled, and which keys are
+not looked at since their mask is false throughout, is the schedule's affair.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 from tc import te
 from tc.errors import CompileError
 from tc.ir.expr import Const, Expr, cast, equal, select
+from tc.ir.monoid import online_softmax_of
 from tc.ir.tensor import Shape, Tensor
 from tc.ir.types import BOOL
 from tc.ops.casts import inference_only
@@ -123,11 +124,10 @@ def build_attention(
             q.shape[-1], inner, lambda d: (q[(*at_q, index[-2], d)], k[(*at_k, index[-1], d)])
         )
 
-    scores = te.compute(full, score, te.fresh("attention_score"))
     factor = _scale(q, scale)
 
     def logit(*index: Expr) -> Expr:
-        value = scores[index] * factor
+        value = score(*index) * factor
         if mask is not None:
             at = stretched(mask, full, index)
             none = Const(-math.inf, inner)
@@ -137,8 +137,7 @@ def build_attention(
         return value
 
     logits = te.compute(full, logit, te.fresh("attention_logit"))
-    weights, total = _weights(logits)
-    return _output(weights, total, v, batch, group_v, q)
+    return _output(logits, v, batch, group_v, q)
 
 
 def _scale(q: Tensor, scale: float | None) -> Expr:
@@ -149,41 +148,21 @@ def _scale(q: Tensor, scale: float | None) -> Expr:
     return te.rsqrt(size_as(q.shape[-1], inner)) if root is None else Const(1 / root, inner)
 
 
-def _weights(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """exp(logit - maximum) and its sum over the keys."""
-    rows, keys = logits.shape[:-1], logits.shape[-1]
+def _output(logits: Tensor, v: Tensor, batch: Shape, group: int, q: Tensor) -> Tensor:
+    """The fold over the keys: one softmax, and the values under its weights."""
+    inner = logits.dtype
 
-    def top(*index: Expr) -> Expr:
-        j = te.reduce_axis(keys, "j")
-        return te.max(logits[(*index, j)], j)
-
-    tops = te.compute(rows, top, te.fresh("attention_max"))
-
-    def weight(*index: Expr) -> Expr:
-        high = tops[index[:-1]]
-        # A row without any key has the maximum -inf, and -inf - -inf would be NaN.
-        none = equal(high, Const(-math.inf, high.dtype))
-        return te.exp(logits[index] - select(none, Const(0, high.dtype), high))
-
-    weights = te.compute(logits.shape, weight, te.fresh("attention_weight"))
-
-    def total(*index: Expr) -> Expr:
-        j = te.reduce_axis(keys, "j")
-        return te.sum(weights[(*index, j)], j)
-
-    return weights, te.compute(rows, total, te.fresh("attention_total"))
-
-
-def _output(
-    weights: Tensor, total: Tensor, v: Tensor, batch: Shape, group: int, q: Tensor
-) -> Tensor:
     def element(*index: Expr) -> Expr:
-        row = index[:-1]
-        at_v = _head(v, batch, index[:-2], group)
-        value = sum_over(
-            v.shape[-2], weights.dtype, lambda j: (weights[(*row, j)], v[(*at_v, j, index[-1])])
-        )
-        zero = Const(0, value.dtype)
-        return cast(select(equal(total[row], zero), zero, value / total[row]), q.dtype)
+        j = te.reduce_axis(v.shape[-2], "j")
+        value = v[(*_head(v, batch, index[:-2], group), j, index[-1])]
+        states = (logits[(*index[:-1], j)], Const(1, inner), cast(value, inner))
+        return te.reduce(online_softmax_of(inner), states, j, _share)
 
-    return te.compute((*batch, q.shape[-2], v.shape[-1]), element, te.fresh("attention"))
+    shape = (*batch, q.shape[-2], v.shape[-1])
+    return te.compute(shape, lambda *i: cast(element(*i), q.dtype), te.fresh("attention"))
+
+
+def _share(_top: Expr, total: Expr, value: Expr) -> Expr:
+    """What a row gets; 0 where it sees no key."""
+    zero = Const(0, value.dtype)
+    return select(equal(total, zero), zero, value * (Const(1, value.dtype) / total))
