@@ -12,7 +12,7 @@ from tc.schedule.apply import remember
 from tc.schedule.defaults.attention import attention_of, query_dim, schedule_attention
 from tc.schedule.defaults.contraction import schedule_contraction
 from tc.schedule.defaults.grouped import grouped_of, schedule_grouped
-from tc.schedule.defaults.few_queries import schedule_few_queries
+from tc.schedule.defaults.few_queries import are_few, schedule_few_queries
 from tc.schedule.defaults.plan import Plan
 from tc.schedule.defaults.pointwise import schedule_pointwise
 from tc.schedule.defaults.rowwise import schedule_columns, schedule_rows
@@ -49,7 +49,8 @@ def default_schedule(
     parts = attention_of(tensors)
     product = product_of(last) if len(tensors) == 1 else None
     grouped = grouped_of(last, constants) if len(tensors) == 1 else None
-    if parts is not None and (query := query_dim(parts)) is not None:
+    query = None if parts is None or are_few(plan, parts) else query_dim(parts)
+    if parts is not None and query is not None:
         schedule_attention(plan, parts, query)
     elif parts is not None:
         schedule_few_queries(plan, parts)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 
-from tc.ir.expr import Binary, Const, Expr
+from tc.ir.expr import Binary, Const, Expr, Var
 from tc.ir.tensor import Compute
-from tc.ir.visit import sub_exprs, uses
+from tc.ir.visit import children
 from tc.schedule.defaults.attention import Attention
 from tc.schedule.defaults.contraction import UNROLL_K
 from tc.schedule.defaults.plan import Plan, fixed, longest
@@ -31,7 +31,7 @@ def schedule_few_queries(plan: Plan, a: Attention) -> None:
         plan.do("split", head, group, tail="perfect")
         batch = [*(n for n in batch if n != head), row, head + "0"]
         row = head + "1"
-    elif fixed(plan.extent(row)) != 1:
+    elif not are_few(plan, a):
         plan.do("split", row, 1)
         batch, row = [*batch, row + "0"], row + "1"
     if not batch:
@@ -43,11 +43,21 @@ def schedule_few_queries(plan: Plan, a: Attention) -> None:
         plan.do("compute_at", plan.buffer_of(t), batch[-1])
     for t in (*a.before, a.scores):
         _along_row(plan, t)
+    heads = [n for n in plan.loops_of(a.scores, a.scores.axes[:-1]) if plan.has(n)]
+    last = plan.loop_of(a.scores, a.scores.axes[-1])
+    if heads and plan.has(last):
+        plan.do("reorder", last, *heads)  # the heads that share a key follow each other
     reduce_in_lanes(plan, key + "_t", 32, 1)
     plan.vectorize(key + "_w", 32)
     reduce_in_lanes(plan, key + "_l", 32, 1)
     _values(plan, a, row, column, key + "_v")
     plan.divide(batch)
+
+
+def are_few(plan: Plan, a: Attention) -> bool:
+    """Whether the queries are known to be so few that they would leave most lanes empty."""
+    count = fixed(plan.extent(plan.loop_of(a.output, a.row)))
+    return count is not None and 4 * count <= plan.lanes(a.fold.monoid.left[0].type.bits)
 
 
 def _shared(plan: Plan, a: Attention) -> tuple[str, int] | None:
@@ -61,14 +71,13 @@ def _shared(plan: Plan, a: Attention) -> tuple[str, int] | None:
     return None
 
 
-def _groups(x: Expr, axis: Expr) -> list[int]:
+def _groups(x: Expr, axis: Var) -> list[int]:
     """The divisors g of all v // g in `x`; 1 where the axis stands otherwise."""
     if x == axis:
         return [1]
     match x:
         case Binary("floordiv", b, Const(g)) if b == axis:
             return [int(g)]
-    from tc.ir.visit import children
     return [g for k in children(x) for g in _groups(k, axis)]
 
 
