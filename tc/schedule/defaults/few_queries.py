@@ -25,7 +25,7 @@ def schedule_few_queries(plan: Plan, a: Attention) -> None:
     out = a.output
     batch = plan.loops_of(out, a.batch)
     row, column, key = (plan.loop_of(out, v) for v in (a.row, a.column, *a.fold.axes))
-    shared = _shared(plan, a)
+    shared, seen = _shared(plan, a), row
     if fixed(plan.extent(row)) == 1 and shared is not None:
         head, group = shared
         plan.do("split", head, group, tail="perfect")
@@ -33,11 +33,12 @@ def schedule_few_queries(plan: Plan, a: Attention) -> None:
         row = head + "1"
     elif not are_few(plan, a):
         plan.do("split", row, 1)
-        batch, row = [*batch, row + "0"], row + "1"
+        batch, row, seen = [*batch, row + "0"], row + "1", ""
     if not batch:
         return
     plan.do("reorder", *batch, row, column)
-    plan.attempt("narrow", key, row)
+    if seen:
+        plan.attempt("narrow", key, seen)
     plan.do("online", key, row, column)
     for t in (a.scores, *reversed(a.before)):
         plan.do("compute_at", plan.buffer_of(t), batch[-1])
