@@ -114,10 +114,10 @@ def schedule_attention(plan: Plan, a: Attention, query: int) -> None:
     plan.do("online", key, row + "1", column, block=_block(plan, column, tile, bits))
     for t in (a.scores, *reversed(a.before)):
         plan.do("compute_at", plan.buffer_of(t), key + "0")
+    plan.divide([*batch, row + "0"])
     _scores(plan, a, tile, row + "0", query)
     _statistics(plan, a, tile, row + "1", key)
     _values(plan, a, values, row + "1", column, key)
-    plan.divide([*batch, row + "0"])
 
 
 def _block(plan: Plan, column: str, tile: Tile, bits: int) -> int:

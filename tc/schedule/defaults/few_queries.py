@@ -42,6 +42,7 @@ def schedule_few_queries(plan: Plan, a: Attention) -> None:
     plan.do("online", key, row, column)
     for t in (a.scores, *reversed(a.before)):
         plan.do("compute_at", plan.buffer_of(t), batch[-1])
+    plan.divide(batch)
     for t in (*a.before, a.scores):
         _along_row(plan, t)
     heads = [n for n in plan.loops_of(a.scores, a.scores.axes[:-1]) if plan.has(n)]
@@ -52,7 +53,6 @@ def schedule_few_queries(plan: Plan, a: Attention) -> None:
     plan.vectorize(key + "_w", 32)
     reduce_in_lanes(plan, key + "_l", 32, 1)
     _values(plan, a, row, column, key + "_v")
-    plan.divide(batch)
 
 
 def are_few(plan: Plan, a: Attention) -> bool:
