@@ -15,7 +15,13 @@ from tc.ir.tensor import Compute, Placeholder, Tensor
 from tc.ir.visit import uses
 from tc.schedule.defaults.contraction import UNROLL_K, accumulator, has_long_epilogue
 from tc.schedule.defaults.plan import Plan, fixed, longest
-from tc.schedule.defaults.shape import Product, classified, factors_of, reductions
+from tc.schedule.defaults.shape import (
+    Product,
+    classified,
+    factors_of,
+    reads_in,
+    reductions,
+)
 from tc.schedule.defaults.tiles import Tile, register_tile
 
 MIN_BLOCK = 32  # keys; fewer would not pay for what is done once a block
@@ -115,7 +121,7 @@ def schedule_attention(plan: Plan, a: Attention, query: int) -> None:
     for t in (a.scores, *reversed(a.before)):
         plan.do("compute_at", plan.buffer_of(t), key + "0")
     plan.divide([*batch, row + "0"])
-    _scores(plan, a, tile, row + "0", query)
+    _scores(plan, a, tile, (row + "0", key + "0"), query)
     _statistics(plan, a, tile, row + "1", key)
     _values(plan, a, values, row + "1", column, key)
 
@@ -127,8 +133,13 @@ def _block(plan: Plan, column: str, tile: Tile, bits: int) -> int:
     return max(MIN_BLOCK, count // tile.mr * tile.mr)
 
 
-def _scores(plan: Plan, a: Attention, tile: Tile, block: str, query: int) -> None:
-    """The product of keys and queries, with queries in lanes and keys as rows of the tile."""
+def _scores(
+    plan: Plan, a: Attention, tile: Tile, blocks: tuple[str, str], query: int
+) -> None:
+    """The product of keys and queries, with queries in lanes and keys as rows of the tile.
+
+    `blocks` are the loops over blocks of queries, and of keys.
+    """
     assert a.keys is not None
     t, p = a.scores, a.keys
     (row,), (key,) = plan.loops_of(t, p.rows), plan.loops_of(t, p.columns)
@@ -140,7 +151,11 @@ def _scores(plan: Plan, a: Attention, tile: Tile, block: str, query: int) -> Non
     plan.do("split", row, tile.lanes, tail="guard")
     lanes, vectors = row + "1", row + "0"
     queries = plan.buffer_of(p.a.tensor)
-    plan.do("cache", queries, block, last=query, pad=tile.lanes, along=lanes)
+    plan.do("cache", queries, blocks[0], last=query, pad=tile.lanes, along=lanes)
+    for b in _pointwise_reads(a):
+        # As it lies, queries would be far apart in memory; here they share the L1 cache.
+        plan.do("cache", plan.buffer_of(b), blocks[1], along=lanes)
+        plan.vectorize(f"{plan.buffer_of(b)}_{b.rank - 1}", max(32, b.dtype.bits))
     plan.do("relax")
     plan.do("reorder", key, vectors, lanes)
     heights = [n for n in (tile.mr, tile.mr // 2) if n > 1]
@@ -159,12 +174,25 @@ def _scores(plan: Plan, a: Attention, tile: Tile, block: str, query: int) -> Non
     _transpose(plan, queries, query, tile.lanes)
 
 
+def _pointwise_reads(a: Attention) -> list[Placeholder]:
+    """Inputs with an element for each query and key: a bias, a mask."""
+    assert a.keys is not None
+    apart = (a.keys.a.tensor, a.keys.b.tensor)
+    axes = (*a.keys.rows, *a.keys.columns)
+    found = (
+        r.tensor
+        for r in reads_in(a.scores.body)
+        if all(any(uses(i, v) for i in r.indices) for v in axes)
+    )
+    return [t for t in dict.fromkeys(found) if isinstance(t, Placeholder) and t not in apart]
+
+
 def _transpose(plan: Plan, queries: str, dim: int, lanes: int) -> None:
     """The copy of the queries, a vector at a time."""
     name = f"{queries}_{dim}"
     plan.do("split", name, lanes)
     plan.do("vectorize", name + "1", lanes)
-    plan.do("uniform", name + "1")
+    plan.attempt("uniform", name + "1")
 
 
 def _unroll_tile(plan: Plan, acc: str, names: list[str], k: str) -> None:
