@@ -12,6 +12,7 @@ not looked at since their mask is false throughout, is the schedule's affair.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,12 @@ from tc.errors import CompileError
 from tc.ir.expr import Const, Expr, cast, equal, select
 from tc.ir.monoid import online_softmax_of
 from tc.ir.tensor import Shape, Tensor
-from tc.ir.types import BOOL
+from tc.ir.types import BOOL, DType
 from tc.ops.casts import inference_only
 from tc.ops.contraction import check_sizes, sum_over
 from tc.ops.dims import broadcast, fixed, known, size_as, sqrt_of, stretched
 from tc.ops.promotion import compute_type
+from tc.ops.references import softmax as softmax_reference
 from tc.ops.samples import array, bools, sample
 from tc.ops.table import Kind, operator
 
@@ -137,7 +139,28 @@ def build_attention(
         return value
 
     logits = te.compute(full, logit, te.fresh("attention_logit"))
-    return _output(logits, v, batch, group_v, q)
+
+    def value_at(*index: Expr) -> Expr:
+        return v[(*_head(v, batch, index[:-2], group_v), *index[-2:])]
+
+    return _weighted(logits, value_at, v.shape[-1], q.dtype, _share)
+
+
+@operator(
+    "softmax_matmul",
+    aten=(),
+    kind=Kind.ATTENTION,
+    reference=lambda x, v: softmax_reference(x, -1) @ v,
+    samples=(
+        sample(array(2, 3, 5, 7), array(2, 3, 7, 8)),
+        sample(array(3, 5, 33, low=-90, high=90), array(3, 33, 17)),
+        sample(array(0, 5, 7), array(0, 7, 8)),
+    ),
+)
+def build_softmax_matmul(x: Tensor, v: Tensor) -> Tensor:
+    """softmax(x) v over stacks of matrices; a row of x that is -inf throughout gives NaN."""
+    check_sizes(x.shape[-1], v.shape[-2], "softmax_matmul")
+    return _weighted(x, lambda *i: v[i], v.shape[-1], x.dtype, lambda _, total, o: o / total)
 
 
 def _scale(q: Tensor, scale: float | None) -> Expr:
@@ -148,18 +171,27 @@ def _scale(q: Tensor, scale: float | None) -> Expr:
     return te.rsqrt(size_as(q.shape[-1], inner)) if root is None else Const(1 / root, inner)
 
 
-def _output(logits: Tensor, v: Tensor, batch: Shape, group: int, q: Tensor) -> Tensor:
-    """The fold over the keys: one softmax, and the values under its weights."""
-    inner = logits.dtype
+def _weighted(
+    logits: Tensor,
+    value_at: Callable[..., Expr],
+    width: Expr,
+    dtype: DType,
+    result: Callable[..., Expr],
+) -> Tensor:
+    """The fold over the keys, the last axis of `logits`: a softmax, and values under its weights.
+
+    `value_at` has the batch, a key and a column; `result` makes an element of the final states.
+    """
+    inner = compute_type(logits.dtype)
 
     def element(*index: Expr) -> Expr:
-        j = te.reduce_axis(v.shape[-2], "j")
-        value = v[(*_head(v, batch, index[:-2], group), j, index[-1])]
-        states = (logits[(*index[:-1], j)], Const(1, inner), cast(value, inner))
-        return te.reduce(online_softmax_of(inner), states, j, _share)
+        j = te.reduce_axis(logits.shape[-1], "j")
+        score = cast(logits[(*index[:-1], j)], inner)
+        value = cast(value_at(*index[:-2], j, index[-1]), inner)
+        states = (score, Const(1, inner), value)
+        return cast(te.reduce(online_softmax_of(inner), states, j, result), dtype)
 
-    shape = (*batch, q.shape[-2], v.shape[-1])
-    return te.compute(shape, lambda *i: cast(element(*i), q.dtype), te.fresh("attention"))
+    return te.compute((*logits.shape[:-1], width), element, te.fresh("attention"))
 
 
 def _share(_top: Expr, total: Expr, value: Expr) -> Expr:
