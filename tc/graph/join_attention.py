@@ -63,7 +63,5 @@ def _is_made(
         if node.is_fallback or by_name(node.op).kind is not Kind.POINTWISE:
             return False
         same = [v for v in node.inputs if v.shape == value.shape and v in made]
-        value = next(
-            (v for v in same if _is_made(v, made, used, out)), Value("", (), value.dtype)
-        )
+        value = next((v for v in same if _is_made(v, made, used, out)), Value("", (), value.dtype))
     return False

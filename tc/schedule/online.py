@@ -57,7 +57,9 @@ def online(func: Func, loop: str, row: str, column: str, block: int = 0) -> Func
     names = [f"{row}_{s}" for s in ("m", "o", "t", "s", "w", "l", "v")]
     names += [f"{column}_{s}" for s in ("o", "v")] + [f"{loop}_{s}" for s in ("t", "w", "l", "v")]
     fresh_names(func, "online", (*names, loop + "0"))
-    return rewrite_loops(func, "online", row, lambda x: _Blocks(_Nest(x, loop, column), block).stmt())
+    return rewrite_loops(
+        func, "online", row, lambda x: _Blocks(_Nest(x, loop, column), block).stmt()
+    )
 
 
 class _Nest:

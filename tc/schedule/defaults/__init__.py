@@ -11,8 +11,8 @@ from tc.ir.tensor import Compute, Placeholder, Tensor
 from tc.schedule.apply import remember
 from tc.schedule.defaults.attention import attention_of, query_dim, schedule_attention
 from tc.schedule.defaults.contraction import schedule_contraction
-from tc.schedule.defaults.grouped import grouped_of, schedule_grouped
 from tc.schedule.defaults.few_queries import are_few, schedule_few_queries
+from tc.schedule.defaults.grouped import grouped_of, schedule_grouped
 from tc.schedule.defaults.plan import Plan
 from tc.schedule.defaults.pointwise import schedule_pointwise
 from tc.schedule.defaults.rowwise import schedule_columns, schedule_rows

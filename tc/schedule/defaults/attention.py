@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tc.ir.expr import Const, Read, Reduce, Var
+from tc.ir.expr import Read, Reduce, Var
 from tc.ir.tensor import Compute, Placeholder, Tensor
 from tc.ir.visit import uses
 from tc.schedule.defaults.contraction import UNROLL_K, accumulator, has_long_epilogue
@@ -133,9 +133,7 @@ def _block(plan: Plan, column: str, tile: Tile, bits: int) -> int:
     return max(MIN_BLOCK, count // tile.mr * tile.mr)
 
 
-def _scores(
-    plan: Plan, a: Attention, tile: Tile, blocks: tuple[str, str], query: int
-) -> None:
+def _scores(plan: Plan, a: Attention, tile: Tile, blocks: tuple[str, str], query: int) -> None:
     """The product of keys and queries, with queries in lanes and keys as rows of the tile.
 
     `blocks` are the loops over blocks of queries, and of keys.
