@@ -30,7 +30,7 @@ def online(func: Func, loop: str, row: str, column: str, block: int = 0) -> Func
                  for e in range(E):
                      with m, l, o = alloc(f32[]):
                          m[] = -inf; l[] = 0; o[] = 0
-                         for j in range(n): m[], l[], o[] <online_softmax>= x(i, j), y(i, j), z(j, e)
+                         for j in range(n): m[], l[], o[] <online_softmax>= x(i, j), y(j), z(j, e)
                          out[i, e] = f(m[], l[], o[])
     into:    with m, l, o = alloc(f32[R]), alloc(f32[R]), alloc(f32[R, E]):
                  for i_m: m[i_m] = -inf; l[i_m] = 0

@@ -114,8 +114,8 @@ def cache(
                      ... b_local[j] ...
 
     `swap=1` exchanges the last two dims of the copy (a transpose), `last` names the dim that
-    becomes its last; `pad` rounds that up to a multiple, filled with zeros. Where a buffer is read for several purposes, `along` picks
-    the accesses that vary with the loop of that name.
+    becomes its last; `pad` rounds that up to a multiple, filled with zeros. Where a buffer is read
+    for several purposes, `along` picks the accesses that vary with the loop of that name.
     Raises ScheduleError: no such parameter or loop, an output, too few dims, no such dim.
     """
     check_factor("cache", pad)

@@ -47,7 +47,7 @@ class Attention:
 
 def attention_of(tensors: list[Tensor]) -> Attention | None:
     """The parts, if the group ends with an online softmax over scores that it computes."""
-    if not tensors or not all(isinstance(t, Compute) for t in tensors):
+    if not tensors or any(not isinstance(t, Compute) or _gathers(t) for t in tensors):
         return None
     *before, last = (t for t in tensors if isinstance(t, Compute))
     found = reductions(last)
@@ -62,6 +62,13 @@ def attention_of(tensors: list[Tensor]) -> Attention | None:
     others = tuple(t for t in before if t is not scores)
     batch = tuple(v for v in last.axes if v not in axes)
     return Attention(others, scores, _product(scores), last, fold, *axes, batch)
+
+
+def _gathers(t: Tensor) -> bool:
+    """Whether places are data, which are checked between the statements of a nest."""
+    assert isinstance(t, Compute)
+    places = (i for r in reads_in(t.body) for i in r.indices)
+    return any(next(reads_in(i), None) is not None for i in places)
 
 
 def _product(scores: Compute) -> Product | None:
