@@ -28,6 +28,7 @@ from tc.schedule import (  # noqa: F401  (each import registers primitives)
     stage,
     tensorize,
     uniform,
+    zigzag,
 )
 from tc.schedule.legal import check_structure
 from tc.schedule.rewrite import PRIMITIVES
@@ -149,6 +150,9 @@ class Scheduled:
 
     def relax(self) -> Scheduled:
         return self.step("relax")
+
+    def zigzag(self, loop: str) -> Scheduled:
+        return self.step("zigzag", loop)
 
     def uniform(self, loop: str) -> Scheduled:
         return self.step("uniform", loop)

@@ -141,3 +141,55 @@ def test_as_dense_softmax(v: Variant, target: str) -> None:
         given = arrays(v, b, v.queries or n, m)
         made, want = run(kernel, given), wanted(v, given)
         np.testing.assert_allclose(made, want, atol=2e-6, rtol=2e-5, err_msg=str((b, n, m)))
+
+
+def test_two_threads_give_the_same_bits_each_time() -> None:
+    v = Variant(heads=3, groups=1, causal="bottom")
+    kernel, given = tc.build(expression(v), threads=2), arrays(v, 1, 200, 200)
+    first = run(kernel, given).copy()
+    for _ in range(5):
+        np.testing.assert_array_equal(run(kernel, given), first)
+
+
+@pytest.mark.parametrize("rows", [0, 1], ids=["many", "one"])
+def test_very_large_scores_do_not_overflow(rows: int) -> None:
+    v = Variant(queries=rows)
+    given = arrays(v, 1, rows or 20, 150)
+    given["q"] *= np.float32(1e18)
+    given["k"] *= np.float32(1e18)
+    made = run(tc.build(expression(v)), given)
+    assert np.isfinite(made).all()
+    np.testing.assert_allclose(made, wanted(v, given), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("rows", [0, 1], ids=["many", "one"])
+def test_rows_that_see_nothing_are_zero_and_others_as_ever(rows: int) -> None:
+    v = Variant(mask="full", queries=rows)
+    given = arrays(v, 2, rows or 40, 130)
+    given["mask"][0] = False
+    given["mask"][1, :, -1, :120] = False  # nothing in the first blocks
+    made = run(tc.build(expression(v)), given)
+    assert (made[0] == 0).all()
+    np.testing.assert_allclose(made, wanted(v, given), rtol=2e-5, atol=2e-6)
+
+
+def test_nan_and_inf_spread_as_the_formula_has_it() -> None:
+    v = Variant()
+    given = arrays(v, 1, 33, 120)
+    given["q"][0, 0, 5, 3] = np.nan
+    given["v"][0, 1, 70, 2] = np.inf
+    given["k"][0, 1, 119, 1] = np.inf
+    made = run(tc.build(expression(v)), given)
+    with np.errstate(invalid="ignore"):
+        want = wanted(v, given)
+    np.testing.assert_array_equal(np.isnan(made), np.isnan(want))
+    np.testing.assert_allclose(made, want, rtol=2e-5, atol=2e-6, equal_nan=True)
+
+
+def test_keys_that_no_query_sees_are_not_read() -> None:
+    v = Variant(causal="top")
+    given = arrays(v, 1, 60, 400)
+    given["k"][:, :, 200:], given["v"][:, :, 200:] = np.nan, np.nan
+    made = run(tc.build(expression(v)), given)
+    less = {**given, "k": given["k"][:, :, :60], "v": given["v"][:, :, :60]}
+    np.testing.assert_allclose(made, wanted(v, less), rtol=2e-5, atol=2e-6)

@@ -123,7 +123,7 @@ def schedule_attention(plan: Plan, a: Attention, query: int) -> None:
     plan.do("split", row, tile.nr, tail="ragged")
     if not plan.has(row + "1"):
         plan.do("split", row, 1)
-    plan.attempt("narrow", key, row + "1")
+    narrowed = plan.attempt("narrow", key, row + "1")
     plan.do("online", key, row + "1", column, block=_block(plan, column, tile, bits))
     for t in (a.scores, *reversed(a.before)):
         plan.do("compute_at", plan.buffer_of(t), key + "0")
@@ -131,6 +131,8 @@ def schedule_attention(plan: Plan, a: Attention, query: int) -> None:
     _scores(plan, a, tile, (row + "0", key + "0"), query)
     _statistics(plan, a, tile, row + "1", key)
     _values(plan, a, values, row + "1", column, key)
+    if narrowed:
+        plan.do("zigzag", row + "0")  # later queries see more keys, or fewer
 
 
 def _block(plan: Plan, column: str, tile: Tile, bits: int) -> int:
