@@ -32,6 +32,7 @@ from tc.graph.fuse import fuse
 from tc.graph.graph import Graph
 from tc.graph.group import Computation
 from tc.graph.in_place import in_place
+from tc.graph.join_attention import join_attention
 from tc.graph.merge_linears import merge_linears
 from tc.graph.precision import shorten
 from tc.graph.views import simplify_views, unflatten_products
@@ -53,6 +54,7 @@ GRAPH_PASSES: Final[tuple[tuple[str, Callable[[Graph], Graph]], ...]] = (
     ("unflatten_products", unflatten_products),
     ("views_again", simplify_views),
     ("cse", cse),
+    ("join_attention", join_attention),
     ("merge_linears", merge_linears),
     ("in_place", in_place),
     ("dead_code_again", dead_code),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -18,8 +19,11 @@ import torch
 from transformers.generation.logits_process import (
     MinLengthLogitsProcessor,
     MinNewTokensLengthLogitsProcessor,
+    TopPLogitsWarper,
 )
 from transformers.generation.stopping_criteria import EosTokenCriteria, MaxLengthCriteria
+
+from tc.frontend.generate_sample import keep_nucleus
 
 Tokens: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.int64]]"
 Logits = Callable[[Tokens], torch.Tensor]
@@ -120,6 +124,10 @@ class _Chooser:
         self._floors = [
             (_floor(p), p.eos_token_id.tolist()) for p in choice.processors if type(p) in _FLOORS
         ]
+        self._processors = [
+            partial(keep_nucleus, p) if type(p) is TopPLogitsWarper else p
+            for p in choice.processors
+        ]
         others = len(choice.processors) > len(self._floors)
         self._plain = not (others or choice.sample or choice.keep_scores)
         self._seen: torch.Tensor | None = None
@@ -133,7 +141,7 @@ class _Chooser:
             return self._most_probable(ids, logits)
         # A copy: processors may write to it, and the memory is that of the next step's logits.
         scores = raw = logits.to(torch.float32, copy=True)
-        for process in choice.processors:
+        for process in self._processors:
             scores = process(ids.view, scores)
         if choice.keep_scores:
             kept.scores.append(scores)

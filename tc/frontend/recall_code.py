@@ -59,6 +59,16 @@ def names_in(code: CodeType) -> set[str]:
     return found
 
 
+def globals_in(code: CodeType) -> set[str]:
+    """The names that it looks up as such, not as attributes of something."""
+    return {
+        str(step.argval)
+        for part in parts(code)
+        for step in dis.get_instructions(part)
+        if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")
+    }
+
+
 def imports(code: CodeType) -> bool:
     """Whether it imports while it runs."""
     return any(_IMPORT in part.co_code[::2] for part in parts(code))

@@ -22,7 +22,7 @@ from typing import Any, Final
 
 import torch
 
-from tc.frontend.recall_code import digest, imports, names_in
+from tc.frontend.recall_code import digest, globals_in, imports, names_in
 from tc.frontend.recall_packages import Origin, Packages
 
 
@@ -40,10 +40,11 @@ _CALLED: Final = frozenset(
 # Ways to reach what no name in the code leads to; the user's code is not followed beyond them.
 _UNSEEN: Final = frozenset(
     (
-        *("globals", "eval", "exec", "__import__", "import_module", "environ", "environb"),
-        *("getenv", "open", "argv", "input", "_getframe", "currentframe", "urandom"),
+        *("builtins", "__builtins__", "import_module", "environ", "environb", "getenv", "argv"),
+        *("_getframe", "currentframe", "urandom"),
     )
 )
+_UNSEEN_BUILTINS: Final = frozenset(("globals", "eval", "exec", "__import__", "open", "input"))
 # Ways to read an attribute whose name the code does not have.
 _COMPUTED: Final = frozenset(
     (
@@ -371,7 +372,10 @@ def _content_of(cell: types.CellType) -> object:
 
 
 def _refuse(function: types.FunctionType, names: set[str]) -> None:
-    if found := names & _UNSEEN:
+    found = names & _UNSEEN
+    if not names.isdisjoint(_UNSEEN_BUILTINS):  # an attribute may be called so too
+        found |= globals_in(function.__code__) & _UNSEEN_BUILTINS
+    if found:
         raise IndescribableError(f"{function.__qualname__} uses {sorted(found)[0]}")
     if imports(function.__code__):
         raise IndescribableError(f"{function.__qualname__} imports while it runs")

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from tc.config import read as read_config
 from tc.device.arrays import Arrays
@@ -324,6 +324,22 @@ class LoadedModel:
                 f"call of {self.name}",
                 why=f"was given {given}; it was compiled for {known}",
                 way_out="pass those, or compile the model for these arguments too before saving",
+            )
+        )
+
+    def generate(self, *_args: Any, **_kwargs: Any) -> NoReturn:
+        """Refused, whatever the model is.
+
+        Raises:
+            UnsupportedError: always.
+        """
+        raise UnsupportedError(
+            describe(
+                f"{self.name}.generate",
+                where="saved model",
+                why="a saved model holds the programs of its calls, not those of generation",
+                way_out="load the model itself, tc.compile it and generate with that, or choose "
+                "tokens from the logits of calls",
             )
         )
 

@@ -50,7 +50,9 @@ def moved_bytes(made: Computation) -> Expr:
 
 def _operations(x: Expr) -> Expr:
     if isinstance(x, Reduce):
-        inner: Expr = Const(len(x.monoid.left) if _counts(x.dtype) else 0)
+        # Weights of an online softmax are shared by all that they weigh: a product and a sum each.
+        states = 2 if x.monoid.name == "online_softmax" else len(x.monoid.left)
+        inner: Expr = Const(states if _counts(x.dtype) else 0)
         for v in x.values:
             inner = inner + _operations(v)
         return product(x.extents) * inner + _operations(x.result)

@@ -5,6 +5,7 @@ Solid nodes start as clusters of their own and are merged:
     it, if it is not made larger there (prologues, and diamonds of pointwise operators);
   - a pointwise cluster goes into the contraction, attention or row-wise cluster that it reads
     point by point, if nobody else reads that (epilogues);
+  - a product goes into the attention whose scores it makes;
   - a permutation that is the only reader of attention goes into it, which then stores so.
 Free nodes are worked out in every group that reads through them; a reshape of a value in memory
 is that memory. Nothing here says how a kernel runs.
@@ -92,6 +93,7 @@ class _Fusion:
         self._epilogues()
         self._prologues(Weight.ROWWISE)
         self._epilogues()
+        self._scores()
         self._permutations()
         clusters = self._ordered()
         steps: list[Group | Node] = []
@@ -213,6 +215,19 @@ class _Fusion:
         uses = [u for t in topological(made.outputs) for u in uses_of(t, name)]
         last = made.outputs[0].name
         return all(u.reader.name == last and reads_in_place(u) for u in uses)
+
+    def _scores(self) -> None:
+        """The product that makes the scores of attention goes into it."""
+        for c in self._clusters():
+            (node, *more) = c.nodes
+            if c.weight is not Weight.ATTENTION or node.op != "softmax_matmul" or more:
+                continue
+            producer = self.made.get(node.inputs[0])
+            g = None if producer is None else self.cluster.get(id(producer))
+            if g is None or g.weight is not Weight.CONTRACTION:
+                continue
+            if self._only_reader(node.inputs[0]) is c and self._outputs(g) == (node.inputs[0],):
+                self._merge(g, c)
 
     def _permutations(self) -> None:
         for c in self._clusters():

@@ -128,7 +128,9 @@ def _never_again(use: Use) -> bool:
 
 
 def is_trivial(body: Expr) -> bool:
-    """A few cheap operations."""
+    """A few cheap operations, or another place however it is worked out."""
+    if isinstance(body, Read):
+        return not _is_gather(body)
     for size, x in enumerate(sub_exprs(body), 1):
         if size > TRIVIAL or isinstance(x, Reduce) or _is_gather(x):
             return False

@@ -114,17 +114,23 @@ def welford_of(dtype: DType = F32) -> Monoid:
     return Monoid("welford", (ma, sa, na), (mb, sb, nb), combine, (zero, zero, zero))
 
 
+def softmax_weight(score: Expr, top: Expr) -> Expr:
+    """exp(score - top), with which what was summed under a maximum `score` counts under `top`.
+
+    A state that has seen nothing has the maximum -inf and the weight 0; -inf - -inf would be NaN.
+    """
+    low, zero = Const(-math.inf, top.dtype), Const(0, top.dtype)
+    return unary("exp", score - select(equal(top, low), zero, top))
+
+
 def online_softmax_of(dtype: DType = F32) -> Monoid:
     """State (m, l, o) = (maximum, Σ exp(s - m), Σ exp(s - m)·v); (s, v) lifts to (s, 1, v)."""
     ma, la, oa = (Var(n, dtype) for n in ("ma", "la", "oa"))
     mb, lb, ob = (Var(n, dtype) for n in ("mb", "lb", "ob"))
     m = binary("max", ma, mb)
-    # A state that has seen nothing has m = -inf; -inf - -inf would be NaN.
-    low = Const(-math.inf, dtype)
-    zero = Const(0, dtype)
-    wa = select(equal(ma, low), zero, unary("exp", ma - m))
-    wb = select(equal(mb, low), zero, unary("exp", mb - m))
+    wa, wb = softmax_weight(ma, m), softmax_weight(mb, m)
     combine = (m, Fma(la, wa, lb * wb), Fma(oa, wa, ob * wb))
+    low, zero = Const(-math.inf, dtype), Const(0, dtype)
     return Monoid("online_softmax", (ma, la, oa), (mb, lb, ob), combine, (low, zero, zero))
 
 

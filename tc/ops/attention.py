@@ -2,16 +2,17 @@
 
     score[…, h, i, j] = Σ_d q[…, h, i, d] k[…, g, j, d]
     logit = score * scale + bias, or -inf where a mask is false
-    top = max_j logit;  weight = exp(logit - top);  total = Σ_j weight
-    out[…, h, i, e] = Σ_j weight v[…, g, j, e] / total, 0 where no key is allowed
+    (top, total, sum) = the online softmax over j of (logit, 1, v[…, g, j, e])
+    out[…, h, i, e] = sum / total, 0 where no key is allowed
 
-with g = h // (query heads / key heads) for grouped queries. How it is tiled, and whether the
-maximum and the sum run along with the product, is the schedule's affair.
+with g = h // (query heads / key heads) for grouped queries. How it is tiled, and which keys are
+not looked at since their mask is false throughout, is the schedule's affair.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,14 @@ import numpy as np
 from tc import te
 from tc.errors import CompileError
 from tc.ir.expr import Const, Expr, cast, equal, select
+from tc.ir.monoid import online_softmax_of
 from tc.ir.tensor import Shape, Tensor
-from tc.ir.types import BOOL
+from tc.ir.types import BOOL, DType
 from tc.ops.casts import inference_only
 from tc.ops.contraction import check_sizes, sum_over
 from tc.ops.dims import broadcast, fixed, known, size_as, sqrt_of, stretched
 from tc.ops.promotion import compute_type
+from tc.ops.references import softmax as softmax_reference
 from tc.ops.samples import array, bools, sample
 from tc.ops.table import Kind, operator
 
@@ -123,11 +126,10 @@ def build_attention(
             q.shape[-1], inner, lambda d: (q[(*at_q, index[-2], d)], k[(*at_k, index[-1], d)])
         )
 
-    scores = te.compute(full, score, te.fresh("attention_score"))
     factor = _scale(q, scale)
 
     def logit(*index: Expr) -> Expr:
-        value = scores[index] * factor
+        value = score(*index) * factor
         if mask is not None:
             at = stretched(mask, full, index)
             none = Const(-math.inf, inner)
@@ -137,8 +139,28 @@ def build_attention(
         return value
 
     logits = te.compute(full, logit, te.fresh("attention_logit"))
-    weights, total = _weights(logits)
-    return _output(weights, total, v, batch, group_v, q)
+
+    def value_at(*index: Expr) -> Expr:
+        return v[(*_head(v, batch, index[:-2], group_v), *index[-2:])]
+
+    return _weighted(logits, value_at, v.shape[-1], q.dtype, _share)
+
+
+@operator(
+    "softmax_matmul",
+    aten=(),
+    kind=Kind.ATTENTION,
+    reference=lambda x, v: softmax_reference(x, -1) @ v,
+    samples=(
+        sample(array(2, 3, 5, 7), array(2, 3, 7, 8)),
+        sample(array(3, 5, 33, low=-90, high=90), array(3, 33, 17)),
+        sample(array(0, 5, 7), array(0, 7, 8)),
+    ),
+)
+def build_softmax_matmul(x: Tensor, v: Tensor) -> Tensor:
+    """softmax(x) v over stacks of matrices; a row of x that is -inf throughout gives NaN."""
+    check_sizes(x.shape[-1], v.shape[-2], "softmax_matmul")
+    return _weighted(x, lambda *i: v[i], v.shape[-1], x.dtype, lambda _, total, o: o / total)
 
 
 def _scale(q: Tensor, scale: float | None) -> Expr:
@@ -149,41 +171,30 @@ def _scale(q: Tensor, scale: float | None) -> Expr:
     return te.rsqrt(size_as(q.shape[-1], inner)) if root is None else Const(1 / root, inner)
 
 
-def _weights(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """exp(logit - maximum) and its sum over the keys."""
-    rows, keys = logits.shape[:-1], logits.shape[-1]
-
-    def top(*index: Expr) -> Expr:
-        j = te.reduce_axis(keys, "j")
-        return te.max(logits[(*index, j)], j)
-
-    tops = te.compute(rows, top, te.fresh("attention_max"))
-
-    def weight(*index: Expr) -> Expr:
-        high = tops[index[:-1]]
-        # A row without any key has the maximum -inf, and -inf - -inf would be NaN.
-        none = equal(high, Const(-math.inf, high.dtype))
-        return te.exp(logits[index] - select(none, Const(0, high.dtype), high))
-
-    weights = te.compute(logits.shape, weight, te.fresh("attention_weight"))
-
-    def total(*index: Expr) -> Expr:
-        j = te.reduce_axis(keys, "j")
-        return te.sum(weights[(*index, j)], j)
-
-    return weights, te.compute(rows, total, te.fresh("attention_total"))
-
-
-def _output(
-    weights: Tensor, total: Tensor, v: Tensor, batch: Shape, group: int, q: Tensor
+def _weighted(
+    logits: Tensor,
+    value_at: Callable[..., Expr],
+    width: Expr,
+    dtype: DType,
+    result: Callable[..., Expr],
 ) -> Tensor:
-    def element(*index: Expr) -> Expr:
-        row = index[:-1]
-        at_v = _head(v, batch, index[:-2], group)
-        value = sum_over(
-            v.shape[-2], weights.dtype, lambda j: (weights[(*row, j)], v[(*at_v, j, index[-1])])
-        )
-        zero = Const(0, value.dtype)
-        return cast(select(equal(total[row], zero), zero, value / total[row]), q.dtype)
+    """The fold over the keys, the last axis of `logits`: a softmax, and values under its weights.
 
-    return te.compute((*batch, q.shape[-2], v.shape[-1]), element, te.fresh("attention"))
+    `value_at` has the batch, a key and a column; `result` makes an element of the final states.
+    """
+    inner = compute_type(logits.dtype)
+
+    def element(*index: Expr) -> Expr:
+        j = te.reduce_axis(logits.shape[-1], "j")
+        score = cast(logits[(*index[:-1], j)], inner)
+        value = cast(value_at(*index[:-2], j, index[-1]), inner)
+        states = (score, Const(1, inner), value)
+        return cast(te.reduce(online_softmax_of(inner), states, j, result), dtype)
+
+    return te.compute((*logits.shape[:-1], width), element, te.fresh("attention"))
+
+
+def _share(_top: Expr, total: Expr, value: Expr) -> Expr:
+    """What a row gets; 0 where it sees no key."""
+    zero = Const(0, value.dtype)
+    return select(equal(total, zero), zero, value * (Const(1, value.dtype) / total))

@@ -15,6 +15,9 @@ from tc.ir.tensor import Placeholder, Tensor
 from tc.schedule import (  # noqa: F401  (each import registers primitives)
     compute_at,
     kinds,
+    layout,
+    narrow,
+    online,
     pack,
     prefetch,
     relax,
@@ -24,6 +27,8 @@ from tc.schedule import (  # noqa: F401  (each import registers primitives)
     split,
     stage,
     tensorize,
+    uniform,
+    zigzag,
 )
 from tc.schedule.legal import check_structure
 from tc.schedule.rewrite import PRIMITIVES
@@ -116,9 +121,10 @@ class Scheduled:
         return self.step("inline", buffer)
 
     def cache(
-        self, buffer: str, loop: str, swap: int = 0, pad: int = 1, along: str = ""
+        self, buffer: str, loop: str, swap: int = 0, pad: int = 1, along: str = "", last: int = -1
     ) -> Scheduled:
         options: dict[str, Arg] = {"along": along} if along else {}
+        options |= {"last": last} if last >= 0 else {}
         return self.step("cache", buffer, loop, swap=swap, pad=pad, **options)
 
     def pack(
@@ -133,8 +139,23 @@ class Scheduled:
     def prefetch(self, buffer: str, loop: str, *over: str) -> Scheduled:
         return self.step("prefetch", buffer, loop, *over)
 
+    def online(self, loop: str, row: str, column: str, block: int = 0) -> Scheduled:
+        return self.step("online", loop, row, column, block=block)
+
+    def narrow(self, loop: str, rows: str) -> Scheduled:
+        return self.step("narrow", loop, rows)
+
+    def permute(self, buffer: str, *dims: int) -> Scheduled:
+        return self.step("permute", buffer, *dims)
+
     def relax(self) -> Scheduled:
         return self.step("relax")
+
+    def zigzag(self, loop: str) -> Scheduled:
+        return self.step("zigzag", loop)
+
+    def uniform(self, loop: str) -> Scheduled:
+        return self.step("uniform", loop)
 
     def rfactor(self, loop: str, lanes: int, rows: int = 1) -> Scheduled:
         return self.step("rfactor", loop, lanes, rows=rows)

@@ -102,7 +102,9 @@ def pack(func: Func, buffer: str, dim: int, factor: int, along: int = -1, group:
 
 
 @primitive
-def cache(func: Func, buffer: str, loop: str, swap: int = 0, pad: int = 1, along: str = "") -> Func:
+def cache(
+    func: Func, buffer: str, loop: str, swap: int = 0, pad: int = 1, along: str = "", last: int = -1
+) -> Func:
     """Copy the part of parameter `buffer` that an iteration of `loop` reads to local memory.
 
     rewrite: for i: ... b[i, j] ...
@@ -111,10 +113,10 @@ def cache(func: Func, buffer: str, loop: str, swap: int = 0, pad: int = 1, along
                      for j: b_local[j] = b[i, j]
                      ... b_local[j] ...
 
-    `swap=1` exchanges the last two dims of the copy (a transpose); `pad` rounds its last dim up
-    to a multiple, filled with zeros. Where a buffer is read for several purposes, `along` picks
-    the accesses that vary with the loop of that name.
-    Raises ScheduleError: no such parameter or loop, an output, too few dims.
+    `swap=1` exchanges the last two dims of the copy (a transpose), `last` names the dim that
+    becomes its last; `pad` rounds that up to a multiple, filled with zeros. Where a buffer is read
+    for several purposes, `along` picks the accesses that vary with the loop of that name.
+    Raises ScheduleError: no such parameter or loop, an output, too few dims, no such dim.
     """
     check_factor("cache", pad)
     if along:
@@ -133,7 +135,11 @@ def cache(func: Func, buffer: str, loop: str, swap: int = 0, pad: int = 1, along
         raise refuse("cache", buffer, "it is cached already", "cache it once, at the outer loop")
     order = list(range(rank))
     if swap:
-        order[-2:] = order[:-3:-1]
+        last = rank - 2
+    if not -1 <= last < rank:
+        raise ScheduleError(f"cache: {buffer} has {rank} dims, there is no dim {last}")
+    if last >= 0:
+        order.append(order.pop(last))
     dims = [old.shape[d] for d in order]
     whole = dims[-1]
     dims[-1] = simplify((whole + (pad - 1)) // pad * pad)

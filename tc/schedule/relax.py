@@ -54,9 +54,26 @@ def _relax(s: Stmt, nest: list[For], limits: dict[str, set[Limit]]) -> Stmt:
             needless = other is None and _only_limits(cond, then, limits)
             if needless and _harmless(then) and _in_bounds(then, cond, nest):
                 return _relax(then, nest, limits)
+            parts = _parts(cond, then) if other is None else None
+            if parts is not None:
+                whole = _relax(parts, nest, limits)
+                return s if whole == parts else whole
             no = None if other is None else _relax(other, nest, limits)
             return If(cond, _relax(then, nest, limits), no)
     return s
+
+
+def _parts(cond: Expr, s: Stmt) -> Stmt | None:
+    """`s` with the guard at each of its statements, of which some may do without."""
+    if any(isinstance(n, Load) for n in sub_exprs(cond)):
+        return None
+    match s:
+        case Alloc(b, body):
+            inner = _parts(cond, body)
+            return None if inner is None else Alloc(b, inner)
+        case Seq(body):
+            return seq(*[If(cond, b) for b in body])
+    return None
 
 
 def _only_limits(cond: Expr, then: Stmt, limits: dict[str, set[Limit]]) -> bool:

@@ -49,10 +49,10 @@ def reorder(func: Func, *names: str) -> Func:
 
 
 def _outermost(func: Func, names: Sequence[str]) -> str:
-    for x in loops(func.body):
-        if x.var.name in names:
-            return x.var.name
-    raise AssertionError("find_loops has seen every name")
+    """The loop of the names around all others; side by side, others may share some names."""
+    found = [x for x in loops(func.body) if x.var.name in names]
+    whole = (x for x in found if set(names) <= {y.var.name for y in loops(x)})
+    return next(whole, found[0]).var.name
 
 
 def _reorder_nest(top: For, names: Sequence[str]) -> Stmt:

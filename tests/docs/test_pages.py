@@ -18,6 +18,7 @@ RUN = [  # devices.md has tests of its own; the gemm tutorial is a program, see 
     "add_pass.md",
     "add_primitive.md",
     "add_target.md",
+    "attention.md",
     "caching.md",
     "generation.md",
     "precision.md",

@@ -24,6 +24,8 @@ from transformers import (
     MistralForCausalLM,
     StoppingCriteria,
     StoppingCriteriaList,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
 )
 from transformers.generation.streamers import BaseStreamer
 
@@ -32,6 +34,7 @@ from tc.device.artifact import Place
 from tc.errors import TcError
 from tc.frontend import generate_cache
 from tc.frontend.generate_cache import Session
+from tc.frontend.generate_sample import keep_nucleus
 from tc.frontend.hf import dispatcher_of
 from tests.models import MAX_POSITIONS, PAD, VOCABULARY, entry
 
@@ -243,6 +246,17 @@ def test_the_same_draws_give_the_same_tokens(settings: Any, sessions: Watched) -
     wanted, found = both("llama-lm", seed=11, **call, **settings)
     assert torch.equal(wanted, found)
     assert sessions.count == 1
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 1.0])
+@pytest.mark.parametrize("least", [1, 7])
+def test_a_nucleus_among_few_tokens_is_that_among_all(share: float, least: int) -> None:
+    made = torch.Generator().manual_seed(3)
+    scores = torch.randn(3, 4096, generator=made) * 3
+    warper = TopPLogitsWarper(share, min_tokens_to_keep=least)
+    for count in (1, 5, 50, 4096):
+        among = TopKLogitsWarper(count)(None, scores)
+        assert torch.equal(keep_nucleus(warper, scores, among), warper(None, among))
 
 
 def test_draws_are_distributed_as_the_model_says(sessions: Watched) -> None:

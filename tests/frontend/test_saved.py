@@ -36,6 +36,20 @@ def test_a_classifier_runs_on_numpy(tmp_path: Path) -> None:
         loaded(**long)
 
 
+def test_a_saved_model_says_that_it_does_not_generate(tmp_path: Path) -> None:
+    one = entry("gpt2-lm")
+    model, inputs = one.build(), one.inputs(1, 5)
+    cm = tc.compile(model, threads=1)
+    with torch.no_grad():
+        cm(**inputs)
+        cm.generate(**inputs, max_new_tokens=2, do_sample=False)
+    cm.save(tmp_path / "gpt2.tc")
+    loaded = tc.load(tmp_path / "gpt2.tc", threads=1)
+    assert len(loaded.signatures) == 1
+    with pytest.raises(tc.TcError, match="not those of generation"):
+        loaded.generate(**inputs)
+
+
 def test_programs_of_one_model_share_their_weights() -> None:
     one = entry("gpt2-lm")
     model, inputs = one.build(), one.inputs(1, 5)

@@ -110,6 +110,62 @@ def online_softmax(n: te.DimLike = M, k: te.DimLike = K) -> Func:
     return lower((te.compute((n,), out),))
 
 
+def attention(
+    n: te.DimLike = M, m: te.DimLike = K, d: int = 3, causal: bool = False, window: int = 0
+) -> Func:
+    """An online softmax over scores that are products; values have 5 elements."""
+    q, k, v = te.placeholder((n, d)), te.placeholder((m, d)), te.placeholder((m, 5))
+
+    def score(i: te.Expr, j: te.Expr) -> te.Expr:
+        c = te.reduce_axis(d, "c")
+        x, low = te.sum(q[i, c] * k[j, c], c), float("-inf")
+        if window:
+            x = te.where(i - j < window, x, low)
+        return te.where(j <= i, x, low) if causal else x
+
+    s = te.compute((n, m), score)
+    r = te.reduce_axis(m, "r")
+
+    def out(i: te.Expr, e: te.Expr) -> te.Expr:
+        states = (s[i, r], te.const(1.0), v[r, e])
+        return te.reduce(
+            monoids.online_softmax_of(), states, r,
+            lambda _, total, acc: te.where(total > 0.0, acc / total, 0.0),
+        )  # fmt: skip
+
+    return lower((te.compute((n, 5), out),))
+
+
+def unnormalised(n: te.DimLike = M, k: te.DimLike = K) -> Func:
+    """A product whose reduction is a plain sum."""
+    x, y, r = te.placeholder((n, k)), te.placeholder((k, 5)), te.reduce_axis(k, "r")
+    return lower((te.compute((n, 5), lambda i, e: te.sum(x[i, r] * y[r, e], axis=r)),))
+
+
+def unfused(n: te.DimLike = M, m: te.DimLike = K) -> Func:
+    """A map of two dims through a local buffer."""
+    x = te.placeholder((n, m))
+    t = te.compute((n, m), lambda i, j: x[i, j] * 2.0)
+    return lower((te.compute((n, m), lambda i, j: te.maximum(t[i, j], 1.0) + x[i, j]),))
+
+
+def masked_max(n: te.DimLike = M, k: te.DimLike = K) -> Func:
+    """A maximum over what lies at most two places back."""
+    x, r = te.placeholder((n, k)), te.reduce_axis(k, "r")
+
+    def top(i: te.Expr) -> te.Expr:
+        near = (r <= i) & (i <= r + 2)
+        return te.max(te.where(near, x[i, r], float("-inf")), axis=r)
+
+    return lower((te.compute((n,), lambda i: top(i)),))
+
+
+def padded(n: te.DimLike = M, m: int = 8) -> Func:
+    """Rows of zeros after those that there are."""
+    x = te.placeholder((n, 3))
+    return lower((te.compute((3, m), lambda i, j: te.where(j < n, x[j, i], 0.0)),))
+
+
 def scan(n: te.DimLike = M, m: te.DimLike = 5) -> Func:
     x = te.placeholder((n, m))
     return lower((te.scan((n, m), lambda i, j: x[i, j], 1),))

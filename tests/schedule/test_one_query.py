@@ -72,13 +72,15 @@ def test_one_query(h: int, g: int, d: int, bias: bool, target: str) -> None:
         np.testing.assert_allclose(run(kernel, given), wanted(given), atol=3e-6, rtol=3e-5)
 
 
-def test_scores_are_worked_out_once_for_a_head() -> None:
-    kernel = tc.build(expression(4, 4, 64, False))
-    (column, *_), *rest = [s.split(",") for s in kernel.schedule.split(") ")]
-    assert column == "split(i3"  # the columns of the values, which are in lanes
-    placed = [step for step in rest if step[0].startswith("compute_at")]
-    assert len(placed) == 4
-    assert {step[1].strip() for step in placed} == {"i2"}
+@pytest.mark.parametrize(("groups", "heads"), [(4, 4), (2, 4)])
+def test_heads_that_share_keys_pass_over_them_once(groups: int, heads: int) -> None:
+    kernel = tc.build(expression(heads, groups, 64, False))
+    loops = kernel.loops.splitlines()
+    shared = f"for i20 in parallel({groups})" if groups < heads else "for i2 in parallel(4)"
+    (at,) = [n for n, line in enumerate(loops) if shared in line]
+    # The scores lie inside the loop over what has keys of its own, so they are taken once for it.
+    assert any("with t0 = alloc" in line for line in loops[at + 1 : at + 3])
+    assert sum("t0_acc[] <sum" in line for line in loops) == 1
 
 
 def test_a_row_without_keys_is_zero() -> None:

@@ -81,6 +81,9 @@ def kernel(rng: random.Random) -> Func:
         lambda: kernels.argmax(m(), k),
         lambda: kernels.welford(m(), k),
         lambda: kernels.online_softmax(m(), k),
+        lambda: kernels.attention(m(), k, 2, rng.random() < 0.5, rng.choice((0, 2))),
+        lambda: kernels.masked_max(m(), k),
+        lambda: kernels.padded(rng.choice((M, 3, 5))),
         lambda: kernels.scan(m(), d()),
         lambda: kernels.scatter(m(), d()),
         lambda: gather(m(), d()),
@@ -127,6 +130,12 @@ def random_step(rng: random.Random, func: Func) -> Step:
         Step("specialize", (loop,)),
         Step("prefetch", (rng.choice(params), *path), (("lines", rng.choice((1, 2))),)),
         Step("stage", (rng.choice(local),)),
+        Step("online", (rng.choice(names), *path[-2:][:1], path[-1]), (("block", factor - 1),)),
+        Step("online", ("r", "i", "e"), (("block", factor - 1),)),
+        Step("narrow", (rng.choice(names), loop)),
+        Step("permute", (rng.choice(local), *rng.choice(((1, 0), (0, 2, 1), (1, 0, 2))))),
+        Step("uniform", (loop,)),
+        Step("zigzag", (loop,)),
     ]
     return rng.choice(choices)
 

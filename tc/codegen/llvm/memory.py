@@ -209,6 +209,8 @@ def _load_lanes(v: Values, x: Load, index: Expr) -> str:
             one = v.b.ins(f"load {scalar}, ptr {at}, align {size}")
             out = v.b.ins(f"insertelement {t} {out}, {scalar} {one}, i64 {n}")
         return out
+    if x.mask is None and isinstance(index, Ramp) and lanes <= _MOST_SINGLE_LANES:
+        return _load_strided(v, x, index)
     i1 = vector("i1", lanes)
     mask = splat("i1", "true", lanes) if x.mask is None else v.wide(x.mask, lanes)
     return v.b.call(
@@ -217,6 +219,18 @@ def _load_lanes(v: Values, x: Load, index: Expr) -> str:
         [vector("ptr", lanes), "i32", i1, t],
         [_pointers(v, x.buffer, index), str(size), mask, "zeroinitializer"],
     )
+
+
+def _load_strided(v: Values, x: Load, index: Ramp) -> str:
+    """Lanes that lie a number apart which is known when the kernel runs."""
+    scalar, t = memory_type(x.dtype), vector(memory_type(x.dtype), x.lanes)
+    pointer, offset, _ = address(v, x.buffer, index.base)
+    at, stride, out = at_offset(v, pointer, x.dtype, offset), v(index.stride), "poison"
+    for n in range(x.lanes):
+        at = _moved(v, at, x.dtype, stride) if n else at
+        one = v.b.ins(f"load {scalar}, ptr {at}, align {x.dtype.bytes}")
+        out = v.b.ins(f"insertelement {t} {out}, {scalar} {one}, i64 {n}")
+    return out
 
 
 def store(v: Values, s: Store) -> None:

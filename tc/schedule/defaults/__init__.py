@@ -9,10 +9,10 @@ from __future__ import annotations
 from tc.ir.lower import Lowered, lower_named
 from tc.ir.tensor import Compute, Placeholder, Tensor
 from tc.schedule.apply import remember
-from tc.schedule.defaults.attention import attention_of, has_blocks, schedule_attention
+from tc.schedule.defaults.attention import attention_of, query_dim, schedule_attention
 from tc.schedule.defaults.contraction import schedule_contraction
+from tc.schedule.defaults.few_queries import are_few, schedule_few_queries
 from tc.schedule.defaults.grouped import grouped_of, schedule_grouped
-from tc.schedule.defaults.one_query import one_query_of, schedule_one_query
 from tc.schedule.defaults.plan import Plan
 from tc.schedule.defaults.pointwise import schedule_pointwise
 from tc.schedule.defaults.rowwise import schedule_columns, schedule_rows
@@ -49,10 +49,11 @@ def default_schedule(
     parts = attention_of(tensors)
     product = product_of(last) if len(tensors) == 1 else None
     grouped = grouped_of(last, constants) if len(tensors) == 1 else None
-    if parts is not None and has_blocks(plan, parts):
-        schedule_attention(plan, parts)
-    elif (query := one_query_of(tensors)) is not None:
-        schedule_one_query(plan, tensors, query)
+    query = None if parts is None or are_few(plan, parts) else query_dim(parts)
+    if parts is not None and query is not None:
+        schedule_attention(plan, parts, query)
+    elif parts is not None:
+        schedule_few_queries(plan, parts)
     elif product is not None and streams(product, constants):
         schedule_contraction(plan, last, product, constants)
     elif grouped is not None and isinstance(last, Compute):

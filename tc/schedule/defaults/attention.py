@@ -1,113 +1,242 @@
-"""The default schedule of attention: a block of queries at a time, its scores never in memory.
+"""The default schedule of attention: blocks of queries over blocks of keys, all of it in L1.
 
-For each head, the keys are transposed into local memory once; a block of query rows then gets
-its scores, their maxima, exponentials and sums and its product with the values, all of it in
-the caches of one core (the blocks of Dao et al., "FlashAttention", arXiv 2205.14135, section 3,
-with whole rows of scores, since a row fits the L2 cache).
+A block of queries lies transposed in local memory, so that queries are the lanes of the scores:
+maxima, exponentials and sums then need no work across lanes, and keys and values are read as they
+lie in memory. For each block of keys that some query of the block sees, scores, weights and the
+values under them follow each other (Dao, "FlashAttention-2", arXiv 2307.08691, section 3.1).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tc.ir.passes.versions import MAX_VERSIONS
+from tc.ir.expr import Read, Reduce, Var
 from tc.ir.tensor import Compute, Placeholder, Tensor
-from tc.schedule.defaults.contraction import finish_product, tile_for
+from tc.ir.visit import uses
+from tc.schedule.defaults.contraction import UNROLL_K, accumulator, has_long_epilogue
 from tc.schedule.defaults.plan import Plan, fixed, longest
-from tc.schedule.defaults.rowwise import reduce_in_lanes
-from tc.schedule.defaults.shape import Product, product_of, reductions
+from tc.schedule.defaults.shape import (
+    Product,
+    classified,
+    factors_of,
+    reads_in,
+    reductions,
+)
+from tc.schedule.defaults.tiles import Tile, register_tile
+
+MIN_BLOCK = 32  # keys; fewer would not pay for what is done once a block
 
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """The tensors of an attention group: scores, what is between, and the output."""
+    """The tensors and axes of an attention group.
 
+    `row` is the axis of the queries in the output, `column` that of the values' elements, `batch`
+    are all others. `keys` is the product that the scores are made of, if they are.
+    """
+
+    before: tuple[Compute, ...]
     scores: Compute
-    keys: Product
-    between: tuple[Compute, ...]
+    keys: Product | None
     output: Compute
-    values: Product
+    fold: Reduce
+    row: Var
+    column: Var
+    batch: tuple[Var, ...]
 
 
 def attention_of(tensors: list[Tensor]) -> Attention | None:
-    """The parts, if the group is: scores, maxima, exponentials, sums, product with values."""
-    if len(tensors) < 4 or not all(isinstance(t, Compute) for t in tensors):
+    """The parts, if the group ends with an online softmax over scores that it computes."""
+    if not tensors or any(not isinstance(t, Compute) or _gathers(t) for t in tensors):
         return None
-    first, *between, last = (t for t in tensors if isinstance(t, Compute))
-    keys, values = product_of(first), product_of(last)
-    if keys is None or values is None or not isinstance(values.a.tensor, Compute):
+    *before, last = (t for t in tensors if isinstance(t, Compute))
+    found = reductions(last)
+    if len(found) != 1 or found[0].monoid.name != "online_softmax" or len(found[0].axes) != 1:
         return None
-    if len(keys.rows) != 1 or len(values.rows) != 1 or not keys.batch or not values.batch:
+    (fold,) = found
+    score = fold.values[0]
+    axes = _axes(last, fold)
+    if not isinstance(score, Read) or score.tensor not in before or axes is None:
         return None
-    if any(product_of(t) is not None for t in between):
-        return None
-    return Attention(first, keys, tuple(between), last, values)
+    scores = next(t for t in before if t is score.tensor)
+    others = tuple(t for t in before if t is not scores)
+    batch = tuple(v for v in last.axes if v not in axes)
+    return Attention(others, scores, _product(scores), last, fold, *axes, batch)
 
 
-def has_blocks(plan: Plan, a: Attention) -> bool:
-    """Whether there are loops to block: that of an axis of a single place goes away."""
-    axes = ((a.output, a.values.rows[0]), (a.output, a.values.columns[0]))
-    scores = (a.scores, a.keys.columns[0])
-    loops = [plan.loop_of(t, axis) for t, axis in (*axes, scores)]
-    return all(fixed(plan.extent(name)) != 1 for name in loops)
+def _gathers(t: Tensor) -> bool:
+    """Whether places are data, which are checked between the statements of a nest."""
+    assert isinstance(t, Compute)
+    places = (i for r in reads_in(t.body) for i in r.indices)
+    return any(next(reads_in(i), None) is not None for i in places)
 
 
-def schedule_attention(plan: Plan, a: Attention) -> None:
-    """Add the steps."""
+def _product(scores: Compute) -> Product | None:
+    """The product of queries and keys: its columns are the last axis."""
+    found = reductions(scores)
+    if len(found) != 1 or found[0].monoid.name != "sum":
+        return None
+    sides = factors_of(found[0].values[0])
+    if sides is None:
+        return None
+    key = scores.axes[-1]
+    for a, b in (sides, sides[::-1]):
+        if any(uses(i, key) for i in b.indices) and not any(uses(i, key) for i in a.indices):
+            return classified(scores, found[0], a, b, (key,))
+    return None
+
+
+def _axes(out: Compute, fold: Reduce) -> tuple[Var, Var] | None:
+    """(row, column) of the output: the axes of the scores alone, and of the values alone."""
+    score, value = fold.values[0], fold.values[2]
+    rows = [v for v in out.axes if uses(score, v) and not uses(value, v)]
+    columns = [v for v in out.axes if uses(value, v) and not uses(score, v)]
+    # An axis of a single place may not be mentioned at all.
+    single = [v for v in out.axes if not uses(score, v) and not uses(value, v)]
+    if not columns and single:
+        columns = [single.pop()]
+    if not rows and single:
+        rows = [single.pop()]
+    return (rows[0], columns[0]) if len(rows) == 1 and len(columns) == 1 else None
+
+
+def query_dim(a: Attention) -> int | None:
+    """The dim of the queries, if they are an input of which it is no more than an offset."""
+    if a.keys is None or len(a.keys.rows) != 1 or not isinstance(a.keys.a.tensor, Placeholder):
+        return None
+    dims = [d for d, i in enumerate(a.keys.a.indices) if uses(i, a.keys.rows[0])]
+    if len(dims) != 1 or dims[0] == a.keys.a.tensor.rank - 1:
+        return None
+    return dims[0]
+
+
+def schedule_attention(plan: Plan, a: Attention, query: int) -> None:
+    """Add the steps; `query` is the dim of the queries in their input."""
+    assert a.keys is not None
     out = a.output
-    batch, rows = plan.loops_of(out, a.values.batch), plan.loops_of(out, a.values.rows)
-    (column,) = plan.loops_of(out, a.values.columns)
-    plan.do("reorder", *batch, *rows, column)
-    row = rows[0]
-    value_tile = tile_for(plan, a.values, row, column)
-    plan.do("split", row, value_tile.mr, tail="balanced")
-    for t in reversed((a.scores, *a.between)):
-        plan.do("compute_at", plan.buffer_of(t), row + "0")
-    for t in a.between:
-        _row_part(plan, t)
-    _values(plan, a, row, column)
-    _scores(plan, a, batch)
-    plan.divide(batch)
+    batch = plan.loops_of(out, a.batch)
+    row, column, key = (plan.loop_of(out, v) for v in (a.row, a.column, *a.fold.axes))
+    bits = a.fold.monoid.left[0].type.bits
+    tile = register_tile(plan.target, bits, None, fixed(plan.extent(row)))
+    values = register_tile(plan.target, bits, tile.nr, fixed(plan.extent(column)))
+    plan.do("reorder", *batch, row, column)
+    plan.do("split", row, tile.nr, tail="ragged")
+    if not plan.has(row + "1"):
+        plan.do("split", row, 1)
+    narrowed = plan.attempt("narrow", key, row + "1")
+    plan.do("online", key, row + "1", column, block=_block(plan, column, tile, bits))
+    for t in (a.scores, *reversed(a.before)):
+        plan.do("compute_at", plan.buffer_of(t), key + "0")
+    plan.divide([*batch, row + "0"])
+    _scores(plan, a, tile, (row + "0", key + "0"), query)
+    _statistics(plan, a, tile, row + "1", key)
+    _values(plan, a, values, row + "1", column, key)
+    if narrowed:
+        plan.do("zigzag", row + "0")  # later queries see more keys, or fewer
 
 
-def _values(plan: Plan, a: Attention, row: str, column: str) -> None:
-    tile = tile_for(plan, a.values, row + "1", column)
-    plan.do("split", column, tile.nr, tail="guard")
-    outer = [column + "0"] if plan.has(column + "0") else []
-    reduce_loops = plan.loops_of(a.output, a.values.reduce.axes)
-    plan.do("reorder", *outer, *reduce_loops, row + "1", column + "1")
+def _block(plan: Plan, column: str, tile: Tile, bits: int) -> int:
+    """How many keys: their values and weights fill the L1 cache together."""
+    width = longest(plan.extent(column)) or tile.nr
+    count = plan.target.l1d_bytes * 8 // (bits * (width + tile.nr))
+    return max(MIN_BLOCK, count // tile.mr * tile.mr)
+
+
+def _scores(plan: Plan, a: Attention, tile: Tile, blocks: tuple[str, str], query: int) -> None:
+    """The product of keys and queries, with queries in lanes and keys as rows of the tile.
+
+    `blocks` are the loops over blocks of queries, and of keys.
+    """
+    assert a.keys is not None
+    t, p = a.scores, a.keys
+    (row,), (key,) = plan.loops_of(t, p.rows), plan.loops_of(t, p.columns)
+    depth = plan.loops_of(t, p.reduce.axes)
+    if has_long_epilogue(t):
+        plan.do("stage", accumulator(plan, t))
+    at = [t.axes.index(v) for v in (*p.rows, *p.columns)]
+    plan.do("permute", plan.buffer_of(t), *(d for d in range(t.rank) if d not in at), *at[::-1])
+    plan.do("split", row, tile.lanes, tail="guard")
+    lanes, vectors = row + "1", row + "0"
+    queries = plan.buffer_of(p.a.tensor)
+    plan.do("cache", queries, blocks[0], last=query, pad=tile.lanes, along=lanes)
+    for b in _pointwise_reads(a):
+        # As it lies, queries would be far apart in memory; here they share the L1 cache.
+        plan.do("cache", plan.buffer_of(b), blocks[1], along=lanes)
+        plan.vectorize(f"{plan.buffer_of(b)}_{b.rank - 1}", max(32, b.dtype.bits))
     plan.do("relax")
-    finish_product(plan, a.output, a.values, tile, row, column)
+    plan.do("reorder", key, vectors, lanes)
+    heights = [n for n in (tile.mr, tile.mr // 2) if n > 1]
+    nests = []
+    for height in heights:
+        plan.do("split", key, height, tail="cut")
+        nests.append([key + "0", *depth, key + "1", vectors, lanes])
+        key += "t"
+    nests.append([key, *depth, vectors, lanes])
+    for nest in nests:
+        if plan.has(nest[0]):
+            plan.do("reorder", *nest)
+    plan.do("vectorize", lanes, tile.lanes)
+    plan.attempt("uniform", lanes)
+    _unroll_tile(plan, accumulator(plan, t), [vectors, *(n[-3] for n in nests[:-1])], depth[-1])
+    _transpose(plan, queries, query, tile.lanes)
 
 
-def _scores(plan: Plan, a: Attention, batch: list[str]) -> None:
-    (row,) = plan.loops_of(a.scores, a.keys.rows)
-    (column,) = plan.loops_of(a.scores, a.keys.columns)
-    tile = tile_for(plan, a.keys, row, column)
-    keys = a.keys.b.tensor
-    dims = [d for d, i in enumerate(a.keys.b.indices) if i == a.keys.columns[0]]
-    plan.do("split", column, tile.nr, tail="guard")
-    reduce_loops = plan.loops_of(a.scores, a.keys.reduce.axes)
-    rows = [row] if plan.has(row) else []
-    plan.do("reorder", column + "0", *reduce_loops, *rows, column + "1")
-    if isinstance(keys, Placeholder) and dims == [keys.rank - 2]:
-        plan.do("cache", plan.buffer_of(keys), batch[-1], swap=1, pad=tile.nr, along=column + "1")
+def _pointwise_reads(a: Attention) -> list[Placeholder]:
+    """Inputs with an element for each query and key: a bias, a mask."""
+    assert a.keys is not None
+    apart = (a.keys.a.tensor, a.keys.b.tensor)
+    axes = (*a.keys.rows, *a.keys.columns)
+    found = (
+        r.tensor
+        for r in reads_in(a.scores.body)
+        if all(any(uses(i, v) for i in r.indices) for v in axes)
+    )
+    return [t for t in dict.fromkeys(found) if isinstance(t, Placeholder) and t not in apart]
+
+
+def _transpose(plan: Plan, queries: str, dim: int, lanes: int) -> None:
+    """The copy of the queries, a vector at a time."""
+    name = f"{queries}_{dim}"
+    plan.do("split", name, lanes)
+    plan.do("vectorize", name + "1", lanes)
+    plan.attempt("uniform", name + "1")
+
+
+def _unroll_tile(plan: Plan, acc: str, names: list[str], k: str) -> None:
+    """Everything inside a tile unrolled, and some steps of the loop over what is summed."""
+    steps = longest(plan.extent(k))
+    if steps is None or steps >= UNROLL_K:
+        plan.do("split", k, UNROLL_K, tail="cut")
+        names = [*names, k + "1"]
+    for name in names:
+        if plan.has(name):
+            plan.do("unroll", name, touching=acc)
+
+
+def _statistics(plan: Plan, a: Attention, tile: Tile, row: str, key: str) -> None:
+    """Maxima, weights and sums of the rows of a block, a row in each lane."""
+    states = plan.buffer_of(a.output)
+    plan.do("permute", f"{states}_acc_w", 1, 0)
+    loops = {f"{row}_{x}": f"{key}_{x}" for x in "twl"}
+    for name in (*loops, row + "_m", row + "_s"):
+        plan.do("split", name, tile.lanes, tail="guard")
     plan.do("relax")
-    k = reduce_loops[-1]
-    plan.do("vectorize", column + "1", tile.lanes)
-    for name in (column + "1", *rows):
-        # Rows whose number is not known to be that of the tile stay a loop.
-        if plan.has(name) and (longest(plan.extent(name)) or MAX_VERSIONS + 1) <= MAX_VERSIONS:
-            plan.do("unroll", name)
-    if plan.has(k):
-        plan.do("split", k, 2, tail="cut")
-        plan.do("unroll", k + "1")
+    for name, inner in loops.items():
+        plan.do("reorder", inner, name + "0", name + "1")
+    for name in (*loops, row + "_m", row + "_s"):
+        plan.do("vectorize", name + "1", tile.lanes)
+    for name in loops:
+        plan.do("unroll", name + "0")
 
 
-def _row_part(plan: Plan, t: Compute) -> None:
-    found = reductions(t)
-    for r in found:
-        for k in plan.loops_of(t, r.axes):
-            reduce_in_lanes(plan, k, 32, len(r.monoid.left))
-    if not found:
-        plan.vectorize(plan.loop_of(t, t.axes[-1]), 32)
+def _values(plan: Plan, a: Attention, tile: Tile, row: str, column: str, key: str) -> None:
+    """The product of weights and values, and the passes over its result."""
+    plan.vectorize(column + "_o", 32)
+    plan.vectorize(column, 32)
+    i, e, j = row + "_v", column + "_v", key + "_v"
+    plan.do("split", i, tile.mr, tail="balanced")
+    plan.do("split", e, tile.nr, tail="guard")
+    plan.do("reorder", i + "0", e + "0", j, i + "1", e + "1")
+    plan.do("relax")
+    plan.do("vectorize", e + "1", tile.lanes)
+    _unroll_tile(plan, f"{plan.buffer_of(a.output)}_acc_2_v", [e + "1", i + "1"], j)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tc.errors import ScheduleError
 from tc.ir.expr import Const, Expr, Var
 from tc.ir.interval import bounds
 from tc.ir.loop import For
@@ -30,6 +31,14 @@ class Plan:
         schedule = self.schedule.then(name, *args, **options)
         self.func = apply_step(self.func, schedule.steps[-1])
         self.schedule = schedule
+
+    def attempt(self, name: str, *args: Arg, **options: Arg) -> bool:
+        """Apply one step where it is legal; whether it was."""
+        try:
+            self.do(name, *args, **options)
+        except ScheduleError:
+            return False
+        return True
 
     def loop_of(self, t: Tensor, axis: Var) -> str:
         """The loop over an axis of a tensor, as lowering called it."""
