@@ -8,7 +8,7 @@ that the table lacks stays as a node named by its overload. Nothing is optimised
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -138,7 +138,7 @@ class _Importer:
 
     def _operator(self, node: FxNode, traced: tuple[torch.Tensor, ...], many: bool) -> None:
         overload = str(node.target)
-        args = self._schema_args(node)
+        args = _typed(node, self._schema_args(node), traced)
         check_types(overload, args, _origin(node))
         written = _written(node)
         base = args[written] if written is not None else None
@@ -235,9 +235,27 @@ def _is_computed(row: Operator, args: tuple[Arg, ...], outputs: tuple[Value, ...
         made = build(node, env)
     except (UnsupportedError, CompileError):
         return False
+    if torch.get_default_dtype() is not torch.float32 and any(
+        t.dtype is not v.dtype for t, v in zip(made, outputs, strict=True)
+    ):
+        return False  # the table's operators go from integers to fp32
     for t, v in zip(made, outputs, strict=True):
         check_value(t, v)
     return True
+
+
+def _typed(node: FxNode, args: tuple[Arg, ...], traced: Sequence[torch.Tensor]) -> tuple[Arg, ...]:
+    """The arguments of an operator that makes a tensor of nothing, with its element type told.
+
+    It follows from a setting of the process otherwise.
+    """
+    names = [p.name for p in node.target._schema.arguments]  # type: ignore[union-attr]
+    if "dtype" not in names or any(isinstance(arg, Value) for arg in args):
+        return args
+    at = names.index("dtype")
+    return (
+        args if args[at] is not None else (*args[:at], dtype_of(traced[0].dtype), *args[at + 1 :])
+    )
 
 
 def _origin(node: FxNode) -> str:

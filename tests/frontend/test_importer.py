@@ -12,6 +12,7 @@ from tc.errors import UnsupportedError
 from tc.frontend.capture import capture
 from tc.frontend.importer import import_graph
 from tc.graph.graph import Graph
+from tc.ir.types import DType
 from tests.captures import captured
 from tests.models import Entry, entry, zoo
 
@@ -80,3 +81,17 @@ def test_a_write_to_an_input_is_a_new_value() -> None:
 def test_element_types_that_tc_lacks_are_refused() -> None:
     with pytest.raises(UnsupportedError, match="complex64.*run it eagerly"):
         imported(lambda x: torch.fft.fft(x).real, torch.rand(8))
+
+
+def test_tensors_made_of_nothing_have_the_default_type_of_the_process() -> None:
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        graph = imported(
+            lambda x: x + torch.ones(3) * torch.full((3,), 2.0) + torch.arange(3) / 2,
+            torch.rand(2, 3),
+        )
+    finally:
+        torch.set_default_dtype(usual)
+    assert {v.dtype for v in graph.outputs} == {DType.F64}
+    assert {n.op for n in graph.nodes if n.is_fallback} <= {"aten.div.Tensor"}
