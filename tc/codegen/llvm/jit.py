@@ -221,7 +221,9 @@ def _link(objects: Sequence[bytes], symbol: str) -> Any:
     """Load object files into this process; gives the address of `symbol` by its name."""
     if not _jit:
         initialize()
-        _jit.append(llvm.create_lljit_compiler())
+        # This linker puts all of an object into one map. The other one looks for room for each
+        # section, and where that is further off than 2 GiB, in a process of many maps, LLVM aborts.
+        _jit.append(llvm.create_lljit_compiler(use_jit_link=True))
     builder = llvm.JITLibraryBuilder().add_current_process().export_symbol(symbol)
     for o in objects:
         builder.add_object_img(o)
