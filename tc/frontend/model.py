@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
-from tc.codegen.llvm.resident import release
+from tc.codegen.llvm.resident import LARGE, release
 from tc.device.artifact import Artifact, FallbackCall, TensorInfo
 from tc.device.run import Program
 from tc.device.run_code import load_functions
@@ -61,7 +61,8 @@ class Runner:
             threads=options.threads,
             stats=self.stats,
         )
-        release()
+        if sum(weight.tensor.nbytes for weight in built.interface.weights) >= LARGE:
+            release()
 
     def __call__(self, tensors: list[torch.Tensor]) -> Sequence[torch.Tensor]:
         """See `hf_program.Runner`."""

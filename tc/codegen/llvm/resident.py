@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+# Weights beside which LLVM counts: less are compiled sooner if it stays where it is.
+LARGE = 64 << 20
 _LIBRARY = "libllvmlite"
 _MAPS = Path("/proc/self/maps")
 
