@@ -10,6 +10,7 @@ import copy
 import functools
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -22,10 +23,12 @@ from transformers import (
     MistralForCausalLM,
     StaticCache,
 )
+from transformers.cache_utils import DynamicSlidingWindowLayer
 
 import tc
 from tc.errors import TcError, UnsupportedError
 from tc.frontend import dynamo
+from tc.frontend.capture_windows import whole_windows
 from tc.frontend.tensors import FallbackWarning
 from tests.models import MAX_POSITIONS, VOCABULARY, entry, text_inputs
 
@@ -263,26 +266,72 @@ def sliding() -> MistralForCausalLM:
     return MistralForCausalLM(config).eval()
 
 
-@pytest.mark.filterwarnings("ignore:MistralForCausalLM")
-def test_a_sliding_window_is_right() -> None:
+@pytest.fixture(scope="module")
+def windowed() -> tuple[Any, Any]:
+    """A model whose layers see six positions, and the compiled one."""
     model = sliding()
-    made = tc.compile(model, threads=1)
+    return model, tc.compile(model, threads=1, fallback="error")
+
+
+def test_generation_with_a_sliding_window(windowed: tuple[Any, Any]) -> None:
+    model, made = windowed
     inputs = text_inputs(2, 9, left=True)
     options = {"max_new_tokens": 8, "do_sample": False}
     assert torch.equal(made.generate(**inputs, **options), model.generate(**inputs, **options))
+
+
+def held(cache: Cache) -> list[tuple[torch.Size, int]]:
+    return [(layer.keys.shape, layer.get_seq_length()) for layer in cache.layers]
+
+
+def test_a_cache_of_a_sliding_window_is_as_in_eager(windowed: tuple[Any, Any]) -> None:
+    model, made = windowed
+    before = compilations(made)
     with torch.no_grad():
-        found, wanted = made(**inputs, use_cache=False), model(**inputs, use_cache=False)
-    torch.testing.assert_close(found.logits, wanted.logits, rtol=0, atol=1e-5)
-    assert compilations(made) == 3  # of generation, which keeps all rows; of the call
+        # Prompts and steps that end before, at and behind the window's edge.
+        for batch, *lengths in (
+            (2, 3, 1, 1, 1, 1, 5, 1),
+            (3, 9, 1, 2),
+            (1, 1, 1),
+            (1, 5, 1),
+            (2, 6, 1),
+        ):
+            mask, caches = torch.ones(batch, 0, dtype=torch.long), [None, None]
+            for seed, length in enumerate(lengths):
+                inputs = text_inputs(batch, length, seed=seed, left=True)
+                mask = torch.cat([mask, inputs["attention_mask"]], 1)
+                found, wanted = (
+                    each(inputs["input_ids"], attention_mask=mask, past_key_values=cache)
+                    for each, cache in zip((made, model), caches, strict=True)
+                )
+                torch.testing.assert_close(found.logits, wanted.logits, rtol=0, atol=1e-5)
+                assert caches[0] in (None, found.past_key_values)
+                caches = [found.past_key_values, wanted.past_key_values]
+                assert held(caches[0]) == held(caches[1])
+                for ours, theirs in zip(*map(tensors, caches), strict=True):
+                    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+    assert compilations(made) == before + 1  # the steps; the prompt is the natural set
+
+
+def test_layers_of_a_window_are_their_own_again_after_a_trace() -> None:
+    layer = DynamicSlidingWindowLayer(sliding_window=4)
+    rows = torch.ones(1, 2, 3, 8)
+    with whole_windows():
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(layer.update, rows, rows).result()
+            pool.submit(layer.update, rows, rows).result()
+        assert layer.keys.shape[2] == 3  # of another thread, which does not trace
+        assert layer.update(rows, rows)[0].shape[2] == layer.keys.shape[2] == 6
+    layer.update(rows, rows)
+    assert (layer.keys.shape[2], layer.get_seq_length()) == (3, 12)
 
 
 def test_eager_calls_can_be_forbidden() -> None:
     model = sliding()
     made = tc.compile(model, threads=1, fallback="error")
     cache = StaticCache(config=model.config, max_cache_len=8)
-    for call in ({}, {"past_key_values": cache}):
-        with pytest.raises(UnsupportedError, match="use_cache=False"), torch.no_grad():
-            made(**text_inputs(2, 5), **call)
+    with pytest.raises(UnsupportedError, match="use_cache=False"), torch.no_grad():
+        made(**text_inputs(2, 5), past_key_values=cache)
 
 
 class Attend(nn.Module):

@@ -24,6 +24,7 @@ from tc.frontend.capture_normalise import normalise
 from tc.frontend.capture_ones import asked_about_one, cut_up, oblivious, ones_of, without
 from tc.frontend.capture_refusal import quiet, refusal, writes_to_buffer
 from tc.frontend.capture_result import rebuild, result_names, result_tree
+from tc.frontend.capture_windows import whole_windows
 from tc.frontend.captured import Captured, Request, TraceError, Weight, own_tensors
 from tc.frontend.copies import twin
 from tc.frontend.signature import Signature, Size, Symbol, TensorSpec
@@ -168,7 +169,7 @@ def _export(
     flat: _Flat, samples: list[torch.Tensor], axes: list[dict[int, Any]]
 ) -> ExportedProgram:
     shapes_of_all = {"tensors": tuple(axes)} if samples else None
-    with torch.no_grad(), warnings.catch_warnings(), quiet():
+    with torch.no_grad(), warnings.catch_warnings(), quiet(), whole_windows():
         warnings.simplefilter("ignore")
         return torch.export.export(flat, tuple(samples), strict=False, dynamic_shapes=shapes_of_all)
 

@@ -131,12 +131,24 @@ def _fill(
     layers = getattr(cache, "layers", None)
     if layers is None:
         layers = cache.layers = []
+    seen = None if node.seen is None else rebuild(node.seen, outputs, inputs).shape[0]
     for number, layer in enumerate(node.layers):
         if number == len(layers):
-            layers.append(layer.type())
+            layers.append(layer.type() if layer.window is None else layer.type(layer.window))
         if layer.filled:
             _fill_layer(layers[number], layer, outputs, inputs)
+            if layer.window is not None:
+                _close_window(layers[number], layer.window, seen)
     return cache
+
+
+def _close_window(layer: Any, window: int, seen: Any) -> None:
+    """Keep the rows that a next position sees, as eager does; sizes of a trace are no ints."""
+    layer.cumulative_length = seen
+    rows = layer.keys.shape[-2]
+    if isinstance(rows, int) and rows >= window:
+        layer.keys = layer.keys[:, :, -window + 1 :]
+        layer.values = layer.values[:, :, -window + 1 :]
 
 
 def _fill_layer(

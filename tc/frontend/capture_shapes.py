@@ -17,6 +17,7 @@ BATCH = "batch"
 LENGTH = "length"
 TARGET = "target"
 PAST = "past"
+WINDOW = "window"
 ENCODER = "encoder"
 CHOICES = "choices"
 # Of a cache that is written in place: its rows, and how many are used after the call.
@@ -61,7 +62,8 @@ _ENCODER_DECODER_DIMS: Mapping[tuple[str, int], tuple[str | None, ...]] = {
 
 # Sizes to trace at: none is 0 or 1, which a trace bakes in, no two are equal, no sum equals a size.
 TRACE_SIZES: Mapping[str, int] = {
-    BATCH: 3, LENGTH: 5, TARGET: 4, PAST: 7, ENCODER: 6, CHOICES: 2, CAPACITY: 23, REACH: 17,
+    BATCH: 3, LENGTH: 5, TARGET: 4, PAST: 7, WINDOW: 9, ENCODER: 6, CHOICES: 2, CAPACITY: 23,
+    REACH: 17,
 }  # fmt: skip
 
 
@@ -97,8 +99,12 @@ def label_dims(
 def _labels(name: str, rank: int, encoder_decoder: bool) -> tuple[str | None, ...] | None:
     head, _, rest = name.partition(".")
     if head == "past_key_values" and rank == 4:
-        length = (LENGTH if encoder_decoder else ENCODER) if "cross_attention" in rest else PAST
+        length = WINDOW if ".window." in rest else PAST
+        if "cross_attention" in rest:
+            length = LENGTH if encoder_decoder else ENCODER
         return (BATCH, None, length, None)
+    if head == "past_key_values" and rest.endswith("seen"):
+        return (PAST, None)
     if head == "encoder_outputs" and rank == 3:
         return (BATCH, LENGTH, None)
     if encoder_decoder and (head, rank) in _ENCODER_DECODER_DIMS:

@@ -5,15 +5,16 @@ by, and convertible to JSON, so that a saved program can name its outputs. This 
 look at the values of tensors nor run a model.
 
 Caches are taken apart into their keys and values. A cache that was given to the call is written
-back into the same object, as eager does.
+back into the same object, as eager does. Layers of a sliding window hold the last rows alone, so a
+cache that has some says how many there have been by the size of one more tensor, which is empty.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 import torch
 
@@ -61,14 +62,19 @@ class LayerNode(NamedTuple):
     filled: bool
     keys: Node | None
     values: Node | None
+    window: int | None
 
 
 class CacheNode(NamedTuple):
-    """A DynamicCache; `attributes` are its plain attributes beside the layers."""
+    """A DynamicCache; `attributes` are its plain attributes beside the layers.
+
+    `seen`: a tensor [positions, 0], where filled layers hold no more than a window of them.
+    """
 
     type: type
     layers: tuple[LayerNode, ...]
     attributes: tuple[tuple[str, Any], ...]
+    seen: Node | None
 
 
 class PairNode(NamedTuple):
@@ -153,7 +159,7 @@ def flatten(value: Any, tensors: list[torch.Tensor], caches: list[Any], where: s
 
 def flatten_cache(cache: Cache, tensors: list[torch.Tensor], where: str) -> CacheNode | PairNode:
     """As `flatten`, for a cache; UnsupportedCacheError where its layers are of another kind."""
-    from transformers.cache_utils import DynamicCache, DynamicLayer, EncoderDecoderCache
+    from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
     if type(cache) is EncoderDecoderCache:
         decoder = flatten_cache(cache.self_attention_cache, tensors, f"{where}.self_attention")
@@ -164,25 +170,53 @@ def flatten_cache(cache: Cache, tensors: list[torch.Tensor], where: str) -> Cach
         raise _unsupported_cache(where, type(cache).__name__)
     layers = []
     for layer in cache.layers:
-        if type(layer) is not DynamicLayer:
+        if not _is_held(layer):
             raise _unsupported_cache(where, f"{type(cache).__name__} of {type(layer).__name__}")
         layers.append(_flatten_layer(layer, tensors))
     attributes = tuple((k, v) for k, v in vars(cache).items() if k != "layers")
-    return CacheNode(type(cache), tuple(layers), attributes)
+    seen = _flatten_seen(cache.layers, layers, tensors, where)
+    return CacheNode(type(cache), tuple(layers), attributes, seen)
+
+
+def _is_held(layer: object) -> TypeGuard[DynamicLayer]:
+    """Whether a program can take and give such a layer."""
+    from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+    if type(layer) is DynamicSlidingWindowLayer:
+        return not layer.record_past
+    return type(layer) is DynamicLayer
 
 
 def _flatten_layer(layer: DynamicLayer, tensors: list[torch.Tensor]) -> LayerNode:
     keys, values = layer.keys, layer.values
+    window = getattr(layer, "sliding_window", None)
     # A layer of no length is what a prefill starts from: the same program serves it.
     if keys is None or values is None or keys.numel() == 0:
-        return LayerNode(type(layer), False, None, None)
+        return LayerNode(type(layer), False, None, None, window)
     tensors += (keys, values)
     return LayerNode(
         type(layer),
         True,
         TensorNode(keys.dtype, keys.dim(), keys.device),
         TensorNode(values.dtype, values.dim(), values.device),
+        window,
     )
+
+
+def _flatten_seen(
+    layers: Sequence[Any], nodes: Sequence[LayerNode], tensors: list[torch.Tensor], where: str
+) -> TensorNode | None:
+    """How many positions the windows of a cache have seen, as the size of an empty tensor."""
+    windows = {node.window for node in nodes if node.window is not None and node.filled}
+    if not windows:
+        return None
+    if len(windows) > 1:
+        raise _unsupported_cache(where, f"cache of windows of {len(windows)} sizes")
+    first = next(
+        layer for layer, node in zip(layers, nodes, strict=True) if node.window and node.filled
+    )
+    tensors.append(torch.empty(first.cumulative_length, 0, device=first.keys.device))
+    return TensorNode(torch.float32, 2, first.keys.device)
 
 
 def _unsupported_cache(where: str, kind: str) -> UnsupportedCacheError:
@@ -190,8 +224,8 @@ def _unsupported_cache(where: str, kind: str) -> UnsupportedCacheError:
         describe(
             f"cache {where}",
             why=f"a {kind} cannot be compiled over",
-            way_out="pass a DynamicCache of full attention layers or an EncoderDecoderCache of "
-            "two, or use_cache=False",
+            way_out="pass a DynamicCache of attention layers or an EncoderDecoderCache of two, or "
+            "use_cache=False",
         )
     )
 
@@ -207,11 +241,14 @@ def leaves(node: Node, path: str) -> Iterator[tuple[str, TensorNode | LeafNode |
         case MappingNode(_, names, items):
             for name, item in zip(names, items, strict=True):
                 yield from leaves(item, _join(path, name))
-        case CacheNode(_, layers, _):
+        case CacheNode(_, layers, _, seen):
             for number, layer in enumerate(layers):
                 yield from leaves(layer, _join(path, str(number)))
-        case LayerNode(_, True, keys, values):
+            if seen is not None:
+                yield from leaves(seen, _join(path, "seen"))
+        case LayerNode(_, True, keys, values, window):
             assert keys is not None and values is not None
+            path = path if window is None else _join(path, "window")
             yield from leaves(keys, _join(path, "keys"))
             yield from leaves(values, _join(path, "values"))
         case PairNode(_, decoder, encoder, _):
@@ -236,12 +273,14 @@ def map_leaves(node: Node, change: Callable[[Node], Node]) -> Node:
             return SequenceNode(kind, tuple(map_leaves(item, change) for item in items))
         case MappingNode(kind, names, items):
             return MappingNode(kind, names, tuple(map_leaves(item, change) for item in items))
-        case CacheNode(kind, layers, attributes):
-            changed = tuple(map_leaves(layer, change) for layer in layers)
-            return CacheNode(kind, changed, attributes)  # type: ignore[arg-type]  # layers stay layers
-        case LayerNode(kind, True, keys, values):
+        case CacheNode(kind, layers, attributes, seen):
+            changed: Any = tuple(map_leaves(layer, change) for layer in layers)
+            places = None if seen is None else map_leaves(seen, change)
+            return CacheNode(kind, changed, attributes, places)
+        case LayerNode(kind, True, keys, values, window):
             assert keys is not None and values is not None
-            return LayerNode(kind, True, map_leaves(keys, change), map_leaves(values, change))
+            both = map_leaves(keys, change), map_leaves(values, change)
+            return LayerNode(kind, True, *both, window)
         case PairNode(kind, decoder, encoder, updated):
             first, second = map_leaves(decoder, change), map_leaves(encoder, change)
             assert isinstance(first, CacheNode) and isinstance(second, CacheNode)

@@ -33,6 +33,11 @@ def is_cache(value: object) -> TypeGuard[Cache]:
     return kind is not None and isinstance(value, kind)
 
 
+def sliding_layer() -> Any:
+    """The class of a cache's layer that keeps a sliding window, or None."""
+    return _class("transformers.cache_utils", "DynamicSlidingWindowLayer")
+
+
 def is_generative(model: object) -> TypeGuard[GenerationMixin]:
     """Whether a model has transformers' `generate`."""
     kind = _class("transformers.generation.utils", "GenerationMixin")

@@ -136,7 +136,7 @@ def build_hardshrink(x: Tensor, lambd: float = 0.5) -> Tensor:
     """x where |x| > lambd, else 0."""
     at = float(lambd)
     return by_rule(
-        "hardshrink", Rule.FLOAT, (x,), lambda v: select(unary("abs", v) <= at, v * 0.0, v)
+        "hardshrink", Rule.FLOAT, (x,), lambda v: select(unary("abs", v) <= at, 0.0, v)
     )
 
 
