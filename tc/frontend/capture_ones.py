@@ -36,15 +36,33 @@ def asked_about_one(program: ExportedProgram) -> set[str]:
 
 
 def cut_up(program: ExportedProgram) -> set[str]:
-    """The symbols of the sizes that are cut into pieces: their values say how many there are."""
+    """The symbols of the sizes that must be numbers.
+
+    Those that are cut into pieces, since their values say how many there are, and those that other
+    sizes follow from through fractions (interpolation by 1.3), which rounds as floats do.
+    """
     found: set[str] = set()
     for node in program.graph.nodes:
+        found |= _of_fractions(node.meta.get("val"))
         if node.op == "call_function" and node.target in _CUTS:
             given = node.args[2] if len(node.args) > 2 else node.kwargs.get("dim", 0)
             size = node.args[0].meta["val"].shape[given]
             if isinstance(size, torch.SymInt):
                 found |= {str(symbol) for symbol in size.node.expr.free_symbols}
     return found
+
+
+def _of_fractions(value: Any) -> set[str]:
+    """The symbols that a float stands beside in the sizes of a traced value."""
+    parts = value if isinstance(value, tuple | list) else (value,)
+    sizes: list[Any] = [n for part in parts if isinstance(part, torch.Tensor) for n in part.shape]
+    return {
+        str(symbol)
+        for size in sizes
+        if isinstance(size, torch.SymInt)
+        for symbol in size.node.expr.free_symbols
+        if any(number.is_Float for number in size.node.expr.atoms())
+    }
 
 
 def without(

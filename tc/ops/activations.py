@@ -13,7 +13,7 @@ from tc.ir.tensor import Tensor
 from tc.ops import references as ref
 from tc.ops.elementwise import Rule, by_rule, entry
 from tc.ops.promotion import Number
-from tc.ops.samples import SHAPES, array, sample, special
+from tc.ops.samples import SHAPES, array, ints, sample, special
 
 
 @entry(
@@ -135,9 +135,7 @@ def _six(x: Expr) -> Expr:
 def build_hardshrink(x: Tensor, lambd: float = 0.5) -> Tensor:
     """x where |x| > lambd, else 0."""
     at = float(lambd)
-    return by_rule(
-        "hardshrink", Rule.FLOAT, (x,), lambda v: select(unary("abs", v) <= at, 0.0, v)
-    )
+    return by_rule("hardshrink", Rule.FLOAT, (x,), lambda v: select(unary("abs", v) <= at, 0.0, v))
 
 
 @entry(
@@ -156,9 +154,16 @@ def build_softshrink(x: Tensor, lambd: float = 0.5) -> Tensor:
     )
 
 
-@entry("threshold", lambda x, t, v: np.where(x <= t, v, x), sample(array(17), 0.5, -2.0))
+@entry(
+    "threshold",
+    lambda x, t, v: np.where(x <= np.array(t).astype(x.dtype), np.array(v).astype(x.dtype), x),
+    sample(array(17), 0.5, -2.0),
+    sample(ints(17, low=-9, high=9), 0.5, -2.5),
+)
 def build_threshold(x: Tensor, threshold: Number, value: Number) -> Tensor:
-    """`value` where x <= threshold, else x."""
+    """`value` where x <= threshold, else x; both numbers are of x's type."""
+    if not x.dtype.is_float and not isinstance(threshold, Expr) and not isinstance(value, Expr):
+        threshold, value = int(threshold), int(value)
     return by_rule(
         "threshold",
         Rule.SAME,

@@ -38,7 +38,7 @@ def _reference(
 ) -> Any:  # fmt: skip
     if gqa:
         k, v = (np.repeat(t, q.shape[-3] // t.shape[-3], -3) for t in (k, v))
-    s = q @ np.swapaxes(k, -1, -2) * (1 / math.sqrt(q.shape[-1]) if scale is None else scale)
+    s = q @ np.swapaxes(k, -1, -2) * (1 / math.sqrt(q.shape[-1] or 1) if scale is None else scale)
     if causal:
         s = np.where(np.tril(np.ones(s.shape[-2:], bool)), s, -np.inf)
     if mask is not None:
@@ -95,6 +95,9 @@ _Q, _KV = array(2, 3, 5, 8), array(2, 3, 7, 8)
         sample(array(5, 8), array(7, 8), array(7, 8), None, 0.0, False, None, False),
         sample(array(0, 3, 5, 8), array(0, 3, 5, 8), array(0, 3, 5, 8), None, 0.0, False, None,
                False),
+        sample(array(2, 0, 8), array(2, 7, 8), array(2, 7, 8), None, 0.0, False, None, False),
+        sample(array(2, 5, 8), array(2, 0, 8), array(2, 0, 3), None, 0.0, False, None, False),
+        sample(array(2, 5, 0), array(2, 7, 0), array(2, 7, 3), None, 0.0, False, None, False),
     ),
 )  # fmt: skip
 def build_attention(
@@ -118,6 +121,9 @@ def build_attention(
     queries, keys = q.shape[-2], k.shape[-2]
     full = (*batch, queries, keys)
     inner = compute_type(q.dtype)
+    if any(known(size) == 0 for size in (*full, v.shape[-1])):
+        shape = (*full[:-1], v.shape[-1])
+        return te.compute(shape, lambda *_: Const(0, q.dtype), te.fresh("attention"))
 
     def score(*index: Expr) -> Expr:
         at_q = _head(q, batch, index[:-2], 1)
@@ -165,8 +171,8 @@ def build_softmax_matmul(x: Tensor, v: Tensor) -> Tensor:
 
 def _scale(q: Tensor, scale: float | None) -> Expr:
     inner = compute_type(q.dtype)
-    if scale is not None:
-        return Const(float(scale), inner)
+    if scale is not None or known(q.shape[-1]) == 0:  # scores of nothing are 0, scaled or not
+        return Const(1.0 if scale is None else float(scale), inner)
     root = sqrt_of(q.shape[-1])
     return te.rsqrt(size_as(q.shape[-1], inner)) if root is None else Const(1 / root, inner)
 

@@ -232,9 +232,9 @@ def build_div_mode(a: Operand, b: Operand, rounding_mode: str | None = None) -> 
 def build_pow(a: Operand, b: Operand) -> Tensor:
     """a ** b."""
     if isinstance(b, Tensor | Expr):
-        if not isinstance(a, Tensor) and a == 2:
-            return by_rule("pow", Rule.FLOAT, (b,), lambda y: unary("exp2", y))
         kinds = by_rule("pow", Rule.SAME, (a, b), lambda x, y: x + y).dtype
+        if not isinstance(a, Tensor) and a == 2 and kinds.is_float:
+            return by_rule("pow", Rule.FLOAT, (b,), lambda y: unary("exp2", y))
         if not kinds.is_float:
             raise UnsupportedError(f"pow: of {kinds} with an exponent that is data; cast to float")
         return by_rule("pow", Rule.SAME, (a, b), lambda x, y: binary("pow", x, y))

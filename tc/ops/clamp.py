@@ -104,10 +104,13 @@ def build_nan_to_num(
 
 @entry(
     "hardtanh",
-    lambda x, low=-1, high=1: np.clip(x, low, high),
+    lambda x, low=-1, high=1: np.clip(x, *np.array((low, high)).astype(x.dtype)),
     sample(array(17), -1, 1),
     sample(special(19), -0.5, 2.0),
+    sample(ints(17, low=-9, high=9), -1.5, 2.5),
 )
 def build_hardtanh(x: Tensor, min_val: float = -1, max_val: float = 1) -> Tensor:
-    """x held between two numbers."""
+    """x held between two numbers, which are of its type."""
+    if not x.dtype.is_float:
+        min_val, max_val = int(min_val), int(max_val)
     return build_clamp(x, min_val, max_val)

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from tc import te
-from tc.errors import CompileError, UnsupportedError
+from tc.errors import CompileError
 from tc.ir.expr import Const, Expr, cast, select
 from tc.ir.tensor import Tensor
 from tc.ir.types import promote
 from tc.ops.contraction import check_sizes, contraction
 from tc.ops.dims import fixed, quotient, tidy
+from tc.ops.padding import padded
 from tc.ops.promotion import compute_type
 from tc.ops.reshape import reshaped
 from tc.ops.samples import array, sample
@@ -160,14 +161,24 @@ for _rank in (1, 2, 3):
 
 
 def _padding_of(word: str, weight: Any, dilation: Any) -> tuple[int, ...]:
-    """The padding that "valid" or "same" stands for; "same" must be even on both sides."""
+    """The padding that "valid" or "same" stands for, at both sides; an odd element is left."""
     rank = len(weight.shape) - 2
     if word == "valid":
         return (0,) * rank
     totals = [d * (k - 1) for k, d in zip(_sizes(weight), each(dilation, rank), strict=True)]
-    if any(t % 2 for t in totals):
-        raise UnsupportedError('convolution: padding="same" for an even kernel; pad by hand')
     return tuple(t // 2 for t in totals)
+
+
+def _odd_ends(word: str, weight: Any, dilation: int | Sequence[int]) -> list[int]:
+    """Elements that "same" adds at the end of each spatial dim alone."""
+    sizes = _sizes(weight)
+    dilations = each(dilation, len(sizes))
+    return [d * (k - 1) % 2 if word == "same" else 0 for k, d in zip(sizes, dilations, strict=True)]
+
+
+def _same_ref(x: Any, w: Any, b: Any, s: Any, word: str, d: Any, g: int) -> Any:
+    ends = [(0, n) for n in (*(0,) * (x.ndim + 2 - w.ndim), *_odd_ends(word, w, d))]
+    return conv_ref(np.pad(x, ends), w, b, s, _padding_of(word, w, d), d, g)
 
 
 def _sizes(weight: Any) -> list[int]:
@@ -176,9 +187,11 @@ def _sizes(weight: Any) -> list[int]:
 
 @contraction(
     "conv_same",
-    lambda x, w, b, s, p, d, g: conv_ref(x, w, b, s, _padding_of(p, w, d), d, g),
+    _same_ref,
     sample(array(2, 4, 9), array(6, 4, 3), array(6), (1,), "same", (1,), 1),
     sample(array(2, 4, 9, 8), array(6, 4, 3, 2), None, (2,), "valid", (1,), 1),
+    sample(array(2, 4, 9, 8), array(6, 4, 3, 4), array(6), (1,), "same", (1,), 1),
+    sample(array(4, 6, 7), array(4, 1, 2, 2), None, (1, 1), "same", (2, 3), 4),
     aten=("aten.conv1d.padding", "aten.conv2d.padding", "aten.conv3d.padding"),
 )
 def build_conv_same(
@@ -192,4 +205,7 @@ def build_conv_same(
 ) -> Tensor:
     """A convolution whose padding is a word."""
     pads = _padding_of(padding, weight, dilation)
+    ends = _odd_ends(padding, weight, dilation)
+    if any(ends):
+        x = padded(x, [n for end in reversed(ends) for n in (0, end)])
     return convolution(x, weight, bias, stride, pads, dilation, groups)

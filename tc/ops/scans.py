@@ -11,7 +11,7 @@ from tc import te
 from tc.ir import monoid as monoids
 from tc.ir.expr import Expr, binary, cast
 from tc.ir.tensor import Tensor
-from tc.ir.types import BOOL
+from tc.ir.types import BOOL, F32, F64
 from tc.ops.dims import axis_of, larger
 from tc.ops.joins import joined
 from tc.ops.promotion import compute_type, sum_type
@@ -51,7 +51,8 @@ def build_cumprod(x: Tensor, dim: int, dtype: te.DType | None = None) -> Tensor:
 
 def _running(x: Tensor, dim: int, dtype: te.DType | None, fold: str) -> Tensor:
     kind = dtype or sum_type(x.dtype)
-    inner = compute_type(kind)
+    # One after the other: rounding in f32 would add up, and eager's does not.
+    inner = F64 if kind is F32 else compute_type(kind)
     if x.rank == 0:
         return te.compute((), lambda: cast(x[()], kind), te.fresh("scan"))
     axis = axis_of(dim, x.rank, "cumsum")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from tc import te
+from tc.errors import UnsupportedError
 from tc.ir.expr import Expr, cast
 from tc.ir.tensor import Tensor
 from tc.ir.types import F32, F64, DType
 from tc.ops import references as ref
 from tc.ops.dims import axes_of
-from tc.ops.promotion import compute_type, floating
+from tc.ops.promotion import compute_type
 from tc.ops.reductions import along, folded, rowwise
 from tc.ops.samples import array, ints, sample
 
@@ -32,9 +33,16 @@ def _statistics(x: Tensor, axes: tuple[int, ...], inner: DType) -> tuple[Tensor,
     return top, terms, total
 
 
+def _kind(name: str, x: Tensor, dtype: DType | None) -> DType:
+    """The type of the result; PyTorch has none for integers."""
+    if dtype is None and not x.dtype.is_float:
+        raise UnsupportedError(f"{name}: of {x.dtype}; cast it to a float type")
+    return dtype or x.dtype
+
+
 def softmax(x: Tensor, dim: int, dtype: DType | None = None) -> Tensor:
     """exp(x - max) / Σ exp(x - max) along a dim."""
-    kind = dtype or floating(x.dtype)
+    kind = _kind("softmax", x, dtype)
     axes = axes_of(dim, x.rank, "softmax")
     _, terms, total = _statistics(x, axes, compute_type(kind))
 
@@ -46,7 +54,7 @@ def softmax(x: Tensor, dim: int, dtype: DType | None = None) -> Tensor:
 
 def log_softmax(x: Tensor, dim: int, dtype: DType | None = None) -> Tensor:
     """x - max - log Σ exp(x - max) along a dim."""
-    kind = dtype or floating(x.dtype)
+    kind = _kind("log_softmax", x, dtype)
     inner = compute_type(kind)
     axes = axes_of(dim, x.rank, "log_softmax")
     top, _, total = _statistics(x, axes, inner)

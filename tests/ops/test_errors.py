@@ -55,6 +55,8 @@ UNSUPPORTED: list[tuple[str, tuple[Any, ...], str]] = [
     ("bitwise_and", (tensor(3), tensor(3)), "bitwise_and: takes integers or bools, not f32"),
     ("div_mode", (tensor(3), tensor(3), "up"), "rounding_mode 'up'"),
     ("pow", (tensor(3, dtype="i64"), tensor(3, dtype="i64")), "cast to float"),
+    ("pow", (2, tensor(3, dtype="i64")), "cast to float"),
+    ("softmax", (tensor(3, dtype="i64"), 0, None), "softmax: of i64; cast it to a float type"),
     ("mean", (tensor(3, dtype="i64"), None), "give a float dtype"),
     ("var_all", (tensor(3, dtype="i64"), True), "cast to a float type"),
     ("dropout", (tensor(3), 0.1, True), "call model.eval()"),
