@@ -19,6 +19,7 @@ from tc.schedule import (  # noqa: F401  (each import registers primitives)
     narrow,
     online,
     pack,
+    partial,
     prefetch,
     relax,
     reorder,

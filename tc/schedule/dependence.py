@@ -24,17 +24,24 @@ Access = tuple[Expr, ...]
 
 def require_independent(step: str, x: For) -> None:
     """Refuse unless different iterations of `x` touch different elements of what is written."""
-    own = {s.buffer.name for s in sub_stmts(x.body) if isinstance(s, Alloc)}
-    writes = _writes(x.body)
-    for name, places in writes.items():
-        if name in own:
-            continue
-        shape, stored = places
-        if not separated(stored + _reads(x.body, name), shape, x):
-            raise refuse(
-                step, header(x), f"its iterations may touch the same element of {name}",
-                "choose a loop over an axis of the output, or rfactor the reduction",
-            )  # fmt: skip
+    name = shared_buffer(x)
+    if name is not None:
+        raise refuse(
+            step, header(x), f"its iterations may touch the same element of {name}",
+            "choose a loop over an axis of the output, or rfactor the reduction",
+        )  # fmt: skip
+
+
+def shared_buffer(x: For, apart: frozenset[str] = frozenset()) -> str | None:
+    """A buffer of which different iterations of `x` may write and touch the same element.
+
+    Those named in `apart` are known to have elements of their own for each iteration.
+    """
+    own = apart | {s.buffer.name for s in sub_stmts(x.body) if isinstance(s, Alloc)}
+    for name, (shape, stored) in _writes(x.body).items():
+        if name not in own and not separated(stored + _reads(x.body, name), shape, x):
+            return name
+    return None
 
 
 def _writes(s: Stmt) -> dict[str, tuple[tuple[Expr, ...], list[Access]]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
-from tc.ir.expr import Const, Expr, Load, Var, maximum
+from tc.ir.expr import Const, Expr, Var, maximum
+from tc.ir.interval import bounds
 from tc.ir.loop import Buffer, For, Func, Prefetch, seq
 from tc.ir.simplify import simplify
 from tc.ir.visit import loads_of, substitute, uses
@@ -37,12 +39,13 @@ def prefetch(func: Func, buffer: str, loop: str, *over: str, lines: int = 1) -> 
                          prefetch b[j + 1, ..., (i * l + k) * step]
                          ... b[j, k, ...] ...
 
-    What b[j + 1] holds is divided evenly between the iterations of the loops `over`, outermost
-    first: `step` is how many elements there are for each. A processor that meets new data at
+    The block that lies between what two iterations of `loop` read first is divided evenly between
+    the iterations of the loops `over`, outermost first: `step` is how many elements there are for
+    each, which asks for `lines` cache lines from there on. A processor that meets new data at
     every iteration of `loop` only then asks for it waits for memory first and has nothing to ask
     for afterwards.
-    Raises ScheduleError: no such loops or parameter, loops that are not nested in this order, or
-    a buffer whose leading dim alone does not follow `loop`.
+    Raises ScheduleError: no such loops or parameter, loops that are not nested in this order,
+    lines below 1, or a buffer of which each iteration of `loop` does not read a block of its own.
     """
     check_factor("prefetch", lines)
     param = find_param(func, "prefetch", buffer)
@@ -58,18 +61,16 @@ def prefetch(func: Func, buffer: str, loop: str, *over: str, lines: int = 1) -> 
             "prefetch", header(nest[-1]), f"the loops around it are {around}",
             f"name {loop} and those inside it in that order",
         )  # fmt: skip
-    lead = _leading(func, param, nest[places[0]])
+    start, size = _next_block(func, param, nest[places[0]])
     count: Expr = Const(1)
     number: Expr = Const(0)
     for n in places[1:]:
         count = count * nest[n].extent
         number = number * nest[n].extent + nest[n].var
     # The loops run at least once where this is used, but it may be computed in front of them.
-    step = (_slice_size(param) + count - 1) // maximum(count, Const(1))
-    middle = (Const(0),) * (len(param.shape) - 2)
-    first = simplify(number * simplify(step))
-    line = LINE // param.dtype.bytes
-    hints = [Prefetch(param, (lead, *middle, first + n * line)) for n in range(lines)]
+    step = simplify((size + count - 1) // maximum(count, Const(1)))
+    first, line = simplify(start[-1] + number * step), LINE // param.dtype.bytes
+    hints = [Prefetch(param, (*start[:-1], simplify(first + n * line))) for n in range(lines)]
 
     def rewrite(x: For) -> For:
         return For(x.var, x.extent, x.kind, seq(*hints, x.body)) if _reads(x, param) else x
@@ -81,30 +82,37 @@ def _reads(x: For, buffer: Buffer) -> bool:
     return any(load.buffer.name == buffer.name for load in loads_of(x.body))
 
 
-def _slice_size(buffer: Buffer) -> Expr:
-    size: Expr = Const(1)
-    for n in buffer.shape[1:]:
-        size = size * n
-    return simplify(size)
-
-
-def _leading(func: Func, buffer: Buffer, loop: For) -> Expr:
-    """The leading index in the next iteration of `loop`."""
+def _next_block(func: Func, buffer: Buffer, loop: For) -> tuple[tuple[Expr, ...], Expr]:
+    """Where the block of the next iteration of `loop` begins, and how many elements it has."""
     var: Var = loop.var
     env = env_of([*path_to(func.body, var.name), *loops(loop.body)])
+    inside: dict[Var, Expr] = {x.var: Const(0) for x in loops(loop.body)}
     found = set()
     for load in loads_of(loop.body):
-        if not (isinstance(load, Load) and load.buffer.name == buffer.name):
-            continue
-        first, *rest = [simplify(i, env) for i in load.indices]
-        if not rest or not uses(first, var) or any(uses(i, var) for i in rest):
-            place = f"{buffer.name} in {header(loop)}"
-            raise refuse(
-                "prefetch", place, f"its leading dim alone does not follow {var.name}",
-                "pack it along the loop first",
-            )  # fmt: skip
-        found.add(simplify(substitute(first, {var: var + 1})))
+        if load.buffer.name == buffer.name:
+            first = [substitute(i, inside) for i in load.indices]
+            after = [substitute(i, {var: var + 1}) for i in first]
+            size = simplify(_flat(buffer, after) - _flat(buffer, first), env)
+            starts = [simplify(i, env) for i in after]
+            last = max((d for d, i in enumerate(starts) if uses(i, var)), default=-1)
+            # Where in the block the reads begin does not matter: all of it is asked for.
+            found.add((*starts[: last + 1], *[Const(0)] * (len(starts) - last - 1), size))
     if len(found) != 1:
         why = "is not read there" if not found else "is read in several places"
         raise refuse("prefetch", buffer.name, why, f"name a loop of {func.name} that reads it once")
-    return found.pop()
+    *start, size = found.pop()
+    alone = not any(uses(i, var) for i in start[:-1])
+    if any(uses(size, v) for v in env) or bounds(size).hi == 0 or alone:
+        raise refuse(
+            "prefetch", f"{buffer.name} in {header(loop)}",
+            f"what an iteration of {var.name} reads is no block of its own",
+            "pack it along the loop first",
+        )  # fmt: skip
+    return tuple(start), size
+
+
+def _flat(buffer: Buffer, indices: Sequence[Expr]) -> Expr:
+    out = indices[0]
+    for index, extent in zip(indices[1:], buffer.shape[1:], strict=True):
+        out = out * extent + index
+    return out

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from tc.ir.expr import Const, Expr, Load
 from tc.ir.loop import Alloc, Buffer, For, Func, If, Scope, Seq, Stmt, Store, Update, seq
 from tc.ir.visit import loads_of, move_buffers, sub_exprs, sub_stmts, uses
-from tc.schedule.dependence import require_independent
+from tc.schedule.dependence import require_independent, shared_buffer
 from tc.schedule.rewrite import (
     find_loops,
     header,
@@ -99,7 +99,7 @@ def _hoist_perfect(chain: list[For], x: For, order: Sequence[str], own: frozense
                 "name it in the order too",
             )  # fmt: skip
     if chain:
-        _require_movable(x, chain)
+        _require_movable(x, chain, own)
     body = x.body
     for c in reversed(chain):
         body = For(c.var, c.extent, c.kind, body)
@@ -107,8 +107,14 @@ def _hoist_perfect(chain: list[For], x: For, order: Sequence[str], own: frozense
     return For(x.var, x.extent, x.kind, _place(body, rest, own) if rest else body)
 
 
-def _require_movable(x: For, chain: list[For]) -> None:
-    """Interchange is safe where each loop's iterations are independent or all reductions."""
+def _require_movable(x: For, chain: list[For], own: frozenset[str]) -> None:
+    """Interchange is safe where each loop's iterations are independent or all reductions.
+
+    What `x` carries from one iteration to the next does not matter where the loops that it moves
+    out of carry nothing: each of their iterations keeps its own order.
+    """
+    if all(shared_buffer(c, own) is None for c in chain):
+        return
     for y in (x, *chain):
         if _only_reduces(y):
             continue

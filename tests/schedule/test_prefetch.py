@@ -27,6 +27,11 @@ CASES: dict[str, tuple[Callable[[], Func], str]] = {
         f"{TILED} split(k, 2) vectorize(j1, 4) unroll(k1) prefetch(p1, j0, i, k0) parallel(j0)",
     ),
     "rows": (kernels.matmul, "prefetch(p0, i, j)"),
+    "tiles": (kernels.matmul, "split(i, 2, tail=balanced) prefetch(p0, i0, i1, j)"),
+    "sums": (
+        kernels.matmul,
+        f"{TILED} partial(out0_acc, k, 1) reorder(j0, k0, i) prefetch(p1, k0, i)",
+    ),
 }
 
 
@@ -51,7 +56,7 @@ def test_result(name: str, size: int) -> None:
         (kernels.matmul(), "prefetch(p0, i, q)", "prefetch: kernel has no loop 'q'"),
         (kernels.matmul(), "prefetch(p0, i)", "prefetch: p0: no loops are given"),
         (kernels.matmul(), "prefetch(p0, k, i)", "the loops around it are i"),
-        (kernels.matmul(), "prefetch(p1, j, k)", "its leading dim alone does not follow j"),
+        (kernels.matmul(), "prefetch(p1, j, k)", "what an iteration of j reads is no block"),
         (kernels.matmul(), "prefetch(out0, i, j)", "prefetch: out0: is not read there"),
         (kernels.matmul(), "prefetch(p0, i, j, lines=0)", "prefetch: factor is 0"),
     ],

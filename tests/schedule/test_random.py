@@ -130,6 +130,7 @@ def random_step(rng: random.Random, func: Func) -> Step:
         Step("specialize", (loop,)),
         Step("prefetch", (rng.choice(params), *path), (("lines", rng.choice((1, 2))),)),
         Step("stage", (rng.choice(local),)),
+        Step("partial", (rng.choice(local), loop, factor)),
         Step("online", (rng.choice(names), *path[-2:][:1], path[-1]), (("block", factor - 1),)),
         Step("online", ("r", "i", "e"), (("block", factor - 1),)),
         Step("narrow", (rng.choice(names), loop)),

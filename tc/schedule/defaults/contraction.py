@@ -7,13 +7,13 @@ cache while all rows of A pass.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from tc.ir.expr import Expr, Reduce, Unary, Var
 from tc.ir.math.expand import EXPANDED
 from tc.ir.tensor import Compute, Placeholder, Tensor
 from tc.ir.visit import children
+from tc.schedule.defaults.blocking import block_rows, block_sums, fetch_ahead, unrolled_steps
 from tc.schedule.defaults.plan import Plan, fixed, longest
 from tc.schedule.defaults.shape import Product
 from tc.schedule.defaults.tiles import Tile, register_tile
@@ -21,9 +21,6 @@ from tc.schedule.step import Arg
 from tc.schedule.tensorize import dot_length
 
 UNROLL_K = 2
-FETCHED = 4  # lines of the next block in an iteration: enough for two blocks of rows
-ROWS_SHARE = 8  # the part of the last cache that a block of rows of A may fill
-MOST_ROWS = 1024  # blocks of more rows than this are hardly ever filled
 LONG = 24  # nodes of an epilogue that is still unrolled
 
 
@@ -46,14 +43,30 @@ def schedule_contraction(plan: Plan, t: Tensor, p: Product, constants: frozenset
     inner = tile_product(plan, t, p, tile, row, column, batch, group)
     packed = _place_b(plan, p, column, batch, constants, tile.nr, group)
     plan.do("relax")
-    finish_product(plan, t, p, tile, row, column, group)
-    if packed and row is not None:
-        tiles = row + "0"
-        if _block_rows(plan, p, tile, tiles, column):
-            inner = [tiles + "0", *inner[:-1], tiles + "1"]
-            tiles += "1"
-        _fetch_ahead(plan, t, p, tiles, column)
+    tiles = None if row is None or not packed else row + "0"
+    acc, k = accumulator(plan, t), plan.loop_of(t, p.reduce.axes[-1])
+    if tiles is not None and group == 1 and block_sums(plan, acc, k, p, tile, tiles, column):
+        finish_product(plan, t, k + "1", tile, row, column)
+        inner = [tiles + "0", *inner[:-1]]
+        fetch_ahead(plan, plan.buffer_of(p.b.tensor), k + "0", [tiles + "1", k + "10"], tile)
+    else:
+        finish_product(plan, t, k, tile, row, column, group)
+        if tiles is not None:
+            inner = _finish_rows(plan, p, tile, tiles, column, inner, k)
     plan.divide([*batch, *inner])
+
+
+def _finish_rows(
+    plan: Plan, p: Product, tile: Tile, tiles: str, column: str, outer: list[str], k: str
+) -> list[str]:
+    """Blocks of rows, and fetching ahead; the loops over tiles, outermost first."""
+    if block_rows(plan, p, tile, tiles, column):
+        outer = [tiles + "0", *outer[:-1], tiles + "1"]
+        tiles += "1"
+    steps = next(name for name in (k + "00", k + "0", k) if plan.has(name))
+    if len(p.reduce.axes) == 1:
+        fetch_ahead(plan, plan.buffer_of(p.b.tensor), column + "0", [tiles, steps], tile)
+    return outer
 
 
 def neighbours(t: Tensor, p: Product) -> tuple[tuple[Var, ...], tuple[Var, ...]]:
@@ -109,56 +122,26 @@ def tile_product(
 def finish_product(
     plan: Plan,
     t: Tensor,
-    p: Product,
+    k: str,
     tile: Tile,
     row: str | None,
     column: str,
     group: int = 1,
 ) -> None:
-    """Lanes, and everything inside a tile unrolled."""
-    k = plan.loop_of(t, p.reduce.axes[-1])
+    """Lanes, and everything inside a tile unrolled; `k` is the innermost loop of the reduction."""
     if group > 1:
         plan.do("tensorize", k + "1")
         k += "0"
-    long = (fixed(plan.extent(k)) or UNROLL_K) >= UNROLL_K
+    steps = unrolled_steps(tile)
+    long = (fixed(plan.extent(k)) or steps) >= steps
     if long:
-        plan.do("split", k, UNROLL_K, tail="cut")
+        plan.do("split", k, steps, tail="cut")
     plan.do("vectorize", column + "1", tile.lanes)
     acc = accumulator(plan, t)
     for name in (column + "1", *([] if row is None else [row + "1"]), *([k + "1"] if long else [])):
         loop = plan.loop(name)
         if loop is not None and loop.kind.value == "serial":
             plan.do("unroll", name, touching=acc)
-
-
-def _block_rows(plan: Plan, p: Product, tile: Tile, tiles: str, column: str) -> bool:
-    """Let no more rows of A pass for each column block than the last cache can hold on to.
-
-    They pass again for each column block, so that what is left of that cache has to do for B, for
-    the result, and for whatever else the machine runs. Tells whether there is such a block.
-    """
-    if not plan.has(tiles) or not plan.has(column + "0") or p.batch:
-        return False
-    depth = math.prod(fixed(extent) or 1 for extent in p.reduce.extents)
-    row_bytes = depth * p.reduce.dtype.bits // 8
-    count = plan.target.l3_bytes // ROWS_SHARE // (tile.mr * row_bytes)
-    most = longest(plan.extent(tiles))
-    if not 1 <= count <= MOST_ROWS // tile.mr or (most is not None and most <= count):
-        return False
-    plan.do("split", tiles, count, tail="equal")
-    plan.do("reorder", tiles + "0", column + "0", tiles + "1")
-    return True
-
-
-def _fetch_ahead(plan: Plan, t: Tensor, p: Product, tiles: str, column: str) -> None:
-    """Spread the fetching of the next column block over the rows of this one.
-
-    The first rows that meet a block of weights would wait for memory, the others come for nothing.
-    """
-    (*_, k) = plan.loops_of(t, p.reduce.axes)
-    over = [tiles, next(name for name in (k + "00", k + "0", k) if plan.has(name))]
-    if len(p.reduce.axes) == 1 and all(map(plan.has, (column + "0", *over))):
-        plan.do("prefetch", plan.buffer_of(p.b.tensor), column + "0", *over, lines=FETCHED)
 
 
 def accumulator(plan: Plan, t: Tensor) -> str:

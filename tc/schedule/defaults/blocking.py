@@ -1,0 +1,90 @@
+"""Blocks of a product that fit the caches, and what is fetched ahead of them.
+
+Goto and van de Geijn, "Anatomy of high-performance matrix multiplication" (ACM TOMS 34, 2008),
+section 4.2: a block of B that all tiles of rows read is at home in the L2 cache. This module must
+not choose register tiles.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from tc.schedule.defaults.plan import Plan, fixed, longest
+from tc.schedule.defaults.shape import Product
+from tc.schedule.defaults.tiles import Tile
+
+LARGE_TILE = 16  # accumulators from which two steps of the reduction fill the unrolled body
+PANEL_SHARE = 4  # the part of the L2 cache for a block of B: the next one comes in beside it
+ROWS_SHARE = 8  # the part of the last cache that a block of rows of A may fill
+MOST_ROWS = 1024  # blocks of more rows than this are hardly ever filled
+WAITING_ROWS = 256  # rows whose sums may wait in memory between blocks of the reduction
+
+
+def unrolled_steps(tile: Tile) -> int:
+    """Steps of the reduction in an unrolled body.
+
+    What a step does besides its multiplications takes slots of the front end, which two hardware
+    threads of a core share: the fewer the accumulators, the more it weighs.
+    """
+    return 2 if tile.mr * tile.vectors >= LARGE_TILE else 4
+
+
+def lines_ahead(tile: Tile) -> int:
+    """Cache lines of the next block of B to ask for in an unrolled body."""
+    return 4 if tile.mr * tile.vectors >= LARGE_TILE else 2
+
+
+def block_sums(
+    plan: Plan, acc: str, k: str, p: Product, tile: Tile, tiles: str, column: str
+) -> bool:
+    """Sum over loop `k` in blocks where B's would fill the L2 cache; tells whether that was needed.
+
+    The sums of a block of rows wait in memory meanwhile, so that block has to be small.
+    """
+    (depth, *more) = map(fixed, p.reduce.extents)
+    if depth is None or more or p.batch or not (plan.has(tiles) and plan.has(column + "0")):
+        return False
+    step_bytes = tile.nr * p.reduce.dtype.bits // 8
+    length = _even_length(depth, plan.target.l2_bytes // PANEL_SHARE // step_bytes, tile)
+    if length is None or plan.target.l2_bytes // 2 >= depth * step_bytes:
+        return False
+    plan.do("partial", acc, k, length)
+    plan.do("split", tiles, WAITING_ROWS // tile.mr, tail="equal")
+    plan.do("reorder", tiles + "0", column + "0", k + "0", tiles + "1")
+    return True
+
+
+def _even_length(depth: int, most: int, tile: Tile) -> int | None:
+    """The greatest length of at most `most` that divides `depth` into whole unrolled bodies."""
+    steps = unrolled_steps(tile)
+    lengths = range(most // steps * steps, most // 2, -steps)
+    return next((n for n in lengths if depth % n == 0), None)
+
+
+def block_rows(plan: Plan, p: Product, tile: Tile, tiles: str, column: str) -> bool:
+    """Let no more rows of A pass for each column block than the last cache can hold on to.
+
+    They pass again for each column block, so that what is left of that cache has to do for B, for
+    the result, and for whatever else the machine runs. Tells whether there is such a block.
+    """
+    if not plan.has(tiles) or not plan.has(column + "0") or p.batch:
+        return False
+    depth = math.prod(fixed(extent) or 1 for extent in p.reduce.extents)
+    row_bytes = depth * p.reduce.dtype.bits // 8
+    count = plan.target.l3_bytes // ROWS_SHARE // (tile.mr * row_bytes)
+    most = longest(plan.extent(tiles))
+    if not 1 <= count <= MOST_ROWS // tile.mr or (most is not None and most <= count):
+        return False
+    plan.do("split", tiles, count, tail="equal")
+    plan.do("reorder", tiles + "0", column + "0", tiles + "1")
+    return True
+
+
+def fetch_ahead(plan: Plan, buffer: str, loop: str, over: Sequence[str], tile: Tile) -> None:
+    """Spread the fetching of the next block of B over the rows of this one.
+
+    The first rows that meet a block of weights would wait for memory, the others come for nothing.
+    """
+    if all(map(plan.has, (loop, *over))):
+        plan.do("prefetch", buffer, loop, *over, lines=lines_ahead(tile))
