@@ -10,6 +10,7 @@ Nothing here knows what lies between which bounds.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Final, TypeAlias
@@ -34,6 +35,7 @@ def atom_order(atom: Expr) -> tuple[int, str]:
     return (1, _text(atom))
 
 
+@functools.lru_cache(maxsize=1 << 14)
 def _text(expr: Expr) -> str:
     match expr:
         case Var(name, _, _) | Sym(name, _, _):
@@ -105,6 +107,8 @@ def without(m: Monomial, atom: Expr) -> Monomial:
 
 def over(m: Monomial, n: Monomial) -> Monomial | None:
     """m / n, or None where it does not divide."""
+    if len(n) > len(m):
+        return None
     rest = list(m)
     for atom in n:
         if atom not in rest:

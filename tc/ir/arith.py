@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
-from typing import Final, TypeAlias, Union
+from typing import Any, Final, TypeAlias, TypeVar, Union
 
 from tc.errors import CompileError, InternalError
 from tc.ir.text import Printed
@@ -38,7 +38,8 @@ ExprLike: TypeAlias = Union["Expr", int, float, bool]
 class Expr(Printed):
     """Base of every scalar expression; gives the operators of Python to them."""
 
-    __slots__ = ()
+    __slots__ = ("_hash",)
+    _hash: int
 
     @property
     def dtype(self) -> DType:
@@ -113,6 +114,29 @@ class Expr(Printed):
         return binary("le", other, self)
 
 
+ExprT = TypeVar("ExprT", bound=Expr)
+
+
+def remembers_hash(cls: type[ExprT]) -> type[ExprT]:
+    """A class of nodes, each of which works out its hash once.
+
+    Nodes are keys of polynomials and of memos; a hash that walks the whole tree at each look-up
+    takes longer than all else that a pass does.
+    """
+    by_fields = cls.__hash__
+
+    def remembered(node: Any) -> int:
+        try:
+            found: int = node._hash
+        except AttributeError:
+            found = by_fields(node)
+            object.__setattr__(node, "_hash", found)
+        return found
+
+    type.__setattr__(cls, "__hash__", remembered)
+    return cls
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Const(Expr):
     """A literal. Equality is that of the bits: 0.0 is not -0.0, and NaN equals itself."""
@@ -132,16 +156,18 @@ class Const(Expr):
     def dtype(self) -> DType:
         return self.type
 
-    @property
-    def _key(self) -> object:
-        bits = struct.pack("<d", self.value) if self.type.is_float else int(self.value)
-        return (self.type, bits)
-
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Const) and self._key == other._key
+        if self is other:
+            return True
+        if not isinstance(other, Const) or self.type is not other.type:
+            return False
+        if isinstance(self.value, float):
+            return struct.pack("<d", self.value) == struct.pack("<d", other.value)
+        return self.value == other.value
 
     def __hash__(self) -> int:
-        return hash(self._key)
+        value = self.value
+        return hash(value) if value == value else 0  # each NaN object has a hash of its own
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -172,6 +198,7 @@ class Var(Expr):
         return hash(self.name)
 
 
+@remembers_hash
 @dataclass(frozen=True, slots=True)
 class Sym(Expr):
     """A symbolic dim: an i64 that is fixed during a call, with lo <= value <= hi."""
@@ -185,6 +212,7 @@ class Sym(Expr):
         return I64
 
 
+@remembers_hash
 @dataclass(frozen=True, slots=True)
 class Unary(Expr):
     """`op` applied to one operand; the operators are in `UNARY_OPS`."""
@@ -204,6 +232,7 @@ class Unary(Expr):
         return self.x.lanes
 
 
+@remembers_hash
 @dataclass(frozen=True, slots=True)
 class Binary(Expr):
     """`op` applied to two operands of one dtype; the operators are in `BINARY_OPS`."""

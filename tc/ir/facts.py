@@ -40,7 +40,7 @@ from tc.ir.expr import (
     Unary,
     Var,
 )
-from tc.ir.interval import EVERYTHING, Bounds, Interval
+from tc.ir.interval import EVERYTHING, Bounds, End, Interval, ends, interval_of, times
 from tc.ir.types import BOOL, I64
 
 # How many polynomials one proof may look at, and how many substitutions deep.
@@ -61,10 +61,12 @@ class Facts:
     known: tuple[Poly, ...] = ()  # each is >= 0
     truths: Mapping[Expr, bool] = field(default_factory=dict)
     bounds: Bounds = field(init=False)
+    _ends: dict[Monomial, tuple[End, End]] = field(init=False)
     _proofs: dict[frozenset[tuple[Monomial, int]], bool] = field(init=False)
 
     def __post_init__(self) -> None:
         self.bounds = Bounds(self.env)
+        self._ends = {ONE: (1, 1)}
         self._proofs = {}
 
     # --- more facts
@@ -132,13 +134,29 @@ class Facts:
 
     def interval(self, p: Poly) -> Interval:
         """The interval of a polynomial, term by term."""
-        out = Interval(0, 0)
+        return interval_of(self._least(p), -self._least({m: -c for m, c in p.items()}))
+
+    def _least(self, p: Poly) -> End:
+        """The lower end of a polynomial's interval."""
+        least: End = 0
         for m, c in p.items():
-            term = Interval(c, c)
-            for atom in m:
-                term = term * self.bounds(atom)
-            out = out + term
-        return out
+            lo, hi = self._ends.get(m) or self._ends_of(m)
+            end = lo if c > 0 else hi
+            if end:  # nothing times infinity
+                least += c * end
+        return least
+
+    def _ends_of(self, m: Monomial) -> tuple[End, End]:
+        lo, hi = ends(self.bounds(m[0]))
+        for atom in m[1:]:
+            a, b = ends(self.bounds(atom))
+            if lo >= 0 and a >= 0:
+                lo, hi = times(lo, a), times(hi, b)
+            else:
+                found = (times(lo, a), times(lo, b), times(hi, a), times(hi, b))
+                lo, hi = min(found), max(found)
+        self._ends[m] = lo, hi
+        return lo, hi
 
     def nonnegative(self, p: Poly) -> bool:
         """Whether p >= 0 follows."""
@@ -175,8 +193,7 @@ class Facts:
         return False
 
     def _prove(self, p: Poly, depth: int, budget: list[int]) -> bool:
-        lo = self.interval(p).lo
-        if lo is not None and lo >= 0:
+        if self._least(p) >= 0:
             return True
         if depth == 0 or budget[0] <= 0 or all(not m for m in p):
             return False
@@ -216,12 +233,18 @@ class Facts:
     def _scaled(self, p: Poly, fact: Poly, m: Monomial, c: int) -> Iterator[tuple[Poly, ...]]:
         """p - k * rest * fact, where p has the term k * c * rest * m and rest >= 0."""
         for n, d in p.items():
+            if d % c or d // c <= 0:
+                continue
             rest = over(n, m)
-            if rest and d % c == 0 and d // c > 0 and self._term_nonnegative(rest):
+            if rest and self._term_nonnegative(rest):
                 yield (sub(p, mul({rest: d // c}, fact)),)
 
     def _term_nonnegative(self, m: Monomial) -> bool:
-        return all((self.bounds(a).lo or 0) >= 0 and self.bounds(a).lo is not None for a in m)
+        for atom in m:
+            lo = self.bounds(atom).lo
+            if lo is None or lo < 0:
+                return False
+        return True
 
     def _bounded(self, p: Poly, m: Monomial, c: int, atom: Expr) -> Iterator[tuple[Poly, ...]]:
         """p with `atom`, in one term, replaced by what it is at most (or at least)."""

@@ -28,7 +28,7 @@ from tc.ir.expr import (
 )
 from tc.ir.types import BOOL, I64, U8, DType
 
-_End = int | float  # an int, or plus or minus infinity
+End = int | float  # an int, or plus or minus infinity
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +58,25 @@ class Interval:
         return self + -other
 
     def __mul__(self, other: Interval) -> Interval:
-        ends = [_times(x, y) for x in _ends(self) for y in _ends(other)]
-        return _interval(min(ends), max(ends))
+        (a, b), (c, d) = ends(self), ends(other)
+        if a >= 0 and c >= 0:
+            return interval_of(times(a, c), times(b, d))
+        found = (times(a, c), times(a, d), times(b, c), times(b, d))
+        return interval_of(min(found), max(found))
 
     def __floordiv__(self, other: Interval) -> Interval:
-        lo, hi = _ends(other)
+        lo, hi = ends(other)
         if hi <= 0 and lo < 0:
             return (-self) // (-other)
         if lo < 0:
             return EVERYTHING
         # A zero divisor is undefined, so it need not be thought of.
         divisors = (max(lo, 1), max(hi, 1))
-        ends = [_over(x, d) for x in _ends(self) for d in divisors]
-        return _interval(min(ends), max(ends))
+        found = [_over(x, d) for x in ends(self) for d in divisors]
+        return interval_of(min(found), max(found))
 
     def __mod__(self, other: Interval) -> Interval:
-        lo, hi = _ends(other)
+        lo, hi = ends(other)
         if hi <= 0 and lo < 0:
             return -((-self) % (-other))
         if lo < 0:
@@ -84,22 +87,22 @@ class Interval:
         if quotient is not None and other.value is not None:
             shift = quotient * other.value
             return self - Interval(shift, shift)
-        own_lo, own_hi = _ends(self)
-        return _interval(0, min(hi - 1, own_hi) if own_lo >= 0 else hi - 1)
+        own_lo, own_hi = ends(self)
+        return interval_of(0, min(hi - 1, own_hi) if own_lo >= 0 else hi - 1)
 
     def __or__(self, other: Interval) -> Interval:
         """The smallest interval around both."""
-        (a, b), (c, d) = _ends(self), _ends(other)
-        return _interval(min(a, c), max(b, d))
+        (a, b), (c, d) = ends(self), ends(other)
+        return interval_of(min(a, c), max(b, d))
 
     def __and__(self, other: Interval) -> Interval:
         """What both have in common; may be empty, with lo > hi."""
-        (a, b), (c, d) = _ends(self), _ends(other)
-        return _interval(max(a, c), min(b, d))
+        (a, b), (c, d) = ends(self), ends(other)
+        return interval_of(max(a, c), min(b, d))
 
     def within(self, other: Interval) -> bool:
         """Whether every member is a member of `other`."""
-        (a, b), (c, d) = _ends(self), _ends(other)
+        (a, b), (c, d) = ends(self), ends(other)
         return c <= a and b <= d
 
 
@@ -107,22 +110,25 @@ EVERYTHING: Final = Interval(None, None)
 _TRUTH: Final = Interval(0, 1)
 
 
-def _ends(x: Interval) -> tuple[_End, _End]:
+def ends(x: Interval) -> tuple[End, End]:
+    """Both ends as numbers that can be compared."""
     return (-math.inf if x.lo is None else x.lo, math.inf if x.hi is None else x.hi)
 
 
-def _interval(lo: _End, hi: _End) -> Interval:
+def interval_of(lo: End, hi: End) -> Interval:
+    """The interval between two such numbers."""
     return Interval(
         None if isinstance(lo, float) else lo,
         None if isinstance(hi, float) else hi,
     )
 
 
-def _times(x: _End, y: _End) -> _End:
+def times(x: End, y: End) -> End:
+    """x * y, where nothing times infinity is nothing."""
     return 0 if x == 0 or y == 0 else x * y
 
 
-def _over(x: _End, divisor: _End) -> _End:
+def _over(x: End, divisor: End) -> End:
     if isinstance(divisor, float):
         return 0 if x >= 0 else -1
     return x if isinstance(x, float) else x // divisor
@@ -130,14 +136,14 @@ def _over(x: _End, divisor: _End) -> _End:
 
 def smaller(a: Interval, b: Interval) -> Interval:
     """The interval of min(a, b)."""
-    (p, q), (r, s) = _ends(a), _ends(b)
-    return _interval(min(p, r), min(q, s))
+    (p, q), (r, s) = ends(a), ends(b)
+    return interval_of(min(p, r), min(q, s))
 
 
 def larger(a: Interval, b: Interval) -> Interval:
     """The interval of max(a, b)."""
-    (p, q), (r, s) = _ends(a), _ends(b)
-    return _interval(max(p, r), max(q, s))
+    (p, q), (r, s) = ends(a), ends(b)
+    return interval_of(max(p, r), max(q, s))
 
 
 def type_range(dtype: DType) -> Interval:

@@ -7,6 +7,7 @@ so that identity tells whether anything happened.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Final
 
 from tc.errors import InternalError
 from tc.ir.expr import (
@@ -31,18 +32,25 @@ from tc.ir.expr import (
 )
 from tc.ir.loop import Alloc, Assert, Buffer, For, Func, If, Prefetch, Seq, Stmt, Store, Update, seq
 
+_LEAVES: Final = frozenset((Const, Var, Sym))
+
 ExprFn = Callable[[Expr], Expr | None]
 StmtFn = Callable[[Stmt], Stmt | None]
 
 
 def children(x: Expr) -> tuple[Expr, ...]:
     """The sub-expressions of `x`, in printed order."""
+    # Most nodes are of these, and a match tries one class after the other.
+    if type(x) in _LEAVES:
+        return ()
+    if isinstance(x, Binary):
+        return (x.a, x.b)
     match x:
         case Const() | Var() | Sym():
             return ()
         case Unary(_, a) | Cast(a, _) | Bitcast(a, _) | Broadcast(a, _) | LaneReduce(_, a):
             return (a,)
-        case Binary(_, a, b) | Ramp(a, b, _) | Let(_, a, b):
+        case Ramp(a, b, _) | Let(_, a, b):
             return (a, b)
         case Fma(a, b, c) | Select(a, b, c) | Dot(a, b, c):
             return (a, b, c)
@@ -179,24 +187,28 @@ def substitute_stmt(s: Stmt, env: Mapping[Var, Expr]) -> Stmt:
 
 def sub_exprs(x: Expr) -> Iterator[Expr]:
     """`x` and everything below it, parents first."""
-    yield x
-    for k in children(x):
-        yield from sub_exprs(k)
+    todo = [x]  # nested generators would hand each node through all levels above it
+    while todo:
+        node = todo.pop()
+        yield node
+        todo.extend(children(node)[::-1])
 
 
 def sub_stmts(s: Stmt) -> Iterator[Stmt]:
     """`s` and every statement below it, parents first."""
-    yield s
-    match s:
-        case For(body=body) | Alloc(body=body):
-            yield from sub_stmts(body)
-        case Seq(body=stmts):
-            for b in stmts:
-                yield from sub_stmts(b)
-        case If(_, then, other):
-            yield from sub_stmts(then)
-            if other is not None:
-                yield from sub_stmts(other)
+    todo = [s]
+    while todo:
+        node = todo.pop()
+        yield node
+        match node:
+            case For(body=body) | Alloc(body=body):
+                todo.append(body)
+            case Seq(body=stmts):
+                todo.extend(stmts[::-1])
+            case If(_, then, other):
+                if other is not None:
+                    todo.append(other)
+                todo.append(then)
 
 
 def own_exprs(s: Stmt) -> tuple[Expr, ...]:
