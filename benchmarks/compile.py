@@ -6,6 +6,7 @@ the folder that the cold one left.
 
 from __future__ import annotations
 
+import compileall
 import json
 import os
 import statistics
@@ -223,6 +224,8 @@ ROWS = ("start", "call overhead", "compile", "load")
 def run(options: Options) -> Outcome:
     """Measure the rows that were asked for; the machine is looked at before each."""
     chosen, quiet, cores = options.chosen(ROWS), Quiet(options), options.cores
+    compileall.compile_dir(ROOT / "tc", quiet=2)
+    compileall.compile_dir(ROOT / "benchmarks", quiet=2)
     names = options.contenders(["tc"] if options.quick else COMPILERS)
     figures: list[Figure] = []
     raw: dict[str, Any] = {}

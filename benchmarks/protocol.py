@@ -89,8 +89,10 @@ def worker_environment(cores: tuple[int, ...]) -> dict[str, str]:
     """
     count = str(len(cores))
     names = ("OMP", "MKL", "OPENBLAS", "TC")
+    # An installed package has its bytecode; a start that compiles sources would be nobody's.
+    given = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     return {
-        **os.environ,
+        **given,
         **{f"{name}_NUM_THREADS": count for name in names},
         "GOMP_SPINCOUNT": "50000",
         "KMP_BLOCKTIME": "1",

@@ -8,7 +8,8 @@ must not know how a program is found, made or run.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from tc.codegen.llvm.cache import ObjectCache
@@ -23,6 +24,22 @@ if TYPE_CHECKING:
     from tc.pipeline import Compiled
 
 Pipeline = Callable[["Graph", Options], "Compiled"]
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Let nobody look for cycles meanwhile, if anybody would.
+
+    A trace makes millions of objects beside all those that PyTorch holds, nearly all of them long
+    lived: the collector looks through them over and over again for a third of the time.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class Builder:
@@ -45,7 +62,8 @@ class Builder:
             found = from_bytes(data, request)
             if found is not None:
                 return found
-        built = self._build(request)
+        with _no_collection():
+            built = self._build(request)
         if key is not None:
             self._keep(key, built)
         return built

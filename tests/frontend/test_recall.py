@@ -6,6 +6,7 @@ itself is what is tested.
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from torch import nn
 
 import tc
 from tc.codegen.llvm.cache import ObjectCache
+from tc.errors import TcError
 from tc.frontend.hf import dispatcher_of
 from tests.frontend.recalls import X, hits, small
 from tests.models import Entry, entry, zoo
@@ -58,6 +60,29 @@ def test_weights_are_those_of_the_model_and_changes_are_noticed() -> None:
         change()
         with torch.no_grad():
             torch.testing.assert_close(made(X), model(X), atol=1e-5, rtol=1e-5)
+
+
+def test_collection_of_cycles_is_as_it_was_after_a_compilation() -> None:
+    seen: list[bool] = []
+
+    class Watching(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen.append(gc.isenabled())
+            if x.ndim == 3:
+                raise ValueError("refused")
+            return x + 1
+
+    tc.compile(Watching(), example_inputs=(X,))
+    assert gc.isenabled() and not any(seen)
+    with pytest.raises(TcError):
+        tc.compile(Watching(), example_inputs=(X[None],))
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        tc.compile(Watching(), example_inputs=(X,))
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 def test_a_program_that_was_found_can_be_explained_saved_and_counted(tmp_path: Path) -> None:
