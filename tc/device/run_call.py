@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import os
+import threading
+import weakref
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from tc.device.arena import Block
 from tc.device.artifact import ERROR, PROFILE, SCRATCH, SCRATCH_BYTES, THREADS
@@ -18,6 +21,8 @@ from tc.errors import DeviceError, describe
 
 _MOST_FRAMES = 64
 _VERSIONS = itertools.count()
+# Set in a forked child: fork copies no threads, and OpenMP waits forever for those that it had.
+_ALONE: Final = threading.Event()
 
 
 class Weights:
@@ -66,10 +71,11 @@ class Arena:
         error: the error slot, 0 for none.
     """
 
-    __slots__ = ("_block", "_frames", "calls", "error")
+    __slots__ = ("__weakref__", "_block", "_frames", "calls", "error")
 
     def __init__(self) -> None:
         self.calls = [0]
+        _ARENAS.add(self)
         self._frames: dict[Plan, Frame] = {}
         self._hold(Block(1))
 
@@ -89,7 +95,7 @@ class Arena:
             self._frames.clear()
         frame = Frame((ctypes.c_int64 * table_size)(), weights.version)
         table, base = frame.table, self._block.address
-        table[THREADS] = threads
+        table[THREADS] = 1 if _ALONE.is_set() else threads
         table[PROFILE] = 0
         table[SCRATCH] = base + plan.scratch
         table[SCRATCH_BYTES] = plan.scratch_bytes
@@ -102,6 +108,24 @@ class Arena:
             table[slot] = address
         self._frames[plan] = frame
         return frame
+
+    def forget(self) -> None:
+        """Make every table anew."""
+        self._frames.clear()
+
+
+_ARENAS: Final[weakref.WeakSet[Arena]] = weakref.WeakSet()
+
+
+def _stay_alone_after_fork() -> None:
+    """In a forked child: programs run on the thread that calls them."""
+    _ALONE.set()
+    for arena in list(_ARENAS):
+        arena.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_stay_alone_after_fork)
 
 
 def _block(size: int) -> Block:
