@@ -102,10 +102,15 @@ class Assert(Stmt):
 
 @dataclass(frozen=True, slots=True)
 class Prefetch(Stmt):
-    """A hint that buffer[indices] is read soon; it computes nothing, and may point anywhere."""
+    """A hint that buffer[indices] is read soon; it computes nothing, and may point anywhere.
+
+    `near`: within so few iterations that it belongs in the first level of caches. Versions of a
+    loop for one iteration keep these hints alone, those for more of them the others alone.
+    """
 
     buffer: Buffer
     indices: tuple[Expr, ...]
+    near: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -198,12 +198,13 @@ class _Lines:
         return Assert(cond, message)
 
     def prefetch(self, place: str) -> Prefetch:
-        tokens = self.tokens(place)
+        near = place.startswith("near ")
+        tokens = self.tokens(place.removeprefix("near "))
         name = tokens.take()[1]
         tokens.need("[")
         buffer, indices, _ = tokens.access(name)
         tokens.end()
-        return Prefetch(buffer, indices)
+        return Prefetch(buffer, indices, near)
 
     def update(self, left: str, fold: str, right: str) -> Update:
         buffers: list[Buffer] = []

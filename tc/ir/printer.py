@@ -195,8 +195,9 @@ def stmt_lines(s: Stmt) -> Iterator[str]:
         case Assert(cond, message):
             escaped = message.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
             yield f'assert {expr_text(cond)}, "{escaped}"'
-        case Prefetch(buffer, indices):
-            yield f"prefetch {access_text(buffer.name, indices, None)}"
+        case Prefetch(buffer, indices, near):
+            how = "prefetch near" if near else "prefetch"
+            yield f"{how} {access_text(buffer.name, indices, None)}"
         case _:
             raise InternalError(f"printer: {type(s).__name__} is not a node of tc.ir.loop")
 

@@ -103,9 +103,9 @@ def _stmt(s: Stmt, at: Rewriter) -> Stmt:
             if literal(new_cond) == Const(True, BOOL):
                 return _NOTHING
             return s if new_cond is cond else Assert(new_cond, message)
-        case Prefetch(buffer, indices):
+        case Prefetch(buffer, indices, near):
             i = _all(indices, at)
-            return s if i is indices else Prefetch(buffer, i)
+            return s if i is indices else Prefetch(buffer, i, near)
     raise InternalError(f"simplify: {type(s).__name__} is not a node of tc.ir.loop")
 
 

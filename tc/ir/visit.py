@@ -162,9 +162,9 @@ def _rebuild(s: Stmt, on: Callable[[Expr], Expr], stmt: StmtFn | None) -> Stmt:
         case Assert(cond, message):
             c = on(cond)
             return s if c is cond else Assert(c, message)
-        case Prefetch(buffer, indices):
+        case Prefetch(buffer, indices, near):
             i = _map_all(indices, on)
-            return s if i is indices else Prefetch(buffer, i)
+            return s if i is indices else Prefetch(buffer, i, near)
     raise InternalError(f"map_stmt: {type(s).__name__} is not a node of tc.ir.loop")
 
 
@@ -308,8 +308,8 @@ def _move(s: Stmt, at: Callable[[Buffer, tuple[Expr, ...]], Place]) -> Stmt:
                 news = tuple(b for b, _ in moved)
                 same = place is indices and all(a is b for a, b in zip(news, buffers, strict=True))
                 return None if same else Update(monoid, news, place, values)
-            case Prefetch(buffer, indices):
-                return Prefetch(*at(buffer, indices))
+            case Prefetch(buffer, indices, near):
+                return Prefetch(*at(buffer, indices), near)
         return None
 
     return map_stmt(s, expr, stmt)

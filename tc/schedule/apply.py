@@ -137,8 +137,9 @@ class Scheduled:
     def tensorize(self, loop: str) -> Scheduled:
         return self.step("tensorize", loop)
 
-    def prefetch(self, buffer: str, loop: str, *over: str) -> Scheduled:
-        return self.step("prefetch", buffer, loop, *over)
+    def prefetch(self, buffer: str, loop: str, *over: str, near: int = 0) -> Scheduled:
+        options: dict[str, Arg] = {"near": near} if near else {}
+        return self.step("prefetch", buffer, loop, *over, **options)
 
     def online(self, loop: str, row: str, column: str, block: int = 0) -> Scheduled:
         return self.step("online", loop, row, column, block=block)

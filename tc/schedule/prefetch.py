@@ -27,7 +27,7 @@ LINE: Final = 64  # bytes that a processor fetches together
 
 
 @primitive
-def prefetch(func: Func, buffer: str, loop: str, *over: str, lines: int = 1) -> Func:
+def prefetch(func: Func, buffer: str, loop: str, *over: str, lines: int = 1, near: int = 0) -> Func:
     """Ask for what the next iteration of `loop` reads of `buffer`, during this one.
 
     rewrite: for j in range(n):
@@ -44,10 +44,20 @@ def prefetch(func: Func, buffer: str, loop: str, *over: str, lines: int = 1) -> 
     each, which asks for `lines` cache lines from there on. A processor that meets new data at
     every iteration of `loop` only then asks for it waits for memory first and has nothing to ask
     for afterwards.
+
+    With `near`, what is asked for lies that many bytes behind what is being read, for one pass
+    over b[j] as a stream:
+
+                         prefetch near b[j, ..., (i * l + k) * step + near // element]
+
+    Where the lengths of a loop become versions, those of one iteration have these hints alone.
     Raises ScheduleError: no such loops or parameter, loops that are not nested in this order,
-    lines below 1, or a buffer of which each iteration of `loop` does not read a block of its own.
+    lines below 1, near below 0, or a buffer of which each iteration of `loop` does not read a
+    block of its own.
     """
     check_factor("prefetch", lines)
+    if near:
+        check_factor("prefetch", near)
     param = find_param(func, "prefetch", buffer)
     if not over:
         raise refuse("prefetch", buffer, "no loops are given", "name those around the reads")
@@ -69,8 +79,11 @@ def prefetch(func: Func, buffer: str, loop: str, *over: str, lines: int = 1) -> 
         number = number * nest[n].extent + nest[n].var
     # The loops run at least once where this is used, but it may be computed in front of them.
     step = simplify((size + count - 1) // maximum(count, Const(1)))
-    first, line = simplify(start[-1] + number * step), LINE // param.dtype.bytes
-    hints = [Prefetch(param, (*start[:-1], simplify(first + n * line))) for n in range(lines)]
+    line, bytes_ = LINE // param.dtype.bytes, param.dtype.bytes
+    first = simplify(start[-1] + number * step + (near // bytes_ - size if near else 0))
+    hints = [
+        Prefetch(param, (*start[:-1], simplify(first + n * line)), near > 0) for n in range(lines)
+    ]
 
     def rewrite(x: For) -> For:
         return For(x.var, x.extent, x.kind, seq(*hints, x.body)) if _reads(x, param) else x

@@ -10,7 +10,11 @@ import pytest
 import tc
 from tc import te
 from tc.errors import ScheduleError
-from tc.ir.loop import Func
+from tc.ir.expr import Const, cast
+from tc.ir.loop import Func, If, Prefetch
+from tc.ir.passes.versions import versions
+from tc.ir.types import F32
+from tc.ir.visit import sub_stmts
 from tc.schedule.pack import packings
 from tc.schedule.step import Schedule
 from tests.schedule import kernels
@@ -26,6 +30,7 @@ CASES: dict[str, tuple[Callable[[], Func], str]] = {
         kernels.matmul,
         f"{TILED} split(k, 2) vectorize(j1, 4) unroll(k1) prefetch(p1, j0, i, k0) parallel(j0)",
     ),
+    "near": (kernels.matmul, f"{TILED} prefetch(p1, j0, k, near=64)"),
     "rows": (kernels.matmul, "prefetch(p0, i, j)"),
     "tiles": (kernels.matmul, "split(i, 2, tail=balanced) prefetch(p0, i0, i1, j)"),
     "sums": (
@@ -79,3 +84,31 @@ def test_compiled(target: str, m: int) -> None:
     assert "llvm.prefetch" in kernel.llvm_ir
     x, w = np.ones((m, 30), np.float32), np.arange(3000, dtype=np.float32).reshape(30, 100)
     np.testing.assert_allclose(kernel(x, w), x @ w, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("rows", "near"), [(1, True), (2, False)])
+def test_versions(rows: int, near: bool) -> None:
+    steps = (
+        "reorder(i, j) split(i, 2, tail=balanced) split(j, 4, tail=guard)"
+        " reorder(j0, i0, k, i1, j1) pack(p1, 1, 4) relax() unroll(i1)"
+        " prefetch(p1, j0, i0, k) prefetch(p1, j0, k, near=64)"
+    )
+    every = sub_stmts(versions(scheduled(kernels.matmul(), steps)).body)
+    bodies = [x for x in every if isinstance(x, If) and x.cond.b == Const(rows)]
+    hints = [x for b in bodies for x in sub_stmts(b.then) if isinstance(x, Prefetch)]
+    assert bodies and {x.near for x in hints} == {near}
+
+
+@pytest.mark.parametrize(("dtype", "count"), [("bf16", 1), ("f32", 0)])
+@pytest.mark.parametrize("m", [None, 1, 6])
+def test_streamed(dtype: str, count: int, m: int | None) -> None:
+    # One row of short weights asks for what is near; f32, or more rows, do not.
+    rows = te.sym("M") if m is None else m
+    axis = te.reduce_axis(64)
+    a, b = te.placeholder((rows, 64)), te.placeholder((100, 64), dtype)
+    product = te.compute(
+        (rows, 100), lambda i, j: te.sum(a[i, axis] * cast(b[j, axis], F32), axis=axis)
+    )
+    kernel = tc.build(product, "x86-64-v3", constants=[b], threads=1)
+    assert kernel.schedule.count("near=") == (count if m != 6 else 0)
+    assert ("i32 0, i32 3, i32 1)" in kernel.llvm_ir) == (count == 1 and m != 6)

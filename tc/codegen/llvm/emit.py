@@ -190,8 +190,8 @@ class _Kernel:
                 self.alloc(s, self.stmt)
             case Assert():
                 self.check(s)
-            case Prefetch(buffer, (index,)):
-                memory.prefetch(self.values, buffer, index)
+            case Prefetch(buffer, (index,), near):
+                memory.prefetch(self.values, buffer, index, near)
             case For(var, _, kind, _):
                 raise InternalError(f"emit: {kind.value} loop {var.name} in {self.func.name}")
             case _:

@@ -109,12 +109,12 @@ def at_offset(v: Values, pointer: str, dtype: DType, offset: int) -> str:
     return pointer if offset == 0 else _moved(v, pointer, dtype, str(offset))
 
 
-def prefetch(v: Values, buffer: Buffer, index: Expr) -> None:
-    """Ask for the line of an element, into the second level of caches."""
+def prefetch(v: Values, buffer: Buffer, index: Expr, near: bool) -> None:
+    """Ask for the line of an element, into the first or the second level of caches."""
     pointer, offset, _ = address(v, buffer, index)
     place = at_offset(v, pointer, buffer.dtype, offset)
     v.b.declared.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
-    v.b.do(f"call void @llvm.prefetch.p0(ptr {place}, i32 0, i32 2, i32 1)")
+    v.b.do(f"call void @llvm.prefetch.p0(ptr {place}, i32 0, i32 {3 if near else 2}, i32 1)")
 
 
 def load(v: Values, x: Load) -> str:

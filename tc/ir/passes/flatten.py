@@ -32,8 +32,8 @@ def flatten(func: Func) -> Func:
         match s:
             case Store(b, indices, value, mask):
                 return Store(buffer(b), (flat_index(b, indices),), value, mask)
-            case Prefetch(b, indices):
-                return Prefetch(buffer(b), (flat_index(b, indices),))
+            case Prefetch(b, indices, near):
+                return Prefetch(buffer(b), (flat_index(b, indices),), near)
             case Alloc(b, body):
                 return Alloc(buffer(b), body)
         return None

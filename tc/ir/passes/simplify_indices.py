@@ -44,8 +44,8 @@ def _leaf(s: Stmt, simplify: _Indices) -> Stmt | None:
             return Store(buffer, (at,), simplify(value), on)
         case Assert():
             return rewrite_exprs(s, simplify)
-        case Prefetch(buffer, (index,)):
-            return Prefetch(buffer, (simplify.index(simplify(index)),))
+        case Prefetch(buffer, (index,), near):
+            return Prefetch(buffer, (simplify.index(simplify(index)),), near)
     return None
 
 

@@ -75,8 +75,8 @@ class _Unroller:
                 return Alloc(buffer, self.stmt(body))
             case Assert(cond, message):
                 return Assert(self.expr(cond), message)
-            case Prefetch(buffer, indices):
-                return Prefetch(buffer, tuple([self.expr(i) for i in indices]))
+            case Prefetch(buffer, indices, near):
+                return Prefetch(buffer, tuple([self.expr(i) for i in indices]), near)
         raise InternalError(f"unroll: {type(s).__name__} should be gone before")
 
     def _copies(self, var: Var, extent: Expr, body: Stmt) -> Stmt:

@@ -7,8 +7,8 @@
 
 A version holds what shares the registers of one allocation, no more; all loops of the very same
 length in it get that length. Data is asked for ahead of time to spread the waiting over work that
-is done again and again; a version of one iteration streams, which the processor foresees, and what
-it would ask for at the end nobody needs: it has no such hints. This pass runs after those whose
+is done again and again; a version of one iteration streams, which the processor foresees: it has no
+such hints, but those for what is near, where there are any. This pass runs after those whose
 work is the same for every version.
 """
 
@@ -137,6 +137,7 @@ def _with_length(s: Stmt, extent: Expr, length: int) -> Stmt:
     def fn(x: Stmt) -> Stmt | None:
         if isinstance(x, For) and x.extent == extent:
             return For(x.var, Const(length), x.kind, x.body)
-        return Seq(()) if isinstance(x, Prefetch) and length == 1 else None
+        gone = isinstance(x, Prefetch) and x.near != (length == 1)
+        return Seq(()) if gone else None
 
     return map_stmt(s, None, fn)

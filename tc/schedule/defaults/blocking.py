@@ -13,11 +13,14 @@ from collections.abc import Sequence
 from tc.schedule.defaults.plan import Plan, fixed, longest
 from tc.schedule.defaults.shape import Product
 from tc.schedule.defaults.tiles import Tile
+from tc.schedule.prefetch import LINE
 
 LARGE_TILE = 16  # accumulators from which two steps of the reduction fill the unrolled body
 PANEL_SHARE = 4  # the part of the L2 cache for a block of B: the next one comes in beside it
 ROWS_SHARE = 8  # the part of the last cache that a block of rows of A may fill
 MOST_ROWS = 1024  # blocks of more rows than this are hardly ever filled
+NEAR = 1024  # bytes that a core reads of memory while it waits for a line of it
+MOST_LINES = 12  # hints in an iteration
 WAITING_ROWS = 256  # rows whose sums may wait in memory between blocks of the reduction
 
 
@@ -88,3 +91,24 @@ def fetch_ahead(plan: Plan, buffer: str, loop: str, over: Sequence[str], tile: T
     """
     if all(map(plan.has, (loop, *over))):
         plan.do("prefetch", buffer, loop, *over, lines=lines_ahead(tile))
+
+
+def stream(plan: Plan, p: Product, row: str | None, column: str, over: Sequence[str]) -> None:
+    """Ask for the weights of a loop over columns a little ahead where one row alone meets them.
+
+    f32 is multiplied as it comes, and the processor sees what is next. Shorter elements are widened
+    first, which keeps it from looking far enough ahead.
+    """
+    buffer, weights = plan.buffer_of(p.b.tensor), p.b.tensor.dtype
+    if row is not None and (fixed(plan.extent(row + "1")) or 0) > 1:
+        return
+    if weights.bits >= 32 or len(p.reduce.axes) > 1 or not over:
+        return
+    if not all(map(plan.has, (column + "0", *over))):
+        return
+    shape = next(x.shape for x in plan.func.params if x.name == buffer)
+    size = math.prod(fixed(n) or 0 for n in shape[1:]) * weights.bytes
+    rounds = math.prod(fixed(plan.extent(n)) or 0 for n in over)
+    lines = -(-size // (rounds * LINE)) if rounds else 0
+    if 0 < lines <= MOST_LINES:
+        plan.do("prefetch", buffer, column + "0", *over, lines=lines, near=NEAR)

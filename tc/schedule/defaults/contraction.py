@@ -13,7 +13,13 @@ from tc.ir.expr import Expr, Reduce, Unary, Var
 from tc.ir.math.expand import EXPANDED
 from tc.ir.tensor import Compute, Placeholder, Tensor
 from tc.ir.visit import children
-from tc.schedule.defaults.blocking import block_rows, block_sums, fetch_ahead, unrolled_steps
+from tc.schedule.defaults.blocking import (
+    block_rows,
+    block_sums,
+    fetch_ahead,
+    stream,
+    unrolled_steps,
+)
 from tc.schedule.defaults.plan import Plan, fixed, longest
 from tc.schedule.defaults.shape import Product
 from tc.schedule.defaults.tiles import Tile, register_tile
@@ -53,6 +59,8 @@ def schedule_contraction(plan: Plan, t: Tensor, p: Product, constants: frozenset
         finish_product(plan, t, k, tile, row, column, group)
         if tiles is not None:
             inner = _finish_rows(plan, p, tile, tiles, column, inner, k)
+        if packed:
+            stream(plan, p, row, column, [n for n in (k + "00", k + "0", k) if plan.has(n)][:1])
     plan.divide([*batch, *inner])
 
 

@@ -12,6 +12,7 @@ from tc.ir.expr import Const, Reduce
 from tc.ir.tensor import Compute, Placeholder, Tensor
 from tc.ir.tensor_walk import bodies
 from tc.ir.visit import sub_exprs
+from tc.schedule.defaults.blocking import stream
 from tc.schedule.defaults.contraction import has_long_epilogue, neighbours
 from tc.schedule.defaults.plan import Plan, longest
 from tc.schedule.defaults.shape import Product, classified, factors_of, reads_in, reductions
@@ -84,6 +85,7 @@ def schedule_grouped(plan: Plan, t: Compute, grouped: Grouped, constants: frozen
         for acc in sums:
             if plan.has(name):
                 plan.do("unroll", name, touching=acc)
+    stream(plan, p, row, column, steps)
     plan.divide([*batch, *tiles])
 
 
