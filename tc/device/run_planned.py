@@ -5,11 +5,11 @@ This module must not touch memory or run anything by itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from tc.device.run_plan import Plan
-from tc.device.run_profile import Profile
 
 
 class Planned:
@@ -18,20 +18,18 @@ class Planned:
     Attributes:
         plan: of its memory.
         outputs: the slots of each result, and what makes its array.
+        run: from arrays that `Arrays.ready` would give back as they are to the results.
     """
 
-    __slots__ = ("_run", "outputs", "plan")
+    __slots__ = ("outputs", "plan", "run")
 
     def __init__(
         self,
         plan: Plan,
         outputs: tuple[tuple[tuple[int, ...], Callable[[], Any]], ...],
-        run: Callable[[Planned, Sequence[Any], Profile | None], list[Any]],
+        run: Callable[..., list[Any]],
     ) -> None:
         self.plan = plan
         self.outputs = outputs
-        self._run = run
-
-    def run(self, args: Any, /) -> list[Any]:
-        """The results for arrays that `Arrays.ready` would give back as they are."""
-        return self._run(self, args, None)
+        # Bound here: a method would be one more level of every call.
+        self.run = partial(run, self, profile=None)

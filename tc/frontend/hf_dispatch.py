@@ -121,7 +121,7 @@ class Dispatcher:
         if route.caches is not None:
             caches = [caches[index] for index in route.caches]
         shapes = tuple([tensor.shape for tensor in tensors])
-        self._count()
+        self.stats["calls"] += 1
         for program in route.programs:
             if shapes in program.admitted:
                 result = program.run(tensors, caches)
@@ -134,9 +134,6 @@ class Dispatcher:
             route.refused = error
             return self._eagerly(error, args, kwargs)
         return program.run(tensors, caches)
-
-    def _count(self) -> None:
-        self.stats["calls"] += 1
 
     def _shorten(
         self,
@@ -153,7 +150,7 @@ class Dispatcher:
             return
         # The flags in the key were read between the making of the glance and now.
         if self._flags() == list(key[: len(_FLAGS)]) and glance.same():
-            serve = program.quickly(shapes, self._count)
+            serve = program.quickly(shapes, self.stats)
             if serve is not None:
                 self.shortcuts.add(args, kwargs, route.order, glance, serve)
 

@@ -38,13 +38,20 @@ class Shortcuts:
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The result of the call, or MISSED."""
+        # All in one function: between two calls of a large model the weights go through every
+        # cache, and whatever is touched here comes from memory.
+        tensors = [*args, *kwargs.values()]
         for kind in self._kinds:
-            if (
-                kind.names == tuple(kwargs)
-                and kind.count == len(args)
-                and kind.accepts(*args, *kwargs.values())
-            ):
-                return kind.serve([*args, *kwargs.values()])
+            if kind.names == tuple(kwargs) and kind.count == len(args) and kind.accepts(*tensors):
+                if kind.order is not None:
+                    tensors = [tensors[index] for index in kind.order]
+                found = kind.known.get(tuple([tensor.shape for tensor in tensors]))
+                if found is None or not found[0].same():
+                    return MISSED
+                for tensor in tensors:
+                    if not tensor.is_contiguous():
+                        return MISSED
+                return found[1](tensors)
         return MISSED
 
     def add(
@@ -83,7 +90,7 @@ class Shortcuts:
 class _Kind:
     """Calls that are alike in everything but the sizes of their tensors."""
 
-    __slots__ = ("_known", "_order", "accepts", "count", "names")
+    __slots__ = ("accepts", "count", "known", "names", "order")
 
     def __init__(
         self, names: tuple[str, ...], count: int, accepts: _Accepts, order: Sequence[int] | None
@@ -91,26 +98,14 @@ class _Kind:
         self.names = names
         self.count = count
         self.accepts = accepts
-        self._order = order
-        self._known: dict[Shapes, tuple[Glance, Serve]] = {}
-
-    def serve(self, tensors: list[torch.Tensor]) -> Any:
-        """The result for tensors that were accepted, or MISSED."""
-        if self._order is not None:
-            tensors = [tensors[index] for index in self._order]
-        found = self._known.get(tuple([tensor.shape for tensor in tensors]))
-        if found is None or not found[0].same():
-            return MISSED
-        for tensor in tensors:
-            if not tensor.is_contiguous():
-                return MISSED
-        return found[1](tensors)
+        self.order = order
+        self.known: dict[Shapes, tuple[Glance, Serve]] = {}
 
     def learn(self, values: Sequence[torch.Tensor], glance: Glance, serve: Serve) -> None:
-        tensors = values if self._order is None else [values[index] for index in self._order]
-        if len(self._known) >= _MOST_SHAPES:
-            self._known = {}
-        self._known[tuple([tensor.shape for tensor in tensors])] = (glance, serve)
+        tensors = values if self.order is None else [values[index] for index in self.order]
+        if len(self.known) >= _MOST_SHAPES:
+            self.known = {}
+        self.known[tuple([tensor.shape for tensor in tensors])] = (glance, serve)
 
 
 def _plain(value: Any) -> bool:
