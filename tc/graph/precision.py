@@ -43,8 +43,13 @@ def shorten(graph: Graph, precision: str, target: Target) -> Graph:
     if precision == "fp32":
         return graph
     if precision == "int8":
-        return _Int8(graph).run()
+        return _Int8(graph, _activation_bits(target)).run()
     return _Bf16(graph, activations=target.has("avx512bf16")).run()
+
+
+def _activation_bits(target: Target) -> int:
+    """Without a dot product of bytes x86 has one whose sums of two must fit i16: 7 bits do."""
+    return 7 if target.has("ssse3") and not target.has("avx512vnni") else 8
 
 
 class _Shortening(ABC):
@@ -149,10 +154,11 @@ class _Bf16(_Shortening):
 
 
 class _Int8(_Shortening):
-    """Operands of 8 bits, in groups along what is summed over."""
+    """Operands of 8 bits, activations of `bits`, in groups along what is summed over."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, bits: int) -> None:
         super().__init__(graph)
+        self.bits = bits
         self.rows: dict[Value, tuple[Value, ...]] = {}
         self.weights: dict[tuple[Value, int], tuple[Value, ...]] = {}
 
@@ -167,7 +173,7 @@ class _Int8(_Shortening):
         weight = self.quantized_weight(w, 1 if node.op == "linear" else 0, node.origin)
         (out,) = node.outputs
         real = out if bias is None else self.value(f"{out.name}.real", out.shape, F32)
-        made = [Node("grouped_linear", (*rows, *weight), (real,), node.origin)]
+        made = [Node("grouped_linear", (*rows, *weight, self.bits), (real,), node.origin)]
         if bias is not None:
             made.append(Node("add", (real, bias, 1), (out,), node.origin))
         return made
@@ -180,7 +186,9 @@ class _Int8(_Shortening):
             step = self.value(f"{x.name}.step", column, F32)
             zero = self.value(f"{x.name}.zero", column, I32)
             short = self.value(f"{x.name}.u8", groups.shape, U8)
-            self.add_behind(x, Node("quantize_rows", (groups,), (step, zero, short), origin))
+            self.add_behind(
+                x, Node("quantize_rows", (groups, self.bits), (step, zero, short), origin)
+            )
             self.rows[x] = step, zero, short
         return self.rows[x]
 

@@ -22,7 +22,7 @@ from tc.ir.types import BF16, F32, I8, I16, I32, I64, U8
 from tc.ops.samples import array, ints, sample
 from tc.ops.table import Kind, operator
 
-MOST, LEVELS = 127.0, 255.0
+MOST = 127.0
 LONGEST = 32767 // 127  # elements of a group of weights
 _TINY = 1e-30  # ranges below are taken for zero: the reciprocal would overflow
 _ZERO = te.const(0, I64)
@@ -33,12 +33,13 @@ def _over(value: Expr, size: Expr) -> Expr:
     return te.where(te.const(_TINY) < size, value / size, 0.0)
 
 
-def _rows_ref(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _rows_ref(x: np.ndarray, bits: int = 8) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    levels = 2.0**bits - 1
     low, high = x.min(-1, keepdims=True, initial=0.0), x.max(-1, keepdims=True, initial=0.0)
-    per = np.where(high - low > _TINY, LEVELS / np.maximum(high - low, _TINY), 0.0)
+    per = np.where(high - low > _TINY, levels / np.maximum(high - low, _TINY), 0.0)
     zero = np.round(-low * per)
-    found = np.clip(np.round(x * per) + zero, 0, 255)
-    return (high - low) / LEVELS, zero.astype(np.int32), found.astype(np.uint8)
+    found = np.clip(np.round(x * per) + zero, 0, levels)
+    return (high - low) / levels, zero.astype(np.int32), found.astype(np.uint8)
 
 
 @operator(
@@ -48,10 +49,15 @@ def _rows_ref(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     reference=_rows_ref,
     samples=(
         sample(array(2, 3, 8)), sample(array(1, 17)), sample(array(5)), sample(array(0, 4)),
+        sample(array(3, 17), 7),
     ),
 )  # fmt: skip
-def build_quantize_rows(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """f32[..., 1], the step of each row; i32[..., 1], the u8 of 0; u8 of the shape of x."""
+def build_quantize_rows(x: Tensor, bits: int = 8) -> tuple[Tensor, Tensor, Tensor]:
+    """f32[..., 1], the step of each row; i32[..., 1], the u8 of 0; u8 of the shape of x.
+
+    A number of `bits` bits is below 2**bits.
+    """
+    levels = 2.0**bits - 1
     k = te.reduce_axis(x.shape[-1])
     outer = x.rank - 1
     column: Shape = (*x.shape[:-1], te.const(1, I64))
@@ -66,9 +72,9 @@ def build_quantize_rows(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     high = te.compute(column, highest, te.fresh("high"))
 
     def per(row: tuple[Expr, ...]) -> Expr:
-        return _over(te.const(LEVELS), high[(*row, _ZERO)] - low[(*row, _ZERO)])
+        return _over(te.const(levels), high[(*row, _ZERO)] - low[(*row, _ZERO)])
 
-    step = te.compute(column, lambda *i: (high[i] - low[i]) * (1.0 / LEVELS), te.fresh("step"))
+    step = te.compute(column, lambda *i: (high[i] - low[i]) * (1.0 / levels), te.fresh("step"))
     zero = te.compute(
         column,
         lambda *i: cast(te.unary("round", -low[i] * per(i[:outer])), I32),
@@ -78,7 +84,7 @@ def build_quantize_rows(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     def element(*index: Expr) -> Expr:
         row = index[:outer]
         level = te.unary("round", x[index] * per(row)) + cast(zero[(*row, _ZERO)], F32)
-        return cast(te.minimum(te.maximum(level, 0.0), LEVELS), U8)
+        return cast(te.minimum(te.maximum(level, 0.0), levels), U8)
 
     return step, zero, te.compute(x.shape, element, te.fresh("quantized"))
 
@@ -147,7 +153,7 @@ def build_weight_sum(w: Tensor) -> Tensor:
 
 
 def _grouped_ref(*given: np.ndarray) -> np.ndarray:
-    step, zero, x, scale, sums, w = given
+    step, zero, x, scale, sums, w = given[:6]
     sums = sums.astype(np.int64)
     total = np.einsum("...gk,ngk->...gn", x.astype(np.int64), w.astype(np.int64))
     return np.asarray(((total - zero * sums) * (step * scale)).sum(-2))
@@ -166,22 +172,29 @@ def _grouped_ref(*given: np.ndarray) -> np.ndarray:
         sample(array(1, 1), ints(1, 1, dtype="i32"), ints(1, 4, high=255, dtype="u8"),
                array(1, 3, dtype="bf16"), ints(1, 3, dtype="i16"),
                ints(3, 1, 4, low=-9, dtype="i8")),
+        sample(array(2, 2, 1), ints(2, 2, 1, high=127, dtype="i32"),
+               ints(2, 2, 8, high=127, dtype="u8"), array(2, 5, dtype="bf16"),
+               ints(2, 5, dtype="i16"), ints(5, 2, 8, low=-127, high=127, dtype="i8"), 7),
     ),
 )  # fmt: skip
 def build_grouped_linear(
-    step: Tensor, zero: Tensor, x: Tensor, scale: Tensor, sums: Tensor, w: Tensor
+    step: Tensor, zero: Tensor, x: Tensor, scale: Tensor, sums: Tensor, w: Tensor, bits: int = 8
 ) -> Tensor:
     """y[..., n] = Σ_g step[..., g] scale[g, n] (Σ_k x[..., g, k] w[n, g, k] - zero[..., g] sums).
 
     `x` is u8 [..., groups, length] with `step` and `zero` [..., groups, 1], as `quantize_rows`
     gives them; `w` is i8 [channels, groups, length], `scale` and `sums` [groups, channels].
+    Where `x` has 7 bits the others are masked, so that sums of two products are known to fit i16.
     """
     g, k = te.reduce_axis(w.shape[1], "g"), te.reduce_axis(w.shape[2])
     outer = x.rank - 2
 
     def element(*index: Expr) -> Expr:
         row, n = index[:outer], index[outer]
-        total = te.sum(cast(x[(*row, g, k)], I32) * cast(w[n, g, k], I32), axis=k)
+        level = x[(*row, g, k)]
+        if bits < 8:
+            level = level & te.const(2**bits - 1, U8)
+        total = te.sum(cast(level, I32) * cast(w[n, g, k], I32), axis=k)
         real = cast(total - zero[(*row, g, _ZERO)] * cast(sums[g, n], I32), F32)
         return te.sum(real * (step[(*row, g, _ZERO)] * cast(scale[g, n], F32)), axis=g)
 

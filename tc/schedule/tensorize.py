@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from tc.ir.expr import Binary, Cast, Expr, Load
+from tc.ir.expr import Binary, Expr, Load
 from tc.ir.loop import For, Func, If, LoopKind, Stmt, Update
+from tc.ir.passes.dots import unmasked
 from tc.ir.types import BF16, F32, I8, I32, U8, DType
 from tc.schedule.rewrite import constant, header, primitive, refuse, rewrite_loops
 
 # What is multiplied, in what type it is summed, and how many products one lane takes.
 DOTS: Final[dict[tuple[DType, DType, DType], int]] = {
     (BF16, BF16, F32): 2,
-    (F32, BF16, F32): 2,
     (U8, I8, I32): 4,
 }
 
@@ -25,8 +25,8 @@ def tensorize(func: Func, loop: str) -> Func:
     into:    for k1 in dot(2): acc[j] <sum[f32]>= cast(a[k1], f32) * cast(b[j, k1], f32)
 
     The plain loop is the meaning, but for the order in which f32 sums are rounded. Factors are
-    two bf16 each (or two f32 and two bf16) summed in f32, or four u8 and four i8 summed in i32;
-    they should lie side by side in memory, else the loop is merely unrolled.
+    two bf16 each summed in f32, or four u8 (some of whose bits may be masked) and four i8 summed
+    in i32; they should lie side by side in memory, else the loop is merely unrolled.
     Raises ScheduleError: no such loop, other factors, or another number of them.
     """
 
@@ -35,7 +35,7 @@ def tensorize(func: Func, loop: str) -> Func:
         if length is None:
             raise refuse(
                 "tensorize", header(x), "its body is no sum of products that a dot instruction has",
-                "factors are bf16 and bf16, f32 and bf16, or u8 and i8, cast to f32 or i32",
+                "factors are bf16 and bf16, or u8 and i8, cast to f32 or i32",
             )  # fmt: skip
         if constant(x.extent) != length:
             raise refuse(
@@ -63,6 +63,5 @@ def dot_length(s: Stmt) -> int | None:
 
 def _element(x: Expr) -> DType | None:
     """The element type of a factor, before it was cast."""
-    while isinstance(x, Cast):
-        x = x.x
+    x = unmasked(x)
     return x.dtype if isinstance(x, Load) else None

@@ -77,8 +77,7 @@ def test_only_short_weights_are_prepared_and_widening_costs_nothing(
     )
     made = last.computation
     schedule = str(default_schedule(made.outputs, made.inputs, made.constants, target))
-    assert "tensorize(" in schedule
-    assert "group=2" in schedule
+    assert ("tensorize(" in schedule) == ("group=2" in schedule) == (target is DOTS)
 
 
 def test_conversions_end_the_operator_before_the_views() -> None:
@@ -169,6 +168,18 @@ def test_int8_operands_are_in_groups() -> None:
     assert "tensorize(" in schedule
     assert "along=2, group=4)" in schedule
     assert schedule.count("pack(") == 3
+
+
+@pytest.mark.parametrize(
+    ("target", "bits"),
+    [(DOTS, 8), (PLAIN, 7), (Target.parse("x86-64-v4"), 7), (Target.parse("generic"), 8)],
+)
+def test_bits_of_an_activation(target: Target, bits: int) -> None:
+    """Products of 7 bits by 8 fit i16 in pairs, which is where the target may sum them."""
+    found = shorten(graph(LINEAR), "int8", target).nodes
+    (rows,) = (n for n in found if n.op == "quantize_rows")
+    (product,) = (n for n in found if n.op == "grouped_linear")
+    assert rows.args[1] == product.args[6] == bits
 
 
 @pytest.mark.parametrize("depth", [1, 3, 4, 33, 64, 65, 192])

@@ -11,14 +11,33 @@ from typing import Final
 from tc.codegen.llvm.builder import Builder
 from tc.codegen.llvm.hardware import Hardware
 from tc.codegen.llvm.text import mangled, splat, vector
+from tc.ir.expr import Binary, Broadcast, Const, Expr
 from tc.ir.types import BF16, DType
 
 _LANES: Final = (4, 8, 16)  # of the registers of 128, 256 and 512 bits
 _MADD: Final = {4: "sse2.pmadd.wd", 8: "avx2.pmadd.wd", 16: "avx512.pmaddw.d.512"}
 
 
-def dot(b: Builder, a: str, w: str, c: str, dtype: DType, lanes: int, hardware: Hardware) -> str:
-    """c + a · w in each lane; `dtype` is that of `a`: bf16, or u8 where `w` is i8."""
+_MADD_BYTES: Final = {
+    4: "ssse3.pmadd.ub.sw.128", 8: "avx2.pmadd.ub.sw", 16: "avx512.pmaddubs.w.512",
+}  # fmt: skip
+
+
+def fits_pairs(a: Expr) -> bool:
+    """Whether u8 are masked so far that two products with i8 fit i16: 2 * 127 * 128 < 2**15."""
+    match a:
+        case Binary("and", _, Broadcast(Const(mask))):
+            return 0 <= int(mask) <= 127
+    return False
+
+
+def dot(
+    b: Builder, a: str, w: str, c: str, dtype: DType, lanes: int, hardware: Hardware, small: bool
+) -> str:
+    """c + a · w in each lane; `dtype` is that of `a`: bf16, or u8 where `w` is i8.
+
+    `small` says that sums of two products of bytes fit i16.
+    """
     if dtype is BF16:
         if hardware.dot_bf16 and lanes in _LANES:
             return _bf16_instruction(b, a, w, c, lanes)
@@ -28,6 +47,8 @@ def dot(b: Builder, a: str, w: str, c: str, dtype: DType, lanes: int, hardware: 
         name = f"llvm.x86.avx512.vpdpbusd.{32 * lanes}"
         return b.call(t, name, [t, bytes_, bytes_], [c, a, w])
     if lanes in _LANES and 32 * lanes <= hardware.madd_bits:
+        if small and hardware.maddub:
+            return _int8_in_i16(b, a, w, c, lanes)
         return _int8_pairs(b, a, w, c, lanes)
     return _int8_arithmetic(b, a, w, c, lanes)
 
@@ -54,6 +75,15 @@ def _bf16_arithmetic(b: Builder, a: str, w: str, c: str, lanes: int) -> str:
 
 def _words(b: Builder, x: str, element: str, count: int, lanes: int) -> str:
     return b.ins(f"bitcast {vector(element, count * lanes)} {x} to {vector('i32', lanes)}")
+
+
+def _int8_in_i16(b: Builder, a: str, w: str, c: str, lanes: int) -> str:
+    """Sums of two in i16, which do not saturate as `a` is small, then sums of two of those."""
+    bytes_, i16, i32 = vector("i8", 4 * lanes), vector("i16", 2 * lanes), vector("i32", lanes)
+    twos = b.call(i16, f"llvm.x86.{_MADD_BYTES[lanes]}", [bytes_, bytes_], [a, w])
+    ones = splat("i16", "1", 2 * lanes)
+    sums = b.call(i32, f"llvm.x86.{_MADD[lanes]}", [i16, i16], [twos, ones])
+    return b.ins(f"add {i32} {c}, {sums}")
 
 
 def _int8_pairs(b: Builder, a: str, w: str, c: str, lanes: int) -> str:

@@ -19,12 +19,14 @@ class Hardware:
         f16c: f16 is converted to and from f32.
         dot_bf16: pairs of bf16 are multiplied and summed in f32 (`vdpbf16ps`).
         dot_int8: four u8 and four i8 are multiplied and summed in i32 (`vpdpbusd`).
+        maddub: sums of two products of u8 and i8 saturate in i16 (`vpmaddubsw`).
         madd_bits: the widest vector of i16 whose products are summed in pairs (`vpmaddwd`), or 0.
     """
 
     f16c: bool = False
     dot_bf16: bool = False
     dot_int8: bool = False
+    maddub: bool = False
     madd_bits: int = 0
 
 
@@ -52,5 +54,6 @@ def hardware_of(target: Target) -> Hardware:
         f16c=target.arch == "aarch64" or target.has("f16c"),
         dot_bf16=target.has("avx512bf16"),
         dot_int8=target.has("avx512vnni"),
+        maddub=x86 and target.has("ssse3"),
         madd_bits=madd if x86 else 0,
     )

@@ -202,7 +202,10 @@ class Values:
                 s, d = value_type(y.dtype, y.lanes), value_type(dtype, x.lanes)
                 return self(y) if s == d else b.ins(f"bitcast {s} {self(y)} to {d}")
             case Dot(p, q, r):
-                return dots.dot(b, self(p), self(q), self(r), p.dtype, x.lanes, self.hardware)
+                small = dots.fits_pairs(p)
+                return dots.dot(
+                    b, self(p), self(q), self(r), p.dtype, x.lanes, self.hardware, small
+                )
             case Let():
                 return self._let(x)
             case Ramp():

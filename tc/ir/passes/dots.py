@@ -6,8 +6,8 @@
             cast(b[ramp(n + k, 2, 16)], f32), …)               acc[ramp(0, 1, 16)])
 
 The elements of a lane must lie side by side, in one operand at least for every lane anew. A loop
-for which that is not so is unrolled. bf16 against f32 becomes arithmetic on the halves of words:
-no machine has an instruction for it. This pass must not ask what the target has.
+for which that is not so is unrolled. A mask on the elements is put on the vectors. This pass must
+not ask what the target has.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tc.ir.expr import (
 )
 from tc.ir.facts import plain_poly
 from tc.ir.loop import For, Func, LoopKind, Stmt, Store
-from tc.ir.types import F32, I32, DType
+from tc.ir.types import I32, DType
 from tc.ir.visit import map_stmt, uses, with_body
 
 WORD = 32  # bits of an operand that belong to one lane
@@ -44,6 +44,7 @@ class _Factor:
     load: Load
     base: Expr
     lanes: int  # 1: the same in every lane
+    mask: int | None  # the bits of an element that count, where not all do
 
     @property
     def dtype(self) -> DType:
@@ -53,9 +54,30 @@ class _Factor:
         """The elements of each lane side by side."""
         group = WORD // self.dtype.bits
         wide = Load(self.load.buffer, (Ramp(self.base, Const(1), group * self.lanes),))
-        if self.lanes == lanes:
-            return wide
-        return Bitcast(Broadcast(Bitcast(wide, I32), lanes), self.dtype)
+        out: Expr = wide
+        if self.lanes != lanes:
+            out = Bitcast(Broadcast(Bitcast(wide, I32), lanes), self.dtype)
+        if self.mask is None:
+            return out
+        return binary("and", out, Broadcast(Const(self.mask, self.dtype), out.lanes))
+
+
+def unmasked(x: Expr) -> Expr:
+    """An operand of a product before its conversions, and the mask below them."""
+    while isinstance(x, Cast | Broadcast):
+        x = x.x
+    masked = _masked(x)
+    return x if masked is None else masked[0]
+
+
+def _masked(x: Expr) -> tuple[Expr, int] | None:
+    """Elements and the constant that masks each of them."""
+    match x:
+        case Binary("and", y, Const(mask) | Broadcast(Const(mask))) if isinstance(y, Load):
+            return y, int(mask)
+        case Binary("and", Broadcast(Load() as y), Broadcast(Const(mask))):
+            return y, int(mask)
+    return None
 
 
 def dots(func: Func) -> Func:
@@ -98,22 +120,26 @@ def _factor(x: Expr, var: Var, count: int, lanes: int) -> _Factor | None:
     """The factor, if its elements of all iterations and lanes lie side by side."""
     while isinstance(x, Cast | Broadcast):
         x = x.x
+    masked = _masked(x)
+    mask = None
+    if masked is not None:
+        x, mask = masked
     if not isinstance(x, Load) or x.mask is not None:
         return None
     match x.indices[0]:
         case Ramp(base, Const(stride), width) if stride == count and width == lanes:
-            return _based(x, base, var, lanes)
+            return _based(x, base, var, lanes, mask)
         case index if index.lanes == 1:
-            return _based(x, index, var, 1)
+            return _based(x, index, var, 1, mask)
     return None
 
 
-def _based(x: Load, index: Expr, var: Var, lanes: int) -> _Factor | None:
+def _based(x: Load, index: Expr, var: Var, lanes: int, mask: int | None) -> _Factor | None:
     p: Poly = dict(plain_poly(index))
     if p.pop((var,), 0) != 1:
         return None
     base = expr_of(p)
-    return None if uses(base, var) else _Factor(x, base, lanes)
+    return None if uses(base, var) else _Factor(x, base, lanes, mask)
 
 
 def _dot(x: _Factor, y: _Factor, old: Load) -> Expr | None:
@@ -122,15 +148,4 @@ def _dot(x: _Factor, y: _Factor, old: Load) -> Expr | None:
     match x.dtype, y.dtype:
         case (DType.BF16, DType.BF16) | (DType.U8, DType.I8) if max(x.lanes, y.lanes) > 1:
             return Dot(x.words(lanes), y.words(lanes), old)
-        case DType.F32, DType.BF16 if x.lanes == 1:
-            # The lower half of a word is the first element; a bf16 is the upper half of an f32.
-            words = Bitcast(y.words(lanes), I32)
-            first = Bitcast(binary("shl", words, Broadcast(Const(16, I32), lanes)), F32)
-            high = Broadcast(Const(-(1 << 16), I32), lanes)
-            second = Bitcast(binary("and", words, high), F32)
-            out: Expr = old
-            for n, part in enumerate((first, second)):
-                one = Load(x.load.buffer, (x.base + n,))
-                out = Fma(Broadcast(one, lanes), part, out)
-            return out
     return None

@@ -20,6 +20,7 @@ from tc.schedule.defaults.tiles import Tile
 from tc.schedule.tensorize import dot_length
 
 ROWS, VECTORS = 6, 2
+BESIDE = 4  # registers beside sums and weights: a row's operand, a product, two constants
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ def _tile(plan: Plan, rows: int | None) -> Tile:
     lanes = plan.lanes(32)
     if rows == 1:
         return Tile(1, 2 * VECTORS, lanes)
-    most = min(ROWS, (plan.target.vector_registers - VECTORS - 1) // VECTORS)
+    most = min(ROWS, (plan.target.vector_registers - VECTORS - BESIDE) // VECTORS)
     return Tile(most if rows is None else min(most, max(rows, 1)), VECTORS, lanes)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tc.ir.expr import Binary, Cast, Expr, Read, Reduce, Var
+from tc.ir.expr import Binary, Cast, Const, Expr, Read, Reduce, Var
 from tc.ir.tensor import Compute, Placeholder, Scan, Scatter, Tensor
 from tc.ir.tensor_walk import bodies, topological
 from tc.ir.visit import sub_exprs, uses
@@ -86,7 +86,7 @@ def streams(p: Product, constants: frozenset[str]) -> bool:
 
 
 def factors_of(x: Expr) -> tuple[Read, Read] | None:
-    """The two operands of a product, conversions aside."""
+    """The two operands of a product, conversions and masks aside."""
     if isinstance(x, Binary) and x.op == "mul":
         a, b = _plain(x.a), _plain(x.b)
         if isinstance(a, Read) and isinstance(b, Read):
@@ -97,6 +97,9 @@ def factors_of(x: Expr) -> tuple[Read, Read] | None:
 def _plain(x: Expr) -> Expr:
     while isinstance(x, Cast):
         x = x.x
+    match x:
+        case Binary("and", y, Const()):
+            return y
     return x
 
 
