@@ -26,8 +26,13 @@ settings.load_profile("tc")
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Tests never read or write the user's own cache; settings of the shell do not leak in."""
-    folder = tmp_path_factory.mktemp("tc-cache")
+    """Tests never read or write the user's own cache; settings of the shell do not leak in.
+
+    All processes of a run share it: what one has compiled, the other finds.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "tc-cache"
+    folder.mkdir(mode=0o700, exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("TC_")]:
             patch.delenv(name)

@@ -138,11 +138,11 @@ def _image_inputs(batch: int, _length: int = 0, seed: int = 0) -> Inputs:
     return {"pixel_values": torch.randn(batch, 3, 16, 16, generator=generator)}
 
 
-def _bert(labels: int = 3) -> BertConfig:
+def _bert(layers: int = 2, labels: int = 3) -> BertConfig:
     return BertConfig(
         vocab_size=VOCABULARY,
         hidden_size=32,
-        num_hidden_layers=2,
+        num_hidden_layers=layers,
         num_attention_heads=4,
         intermediate_size=64,
         max_position_embeddings=MAX_POSITIONS,
@@ -150,22 +150,22 @@ def _bert(labels: int = 3) -> BertConfig:
     )
 
 
-def _distilbert() -> DistilBertConfig:
+def _distilbert(layers: int = 2) -> DistilBertConfig:
     return DistilBertConfig(
         vocab_size=VOCABULARY,
         dim=32,
-        n_layers=2,
+        n_layers=layers,
         n_heads=4,
         hidden_dim=64,
         max_position_embeddings=MAX_POSITIONS,
     )
 
 
-def _roberta() -> RobertaConfig:
+def _roberta(layers: int = 2) -> RobertaConfig:
     return RobertaConfig(
         vocab_size=VOCABULARY,
         hidden_size=32,
-        num_hidden_layers=2,
+        num_hidden_layers=layers,
         num_attention_heads=4,
         intermediate_size=64,
         max_position_embeddings=MAX_POSITIONS + 2,
@@ -174,12 +174,12 @@ def _roberta() -> RobertaConfig:
     )
 
 
-def _electra() -> ElectraConfig:
+def _electra(layers: int = 2) -> ElectraConfig:
     return ElectraConfig(
         vocab_size=VOCABULARY,
         embedding_size=16,
         hidden_size=32,
-        num_hidden_layers=2,
+        num_hidden_layers=layers,
         num_attention_heads=4,
         intermediate_size=64,
         max_position_embeddings=MAX_POSITIONS,
@@ -211,12 +211,12 @@ def _gpt2() -> GPT2Config:
     )
 
 
-def _llama() -> LlamaConfig:
+def _llama(layers: int = 2) -> LlamaConfig:
     return LlamaConfig(
         vocab_size=VOCABULARY,
         hidden_size=32,
         intermediate_size=48,
-        num_hidden_layers=2,
+        num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=MAX_POSITIONS,
@@ -239,13 +239,13 @@ def _qwen2() -> Qwen2Config:
     )
 
 
-def _t5() -> T5Config:
+def _t5(layers: int = 2) -> T5Config:
     return T5Config(
         vocab_size=VOCABULARY,
         d_model=32,
         d_kv=8,
         d_ff=64,
-        num_layers=2,
+        num_layers=layers,
         num_decoder_layers=2,
         num_heads=4,
         relative_attention_num_buckets=8,
@@ -256,10 +256,10 @@ def _t5() -> T5Config:
     )
 
 
-def _vit(labels: int = 3) -> ViTConfig:
+def _vit(layers: int = 2, labels: int = 3) -> ViTConfig:
     return ViTConfig(
         hidden_size=32,
-        num_hidden_layers=2,
+        num_hidden_layers=layers,
         num_attention_heads=4,
         intermediate_size=64,
         image_size=16,
@@ -298,29 +298,46 @@ def _entry(
     return Entry(name, _factory(model, config), inputs, config().model_type, **flags)
 
 
+# Tracing and compiling take as long as a model has layers: where a family has a model of two, its
+# other heads stand on one.
 ENTRIES = (
     _entry("bert", BertModel, _bert, _bert_inputs),
-    _entry("bert-sequence", BertForSequenceClassification, _bert, _bert_inputs),
-    _entry("bert-token", BertForTokenClassification, _bert, _bert_inputs),
-    _entry("bert-qa", BertForQuestionAnswering, lambda: _bert(labels=2), _bert_inputs),
-    _entry("bert-mlm", BertForMaskedLM, _bert, _bert_inputs),
+    _entry("bert-sequence", BertForSequenceClassification, lambda: _bert(layers=1), _bert_inputs),
+    _entry("bert-token", BertForTokenClassification, lambda: _bert(layers=1), _bert_inputs),
+    _entry("bert-qa", BertForQuestionAnswering, lambda: _bert(layers=1, labels=2), _bert_inputs),
+    _entry("bert-mlm", BertForMaskedLM, lambda: _bert(layers=1), _bert_inputs),
     _entry("distilbert", DistilBertModel, _distilbert, text_inputs),
-    _entry("distilbert-sequence", DistilBertForSequenceClassification, _distilbert, text_inputs),
+    _entry(
+        "distilbert-sequence",
+        DistilBertForSequenceClassification,
+        lambda: _distilbert(layers=1),
+        text_inputs,
+    ),
     _entry("roberta", RobertaModel, _roberta, _roberta_inputs),
-    _entry("roberta-sequence", RobertaForSequenceClassification, _roberta, _roberta_inputs),
+    _entry(
+        "roberta-sequence",
+        RobertaForSequenceClassification,
+        lambda: _roberta(layers=1),
+        _roberta_inputs,
+    ),
     _entry("electra", ElectraModel, _electra, _bert_inputs),
-    _entry("electra-sequence", ElectraForSequenceClassification, _electra, _bert_inputs),
+    _entry(
+        "electra-sequence",
+        ElectraForSequenceClassification,
+        lambda: _electra(layers=1),
+        _bert_inputs,
+    ),
     _entry("albert", AlbertModel, _albert, _bert_inputs),
     _entry("albert-mlm", AlbertForMaskedLM, _albert, _bert_inputs),
     _entry("gpt2", GPT2Model, _gpt2, _causal_inputs),
     _entry("gpt2-lm", GPT2LMHeadModel, _gpt2, _causal_inputs, causal=True),
-    _entry("t5-encoder", T5EncoderModel, _t5, text_inputs),
+    _entry("t5-encoder", T5EncoderModel, lambda: _t5(layers=1), text_inputs),
     _entry("t5", T5ForConditionalGeneration, _t5, _t5_inputs, causal=True, encoder_decoder=True),
-    _entry("llama", LlamaModel, _llama, _causal_inputs),
+    _entry("llama", LlamaModel, lambda: _llama(layers=1), _causal_inputs),
     _entry("llama-lm", LlamaForCausalLM, _llama, _causal_inputs, causal=True),
     _entry("qwen2-lm", Qwen2ForCausalLM, _qwen2, _causal_inputs, causal=True),
     _entry("vit", ViTModel, _vit, _image_inputs),
-    _entry("vit-image", ViTForImageClassification, _vit, _image_inputs),
+    _entry("vit-image", ViTForImageClassification, lambda: _vit(layers=1), _image_inputs),
 )
 
 

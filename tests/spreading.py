@@ -12,7 +12,7 @@ from pathlib import Path
 from xdist.scheduler import LoadFileScheduling
 
 _ZOO = (Path(__file__).parent / "models.py").read_text(encoding="utf-8")
-MODELS = frozenset(re.findall(r'^    _entry\("([\w-]+)"', _ZOO, re.MULTILINE))
+MODELS = frozenset(re.findall(r'^    _entry\(\s*"([\w-]+)"', _ZOO, re.MULTILINE))
 _CASE = re.compile(rf"[\[-]({'|'.join(sorted(MODELS, key=len, reverse=True))})\]$")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,20 +39,34 @@ def compiled(folder: Path) -> Compiled:
     return compile_graph(bert(), Settings(folder))
 
 
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Compiled, Path]:
+    """A program and the cache folder that it was compiled into. Not to be changed."""
+    folder = tmp_path_factory.mktemp("first")
+    return compiled(folder), folder
+
+
+@pytest.fixture
+def cold(first: tuple[Compiled, Path], tmp_path: Path) -> Compiled:
+    """That program, its entries in the test's own folder."""
+    shutil.copytree(first[1], tmp_path, dirs_exist_ok=True)
+    return first[0]
+
+
 def entries(folder: Path) -> list[Path]:
     return sorted((folder / "kernels").iterdir())
 
 
-def test_a_program_from_the_store_is_the_same(tmp_path: Path) -> None:
-    cold, warm = compiled(tmp_path), compiled(tmp_path)
+def test_a_program_from_the_store_is_the_same(cold: Compiled, tmp_path: Path) -> None:
+    warm = compiled(tmp_path)
     assert warm.artifact == cold.artifact
     assert (cold.cache_hits, warm.cache_hits) == (0, len(cold.artifact.kernels) + 2)
 
 
+@pytest.mark.usefixtures("cold")
 def test_a_stored_kernel_is_not_scheduled_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compiled(tmp_path)
 
     def refuse(*_: Any) -> None:
         raise AssertionError("scheduled again")
@@ -63,8 +78,8 @@ def test_a_stored_kernel_is_not_scheduled_again(
         compiled(tmp_path)
 
 
+@pytest.mark.usefixtures("cold")
 def test_a_kernel_keeps_its_name_and_messages(tmp_path: Path) -> None:
-    compiled(tmp_path)
     store = KernelStore(tmp_path, HOST)
     found = assemble(bert(), HOST, store=store)
     assert found.new == {}
@@ -75,13 +90,12 @@ def test_a_kernel_keeps_its_name_and_messages(tmp_path: Path) -> None:
     assert any("index" in m for m in said)  # the lookups of the embeddings are checked
 
 
-def test_damaged_entries_are_made_anew(tmp_path: Path) -> None:
-    first = compiled(tmp_path)
+def test_damaged_entries_are_made_anew(cold: Compiled, tmp_path: Path) -> None:
     for file in entries(tmp_path):
         data = bytearray(file.read_bytes())
         data[-5] ^= 1
         file.write_bytes(bytes(data))
-    assert compiled(tmp_path).artifact == first.artifact
+    assert compiled(tmp_path).artifact == cold.artifact
     assert not assemble(bert(), HOST, store=KernelStore(tmp_path, HOST)).new
 
 

@@ -19,6 +19,7 @@ from tc.frontend.capture_result import rebuild
 from tc.frontend.captured import Captured
 from tc.frontend.signature import IdCheck, Signature, SizeCheck
 from tc.frontend.signature_bind import ShapeMismatchError, bind
+from tests.captures import captured as captured_model
 from tests.models import MAX_POSITIONS, SHAPES, VOCABULARY, Entry, entry, zoo
 
 
@@ -55,9 +56,7 @@ def assert_serves(captured: Captured, model: nn.Module, calls: list[dict[str, An
 
 @pytest.mark.parametrize("each", zoo(), ids=lambda each: each.name)
 def test_one_graph_serves_every_batch_length_and_padding(each: Entry) -> None:
-    model = each.build()
-    captured = capture(model, (), each.inputs(1, 1))
-    assert_serves(captured, model, list(each.variants()))
+    assert_serves(captured_model(each.name), each.build(), list(each.variants()))
 
 
 @pytest.mark.parametrize("name", ["bert", "gpt2", "t5-encoder", "distilbert", "llama"])
