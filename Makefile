@@ -21,7 +21,7 @@ QUICK := $(wildcard tests/test_layers.py tests/test_tiny.py tests/test_errors.py
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-quick bench clean lint
+.PHONY: help env demo test test-quick types tests bench clean lint
 
 help:
 	@sed -n '3,7s/^# *//p' Makefile
@@ -37,6 +37,7 @@ $(BIN)/python:
 $(READY): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "==> installing tc and what it needs (once; some minutes)"
 	$(BIN)/python -m pip install -c constraints.txt -e ".[torch,hf,dev]"
+	$(BIN)/python -m compileall -q -j 0 tc  # else the first process of many does it
 	@touch $@
 
 $(BENCH_READY): $(READY)
@@ -54,9 +55,15 @@ lint: $(READY)
 	$(BIN)/ruff check $(wildcard $(SOURCES))
 	$(BIN)/ruff format --check $(wildcard $(SOURCES))
 
+# The type checker, which is one process, beside the first of the tests.
 test: lint
+	+$(MAKE) --no-print-directory -j 2 -k types tests
+
+types: $(READY)
 	@echo "==> type checker"
 	$(BIN)/mypy
+
+tests: $(READY)
 	@echo "==> tests"
 	$(PYTEST)
 
