@@ -105,6 +105,12 @@ def without(m: Monomial, atom: Expr) -> Monomial:
     return m[:at] + m[at + 1 :]
 
 
+def separated(p: Poly, atom: Expr) -> tuple[Poly, Poly]:
+    """Polynomials (q, r) with p = q + r * atom, q having no term with the atom as a factor."""
+    r = {without(m, atom): c for m, c in p.items() if atom in m}
+    return {m: c for m, c in p.items() if atom not in m}, r
+
+
 def over(m: Monomial, n: Monomial) -> Monomial | None:
     """m / n, or None where it does not divide."""
     if len(n) > len(m):

@@ -7,12 +7,18 @@ implies must not be used inside them (it would drop the masks there). An index t
 
 from __future__ import annotations
 
-from tc.ir.expr import Const, Expr, Load, Select, Sym, Var
-from tc.ir.facts import Facts
+from typing import Final
+
+from tc.ir import affine
+from tc.ir.expr import Binary, Broadcast, Const, Expr, Load, Ramp, Select, Sym, Var
+from tc.ir.facts import Facts, plain_poly
 from tc.ir.loop import Alloc, Assert, For, Func, If, Prefetch, Seq, Stmt, Store, seq
 from tc.ir.passes.rewrite import Rewriter
 from tc.ir.rewrite import Rewriter as Simplifier
-from tc.ir.visit import rewrite_exprs, sub_exprs, with_body
+from tc.ir.types import I64
+from tc.ir.visit import rewrite_exprs, sub_exprs, uses, with_body
+
+_LANE: Final = Var("lane'", I64)  # a name that no kernel has
 
 
 def simplify_indices(func: Func) -> Func:
@@ -53,6 +59,7 @@ class _Indices:
     """Rewrites the loads of an expression."""
 
     def __init__(self, facts: Facts) -> None:
+        self.facts = facts
         self.simplifier = Simplifier(facts)
         self.loads = Rewriter(self._load)
 
@@ -62,10 +69,42 @@ class _Indices:
     def index(self, x: Expr) -> Expr:
         if isinstance(x, Const | Var | Sym) or any(isinstance(n, Select) for n in sub_exprs(x)):
             return x
-        return self.simplifier(x)
+        simple = self.simplifier(x)
+        return simple if simple.lanes == 1 else self._by_lane(simple) or simple
+
+    def _by_lane(self, x: Expr) -> Expr | None:
+        """A vector of indices as a ramp, where the index of one lane says that it is one.
+
+        Rules for quotients and remainders by what is not known are there for scalars only.
+        """
+        if isinstance(x, Ramp | Broadcast):
+            return None
+        one = _lane_of(x)
+        if one is None:
+            return None
+        found = Simplifier(self.facts.in_loop(_LANE, Const(x.lanes)))(one)
+        base, stride = affine.separated(plain_poly(found), _LANE)
+        if any(uses(affine.expr_of(p), _LANE) for p in (base, stride)):
+            return None
+        if not stride:
+            return Broadcast(affine.expr_of(base), x.lanes)
+        return Ramp(affine.expr_of(base), affine.expr_of(stride), x.lanes)
 
     def _load(self, x: Expr) -> Expr | None:
         match x:
             case Load(buffer, (index,), mask):
                 return Load(buffer, (self.index(index),), mask)
         return None
+
+
+def _lane_of(x: Expr) -> Expr | None:
+    """The index in one lane; None where it is more than arithmetic on ramps."""
+    match x:
+        case Ramp(base, stride, _):
+            return base + stride * _LANE
+        case Broadcast(inner, _):
+            return inner
+        case Binary(op, a, b):
+            one, two = _lane_of(a), _lane_of(b)
+            return None if one is None or two is None else Binary(op, one, two)
+    return x if x.lanes == 1 else None
