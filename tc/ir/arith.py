@@ -19,8 +19,8 @@ UNARY_OPS: Final = frozenset(
     (
         "neg", "not", "abs", "sign", "sqrt", "rsqrt", "exp", "expm1", "log", "log1p", "log2",
         "exp2", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh",
-        "acosh", "atanh", "erf", "erfc", "sigmoid", "floor", "ceil", "round", "trunc", "isnan",
-        "isinf",
+        "acosh", "atanh", "erf", "erfc", "exp_nonpos", "sigmoid", "floor", "ceil", "round", "trunc",
+        "isnan", "isinf",
     )
 )  # fmt: skip
 COMPARISONS: Final = frozenset(("eq", "ne", "lt", "le"))

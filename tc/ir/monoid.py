@@ -115,12 +115,17 @@ def welford_of(dtype: DType = F32) -> Monoid:
 
 
 def softmax_weight(score: Expr, top: Expr) -> Expr:
-    """exp(score - top), with which what was summed under a maximum `score` counts under `top`.
+    """exp(score - top), with which what was summed under a maximum `score` counts under `top`."""
+    return unary("exp_nonpos", score - softmax_base(top))
+
+
+def softmax_base(top: Expr) -> Expr:
+    """What is taken from scores under the maximum `top`.
 
     A state that has seen nothing has the maximum -inf and the weight 0; -inf - -inf would be NaN.
     """
     low, zero = Const(-math.inf, top.dtype), Const(0, top.dtype)
-    return unary("exp", score - select(equal(top, low), zero, top))
+    return select(equal(top, low), zero, top)
 
 
 def online_softmax_of(dtype: DType = F32) -> Monoid:

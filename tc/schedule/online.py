@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tc.errors import ScheduleError
+from tc.ir.arith import unary
 from tc.ir.expr import Const, Expr, Fma, Load, Var, maximum, minimum
 from tc.ir.loop import Alloc, Buffer, For, Func, LoopKind, Scope, Seq, Stmt, Store, Update, seq
-from tc.ir.monoid import Monoid, max_of, softmax_weight, sum_of
+from tc.ir.monoid import Monoid, max_of, softmax_base, softmax_weight, sum_of
 from tc.ir.simplify import simplify
 from tc.ir.visit import loads_of, map_stmt, substitute, uses
 from tc.schedule.dependence import require_independent
@@ -39,6 +40,7 @@ def online(func: Func, loop: str, row: str, column: str, block: int = 0) -> Func
                      with top, scale, w = alloc(f32[R]), alloc(f32[R]), alloc(f32[R, block]):
                          for i_t: top[i_t] = max(m[i_t], max of x(i_t, j) over j_t)
                          for i_s: scale[i_s] = exp(m[i_s] - top[i_s]); m[i_s] = top[i_s]
+                                  top[i_s] = top[i_s], or 0 where it is -inf
                          for i_w: for j_w: w[i_w, j_w] = exp(x(i_w, j) - top[i_w])
                          for i_l: l[i_l] = l[i_l] * scale[i_l] + sum of w[i_l, j_l] * y over j_l
                          for i_v: for e_v: o = o * scale[i_v] + sum of w[i_v, j_v] * z over j_v
@@ -166,13 +168,18 @@ class _Blocks:
 
     def rescale(self, m: Buffer, top: Buffer, scale: Buffer) -> Stmt:
         i = self.row("s")
-        weight = softmax_weight(Load(m, (i,)), Load(top, (i,)))
-        return self.over(i, seq(Store(scale, (i,), weight), Store(m, (i,), Load(top, (i,)))))
+        found = Load(top, (i,))
+        weight = softmax_weight(Load(m, (i,)), found)
+        later = Store(m, (i,), found), Store(top, (i,), softmax_base(found))
+        return self.over(i, seq(Store(scale, (i,), weight), *later))
 
     def weigh(self, top: Buffer, w: Buffer) -> Stmt:
         i, j = self.row("w"), self.key("w")
         score = self.moved(self.nest.update.values[0], i, j)
+        # Of several blocks, `top` holds the base by now.
         weight = softmax_weight(score, Load(top, (i,)))
+        if self.block:
+            weight = unary("exp_nonpos", score - Load(top, (i,)))
         return self.over(i, For(j, self.length, LoopKind.SERIAL, Store(w, (i, j), weight)))
 
     def sums(self, w: Buffer, total: Buffer, scale: Buffer | None) -> Stmt:

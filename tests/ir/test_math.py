@@ -143,7 +143,7 @@ def every_magnitude(dtype: DType, count: int) -> Array:
     return np.concatenate([bits, -bits, near, wide, rng.uniform(0, 2, count).astype(near.dtype)])
 
 
-UNARY_OPS = sorted(EXPANDED - {"pow", "atan2"})
+UNARY_OPS = sorted(EXPANDED - {"pow", "atan2", "exp_nonpos"})
 
 
 @pytest.mark.parametrize("op", UNARY_OPS)
@@ -218,6 +218,20 @@ def test_binary_specials_are_those_of_numpy(op: str, dtype: DType) -> None:
     bad = ~(ulps(got, want) <= ULP[op, dtype] + 1)
     bad |= (np.signbit(got) != np.signbit(want)) & (np.abs(want) != INF) & ~np.isnan(want)
     assert not bad.any(), list(zip(a[bad], b[bad], got[bad], want[bad], strict=True))
+
+
+@pytest.mark.parametrize("dtype", [F32, F64])
+def test_exp_of_what_is_not_positive(dtype: DType) -> None:
+    x = np.linspace(-87.3, 0, 200_003).astype(NUMPY[dtype])
+    x = np.concatenate([x, [-0.0, -1e-30, -1e-3]]).astype(NUMPY[dtype])
+    error = ulps(run("exp_nonpos", dtype, x), np.exp(x.astype(np.longdouble)))
+    assert error.max() <= ULP["exp_nonpos", dtype], x[np.argmax(error)]
+    ends = run("exp_nonpos", dtype, [0.0, -0.0, -INF, -1e30, -1e3, NAN])
+    assert ends.tolist()[:5] == [1.0, 1.0, 0.0, 0.0, 0.0]
+    assert np.isnan(ends[5])
+    small = run("exp_nonpos", dtype, np.linspace(-110, -87, 10_001).astype(NUMPY[dtype]))
+    assert (small >= 0).all()
+    assert (small <= 1.7e-38).all()
 
 
 def test_saturated_values_are_exact() -> None:
@@ -296,7 +310,7 @@ def test_nested_operators_grow_linearly() -> None:
 
 def test_hot_operators_stay_small() -> None:
     """What softmax and GELU run for each element; a count that grows is a slower kernel."""
-    limits = {"exp": 19, "tanh": 19, "erf": 22, "sigmoid": 23}
+    limits = {"exp": 19, "exp_nonpos": 14, "tanh": 19, "erf": 22, "sigmoid": 23}
     for op, limit in limits.items():
         out = expand_expr(Unary(op, Var("x", F32)), Names())
         work = [n for n in sub_exprs(out) if isinstance(n, (Fma, Binary, Select, Unary))]

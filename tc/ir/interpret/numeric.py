@@ -109,10 +109,10 @@ def _sigmoid(x: Value) -> Value:
 
 
 _UNARY: Final[dict[str, Callable[[Value], Value]]] = {
-    "rsqrt": lambda x: 1 / np.sqrt(x), "exp": np.exp, "expm1": np.expm1, "log": np.log,
-    "log1p": np.log1p, "log2": np.log2, "exp2": np.exp2, "sin": np.sin, "cos": np.cos,
-    "tan": np.tan, "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan, "sinh": np.sinh,
-    "cosh": np.cosh, "tanh": np.tanh, "asinh": np.arcsinh, "acosh": np.arccosh,
+    "rsqrt": lambda x: 1 / np.sqrt(x), "exp": np.exp, "exp_nonpos": np.exp, "expm1": np.expm1,
+    "log": np.log, "log1p": np.log1p, "log2": np.log2, "exp2": np.exp2, "sin": np.sin,
+    "cos": np.cos, "tan": np.tan, "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan,
+    "sinh": np.sinh, "cosh": np.cosh, "tanh": np.tanh, "asinh": np.arcsinh, "acosh": np.arccosh,
     "atanh": np.arctanh, "erf": _each(math.erf), "erfc": _each(math.erfc), "sigmoid": _sigmoid,
 }  # fmt: skip
 _EXACT: Final[dict[str, Callable[[Value], Value]]] = {

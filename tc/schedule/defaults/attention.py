@@ -25,6 +25,7 @@ from tc.schedule.defaults.shape import (
 from tc.schedule.defaults.tiles import Tile, register_tile
 
 MIN_BLOCK = 32  # keys; fewer would not pay for what is done once a block
+QUERIES = 48  # that share what is loaded of keys and values; more would see more of each other's
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +118,15 @@ def schedule_attention(plan: Plan, a: Attention, query: int) -> None:
     batch = plan.loops_of(out, a.batch)
     row, column, key = (plan.loop_of(out, v) for v in (a.row, a.column, *a.fold.axes))
     bits = a.fold.monoid.left[0].type.bits
-    tile = register_tile(plan.target, bits, None, fixed(plan.extent(row)))
-    values = register_tile(plan.target, bits, tile.nr, fixed(plan.extent(column)))
+    tile = _tile(plan, bits, None, fixed(plan.extent(row)))
+    rows = max(1, QUERIES // tile.nr) * tile.nr
+    values = _tile(plan, bits, rows, fixed(plan.extent(column)))
     plan.do("reorder", *batch, row, column)
-    plan.do("split", row, tile.nr, tail="ragged")
+    plan.do("split", row, rows, tail="ragged")
     if not plan.has(row + "1"):
         plan.do("split", row, 1)
     narrowed = plan.attempt("narrow", key, row + "1")
-    plan.do("online", key, row + "1", column, block=_block(plan, column, tile, bits))
+    plan.do("online", key, row + "1", column, block=_block(plan, column, rows, tile, bits))
     for t in (a.scores, *reversed(a.before)):
         plan.do("compute_at", plan.buffer_of(t), key + "0")
     plan.divide([*batch, row + "0"])
@@ -135,10 +137,19 @@ def schedule_attention(plan: Plan, a: Attention, query: int) -> None:
         plan.do("zigzag", row + "0")  # later queries see more keys, or fewer
 
 
-def _block(plan: Plan, column: str, tile: Tile, bits: int) -> int:
+def _tile(plan: Plan, bits: int, rows: int | None, columns: int | None) -> Tile:
+    """A register tile of few columns: queries come in any number, heads in multiples of 16 or so.
+
+    The last tile of queries leaves lanes empty, of two vectors fewer than of three.
+    """
+    pair = 2 * plan.lanes(bits)
+    return register_tile(plan.target, bits, rows, pair if columns is None else min(columns, pair))
+
+
+def _block(plan: Plan, column: str, rows: int, tile: Tile, bits: int) -> int:
     """How many keys: their values and weights fill the L1 cache together."""
-    width = longest(plan.extent(column)) or tile.nr
-    count = plan.target.l1d_bytes * 8 // (bits * (width + tile.nr))
+    width = fixed(plan.extent(column)) or tile.nr
+    count = plan.target.l1d_bytes * 8 // (bits * (width + rows))
     return max(MIN_BLOCK, count // tile.mr * tile.mr)
 
 
@@ -164,17 +175,19 @@ def _scores(plan: Plan, a: Attention, tile: Tile, blocks: tuple[str, str], query
         plan.do("cache", plan.buffer_of(b), blocks[1], along=lanes)
         plan.vectorize(f"{plan.buffer_of(b)}_{b.rank - 1}", max(32, b.dtype.bits))
     plan.do("relax")
-    plan.do("reorder", key, vectors, lanes)
+    plan.do("split", vectors, tile.vectors, tail="ragged")
+    tiles, vectors = vectors + "0", vectors + "1"
+    plan.do("reorder", key, *[n for n in (tiles, vectors, lanes) if plan.has(n)])
     heights = [n for n in (tile.mr, tile.mr // 2) if n > 1]
     nests = []
     for height in heights:
         plan.do("split", key, height, tail="cut")
-        nests.append([key + "0", *depth, key + "1", vectors, lanes])
+        nests.append([key + "0", tiles, *depth, key + "1", vectors, lanes])
         key += "t"
-    nests.append([key, *depth, vectors, lanes])
+    nests.append([key, tiles, *depth, vectors, lanes])
     for nest in nests:
         if plan.has(nest[0]):
-            plan.do("reorder", *nest)
+            plan.do("reorder", *[n for n in nest if plan.has(n)])
     plan.do("vectorize", lanes, tile.lanes)
     plan.attempt("uniform", lanes)
     _unroll_tile(plan, accumulator(plan, t), [vectors, *(n[-3] for n in nests[:-1])], depth[-1])
@@ -222,11 +235,12 @@ def _statistics(plan: Plan, a: Attention, tile: Tile, row: str, key: str) -> Non
         plan.do("split", name, tile.lanes, tail="guard")
     plan.do("relax")
     for name, inner in loops.items():
-        plan.do("reorder", inner, name + "0", name + "1")
+        plan.do("split", name + "0", tile.vectors, tail="ragged")
+        plan.do("reorder", name + "00", inner, name + "01", name + "1")
     for name in (*loops, row + "_m", row + "_s"):
         plan.do("vectorize", name + "1", tile.lanes)
     for name in loops:
-        plan.do("unroll", name + "0")
+        plan.do("unroll", name + "01")
 
 
 def _values(plan: Plan, a: Attention, tile: Tile, row: str, column: str, key: str) -> None:
