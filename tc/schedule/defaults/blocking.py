@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from tc.ir.loop import LoopKind
 from tc.schedule.defaults.plan import Plan, fixed, longest
 from tc.schedule.defaults.shape import Product
 from tc.schedule.defaults.tiles import Tile
@@ -112,3 +113,16 @@ def stream(plan: Plan, p: Product, row: str | None, column: str, over: Sequence[
     lines = -(-size // (rounds * LINE)) if rounds else 0
     if 0 < lines <= MOST_LINES:
         plan.do("prefetch", buffer, column + "0", *over, lines=lines, near=NEAR)
+
+
+def whole_vectors(plan: Plan, loop: str) -> None:
+    """Let vectors that lie within the limits do without a mask, where masks are no registers.
+
+    A masked store then takes dozens of operations, in every tile, for what the last one needs.
+    """
+    if plan.target.has("avx512f"):
+        return
+    for name in (loop + "v", loop):
+        found = plan.loop(name)
+        if found is not None and found.kind is LoopKind.VECTOR:
+            plan.attempt("uniform", name)

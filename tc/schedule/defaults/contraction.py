@@ -19,6 +19,7 @@ from tc.schedule.defaults.blocking import (
     fetch_ahead,
     stream,
     unrolled_steps,
+    whole_vectors,
 )
 from tc.schedule.defaults.plan import Plan, fixed, longest
 from tc.schedule.defaults.shape import Product
@@ -145,6 +146,7 @@ def finish_product(
     if long:
         plan.do("split", k, steps, tail="cut")
     plan.do("vectorize", column + "1", tile.lanes)
+    whole_vectors(plan, column + "1")
     acc = accumulator(plan, t)
     for name in (column + "1", *([] if row is None else [row + "1"]), *([k + "1"] if long else [])):
         loop = plan.loop(name)

@@ -54,5 +54,5 @@ def _efficiency(tile: Tile, columns: int | None) -> float:
     accumulators = tile.mr * tile.vectors
     hidden = min(1.0, accumulators / 10)
     loads = (tile.mr + tile.vectors) / accumulators
-    fed = min(1.0, 0.75 / loads)
+    fed = min(1.0, 0.65 / loads)
     return used * hidden * fed + 0.001 * accumulators
