@@ -113,10 +113,15 @@ def most_tokens(row: Row, measured: Measured, machine: Machine, threads: int) ->
     return machine.gbytes(round(size), threads) * 1e9 / size if size else 0.0
 
 
-def judge(row: Row, measured: Measured) -> Verdict:
-    """How many times as many tokens a second as the best peer gives."""
+def judge(row: Row, measured: Measured, bound: float) -> Verdict:
+    """How many times as many tokens a second as the best peer gives; `bound`: what memory allows.
+
+    The time for the prompt counts too, so that the bound is a little more than can be reached.
+    """
     value, against = ratio_to(measured, PEERS)
-    return verdict(row.name, row.goal, value, against, reason=why_none(measured, PEERS))
+    best = measured.fastest(PEERS)
+    limit = bound * best.median / NEW if best is not None and bound else None
+    return verdict(row.name, row.goal, value, against, limit, why_none(measured, PEERS))
 
 
 def run_rows(rows: Sequence[Row], options: Options) -> Outcome:
@@ -130,7 +135,7 @@ def run_rows(rows: Sequence[Row], options: Options) -> Outcome:
     peers = options.contenders(list(FACTORIES))
     return Outcome(
         (table(every, peers, machine, threads), details(measured)),
-        tuple(judge(row, each) for row, each in every),
+        tuple(judge(row, each, most_tokens(row, each, machine, threads)) for row, each in every),
         {"rows": measured, "prompt": PROMPT, "new": NEW},
         failed=any(each.failed for each in measured),
         busy=busiest(measured),

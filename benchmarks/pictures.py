@@ -74,7 +74,9 @@ def _goals(verdicts: Sequence[Verdict]) -> Any:
     colours = [COLOURS.get(each.text, "tab:red") for each in shown]
     axes.barh(places, [each.relative for each in shown], color=colours)
     aims = [
-        each.goal.must / each.goal.aim if each.goal.lower else each.goal.aim / each.goal.must
+        each.wanted.must / each.wanted.aim
+        if each.goal.lower
+        else each.wanted.aim / each.wanted.must
         for each in shown
     ]
     axes.plot(aims, places, "k|", markersize=9, label="aim")

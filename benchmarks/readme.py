@@ -77,6 +77,6 @@ def origins(records: Sequence[Record]) -> list[str]:
 def state(verdicts: Iterable[Verdict]) -> str:
     """How many goals are met."""
     listed = list(verdicts)
-    must = sum(each.reaches(each.goal.must) for each in listed)
-    aim = sum(each.reaches(each.goal.aim) for each in listed)
+    must = sum(each.reaches(each.wanted.must) for each in listed)
+    aim = sum(each.reaches(each.wanted.aim) for each in listed)
     return f"Of {len(listed)} goals {must} are met, {aim} with the margin that is aimed at.\n"

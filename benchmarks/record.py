@@ -100,7 +100,7 @@ def verdict_table(verdicts: Sequence[Verdict], title: str = "Goals") -> Table:
         value = "-" if each.value is None else f"{each.value:.3g}{space}{unit}"
         over = f"over {each.against}" if each.against and unit == "×" else each.against
         lines.append(
-            (each.row, value, over, f"{each.goal.must:g}", f"{each.goal.aim:g}", each.text)
+            (each.row, value, over, f"{each.wanted.must:.3g}", f"{each.wanted.aim:.3g}", each.text)
         )
         if each.beyond:
             lines.append((f"  {each.beyond}", "", "", "", "", ""))

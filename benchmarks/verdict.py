@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -20,6 +20,9 @@ class Goal:
     unit: str = "×"
     lower: bool = False
 
+
+MUST_OF_LIMIT, AIM_OF_LIMIT = 0.85, 0.92
+"""Shares of what the machine allows that stand for a goal which lies beyond that."""
 
 GOALS = {
     "models": Goal(1.05, 1.12),
@@ -81,11 +84,20 @@ class Verdict:
         return self.value <= wanted if self.goal.lower else self.value >= wanted
 
     @property
+    def wanted(self) -> Goal:
+        """The goal, or shares of what the machine allows where that is less."""
+        goal, limit = self.goal, self.limit
+        if limit is None or goal.lower:
+            return goal
+        must = goal.must if goal.must <= limit else MUST_OF_LIMIT * limit
+        return replace(goal, must=must, aim=goal.aim if goal.aim <= limit else AIM_OF_LIMIT * limit)
+
+    @property
     def relative(self) -> float | None:
         """The figure over what must be, turned so that more is better: 1 is just enough."""
         if not self.value:
             return None
-        must = self.goal.must
+        must = self.wanted.must
         return must / self.value if self.goal.lower else self.value / must
 
     @property
@@ -93,11 +105,11 @@ class Verdict:
         """Met, or how far away."""
         if self.value is None:
             return f"no figure: {self.reason}"
-        if self.reaches(self.goal.aim):
+        if self.reaches(self.wanted.aim):
             return "aim met"
-        if self.reaches(self.goal.must):
+        if self.reaches(self.wanted.must):
             return "must met"
-        over = self.value / self.goal.must
+        over = self.value / self.wanted.must
         return f"missed, {over:.1f} times it" if over > 2 else f"missed by {abs(over - 1):.0%}"
 
     @property

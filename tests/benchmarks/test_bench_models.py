@@ -7,7 +7,7 @@ import os
 import numpy as np
 import pytest
 
-from benchmarks import precision
+from benchmarks import decode, precision
 from benchmarks.comparison import Comparison, Measured, compare, details, overview, ratio_to
 from benchmarks.decode import DECODERS, ENCODER_DECODERS, most_tokens
 from benchmarks.models import ROWS, judge, peak_seconds, shares
@@ -162,3 +162,12 @@ def test_tokens_that_memory_allows():
     measured = Measured(row.name, facts={"decoder_weights": 1e8})
     assert most_tokens(row, measured, MACHINE, 2) == pytest.approx(50.0)
     assert most_tokens(row, Measured(row.name), MACHINE, 2) == 0.0
+
+
+def test_generation_is_held_against_what_memory_allows():
+    row = next(row for row in DECODERS if row.precision == "fp32")
+    results = (result("tc", decode.NEW / 44), result("llama.cpp", decode.NEW / 40, 1.1))
+    found = decode.judge(row, Measured(row.name, results), 46.0)
+    assert found.limit == pytest.approx(46 / 40)
+    assert found.text == "aim met"
+    assert decode.judge(row, Measured(row.name, results), 0.0).limit is None

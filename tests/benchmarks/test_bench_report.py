@@ -67,6 +67,18 @@ def test_a_goal_that_the_machine_rules_out_has_a_second_line():
     assert len(verdict_table([impossible, possible]).rows) == 3
 
 
+def test_shares_of_the_bound_stand_for_a_goal_beyond_it():
+    near = verdict("row", "decode fp32", 1.1, "llama.cpp", limit=1.18)  # must 1.2, aim 1.5
+    assert near.wanted.must == pytest.approx(0.85 * 1.18)
+    assert near.wanted.aim == pytest.approx(0.92 * 1.18)
+    assert near.text == "aim met"
+    between = verdict("row", "decode fp32", 1.25, "llama.cpp", limit=1.4)
+    assert (between.wanted.must, between.wanted.aim) == (1.2, pytest.approx(0.92 * 1.4))
+    assert between.text == "must met"
+    assert verdict("row", "decode fp32", 1.6, limit=9.0).text == "aim met"
+    assert verdict("row", "compile cold", 5.0, limit=1.0).text == "must met"
+
+
 def test_an_aim_is_never_less_than_what_must_be():
     for goal in GOALS.values():
         assert goal.aim <= goal.must if goal.lower else goal.aim >= goal.must
