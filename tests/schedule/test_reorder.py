@@ -15,6 +15,7 @@ from tests.schedule.running import SIZES, check_all, scheduled
 CASES: dict[str, tuple[Callable[[], Func], str]] = {
     "interchange": (kernels.add, "reorder(j, i)"),
     "hoist": (kernels.matmul, "reorder(i, k, j)"),
+    "hoist_scan": (kernels.scan, "reorder(j, i)"),  # what j carries, it carries for each i
     "hoist_outermost": (lambda: kernels.matmul(4), "reorder(k, i, j)"),
     "hoist_symbolic": (kernels.matmul, "reorder(k, i, j)"),
     "guards": (kernels.matmul, "split(j, 4, tail=guard) reorder(j0, k, i, j1)"),
@@ -44,7 +45,11 @@ def test_result(name: str, size: int) -> None:
     [
         (kernels.add(), "reorder(j, q)", "reorder: kernel has no loop 'q'"),
         (kernels.pair(), "reorder(i, j)", "the loop 'j' is not inside it; name loops of one nest"),
-        (kernels.scan(), "reorder(j, i)", "reorder: "),
+        (
+            kernels.scan(),
+            "reorder(j, i) reorder(i, j)",
+            "reorder: for j in range(5): its iterations may touch the same element of out0_acc",
+        ),
         (
             kernels.double(),
             "split(i, 4, tail=ragged) reorder(i1, i0)",
