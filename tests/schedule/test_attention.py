@@ -196,3 +196,14 @@ def test_keys_that_no_query_sees_are_not_read() -> None:
     made = run(tc.build(expression(v)), given)
     less = {**given, "k": given["k"][:, :, :60], "v": given["v"][:, :, :60]}
     np.testing.assert_allclose(made, wanted(v, less), rtol=2e-5, atol=2e-6)
+
+
+def test_heads_of_any_width_by_one_kernel() -> None:
+    b, h, n, m, d, e = (te.sym(name) for name in "bhnmde")
+    q, k, v = (te.placeholder((b, h, *s), F32) for s in ((n, d), (m, d), (m, e)))
+    kernel = tc.build(build_attention(q, k, v), "x86-64-v3", threads=2)
+    for depth, width in ((1, 1), (5, 7), (8, 8), (16, 16), (17, 15), (33, 31), (64, 64), (80, 49)):
+        given = arrays(Variant(depth=depth, width=width), 1, 53, 140)
+        want = wanted(Variant(depth=depth, width=width), given)
+        made = kernel(given["q"], given["k"], given["v"])
+        np.testing.assert_allclose(made, want, atol=2e-6, rtol=2e-5, err_msg=str((depth, width)))

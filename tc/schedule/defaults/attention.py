@@ -248,9 +248,23 @@ def _values(plan: Plan, a: Attention, tile: Tile, row: str, column: str, key: st
     plan.vectorize(column + "_o", 32)
     plan.vectorize(column, 32)
     i, e, j = row + "_v", column + "_v", key + "_v"
+    acc = f"{plan.buffer_of(a.output)}_acc_2_v"
+    parts = [e]
+    if fixed(plan.extent(e)) is None:
+        # Whole tiles without masks, then what is left in single vectors.
+        plan.do("reorder", e, i)
+        plan.do("split", e, tile.nr, tail="cut")
+        parts = [e, e + "t"]
+        plan.do("split", e + "t", tile.lanes, tail="guard")
+    else:
+        plan.do("split", e, tile.nr, tail="guard")
     plan.do("split", i, tile.mr, tail="balanced")
-    plan.do("split", e, tile.nr, tail="guard")
-    plan.do("reorder", i + "0", e + "0", j, i + "1", e + "1")
+    for part in parts:
+        outer = [part + "0", i + "0"] if len(parts) > 1 else [i + "0", part + "0"]
+        plan.do("reorder", *outer, j, i + "1", part + "1")
+    if len(parts) > 1:
+        plan.do("permute", acc, 1, 0)
     plan.do("relax")
-    plan.do("vectorize", e + "1", tile.lanes)
-    _unroll_tile(plan, f"{plan.buffer_of(a.output)}_acc_2_v", [e + "1", i + "1"], j)
+    for part in parts:
+        plan.do("vectorize", part + "1", tile.lanes)
+    _unroll_tile(plan, acc, [e + "1", i + "1"], j)
