@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from tc import te
 from tc.errors import UnsupportedError
-from tc.ir.expr import Expr, cast
+from tc.ir.expr import Const, Expr, cast
 from tc.ir.tensor import Tensor
 from tc.ir.types import F32, F64, DType
 from tc.ops import references as ref
@@ -16,8 +17,10 @@ from tc.ops.reductions import along, folded, rowwise
 from tc.ops.samples import array, ints, sample
 
 
-def _statistics(x: Tensor, axes: tuple[int, ...], inner: DType) -> tuple[Tensor, Tensor, Tensor]:
-    """The maximum, exp(x - maximum) and its sum, along `axes`."""
+def _statistics(
+    x: Tensor, axes: tuple[int, ...], inner: DType, result: Callable[[Expr], Expr]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The maximum, exp(x - maximum) and `result` of its sum, along `axes`."""
 
     def fold_max(value: Expr, ks: tuple[te.ReduceAxis, ...]) -> Expr:
         value = cast(value, inner)
@@ -26,10 +29,10 @@ def _statistics(x: Tensor, axes: tuple[int, ...], inner: DType) -> tuple[Tensor,
     top = folded("softmax_max", x, axes, True, fold_max)
 
     def exponential(*index: Expr) -> Expr:
-        return te.exp(cast(x[index], inner) - along(top, index, axes))
+        return te.unary("exp_nonpos", cast(x[index], inner) - along(top, index, axes))
 
     terms = te.compute(x.shape, exponential, te.fresh("softmax_exp"))
-    total = folded("softmax_sum", terms, axes, True, lambda v, k: te.sum(v, k) if k else v)
+    total = folded("softmax_sum", terms, axes, True, lambda v, k: result(te.sum(v, k) if k else v))
     return top, terms, total
 
 
@@ -44,10 +47,12 @@ def softmax(x: Tensor, dim: int, dtype: DType | None = None) -> Tensor:
     """exp(x - max) / Σ exp(x - max) along a dim."""
     kind = _kind("softmax", x, dtype)
     axes = axes_of(dim, x.rank, "softmax")
-    _, terms, total = _statistics(x, axes, compute_type(kind))
+    inner = compute_type(kind)
+    # One division for each row, and the sum is never less than 1.
+    _, terms, share = _statistics(x, axes, inner, lambda total: Const(1, inner) / total)
 
     def element(*index: Expr) -> Expr:
-        return cast(terms[index] / along(total, index, axes), kind)
+        return cast(terms[index] * along(share, index, axes), kind)
 
     return te.compute(x.shape, element, te.fresh("softmax"))
 
@@ -57,8 +62,7 @@ def log_softmax(x: Tensor, dim: int, dtype: DType | None = None) -> Tensor:
     kind = _kind("log_softmax", x, dtype)
     inner = compute_type(kind)
     axes = axes_of(dim, x.rank, "log_softmax")
-    top, _, total = _statistics(x, axes, inner)
-    shift = te.compute(top.shape, lambda *i: te.log(total[i]), te.fresh("softmax_log"))
+    top, _, shift = _statistics(x, axes, inner, te.log)
 
     def element(*index: Expr) -> Expr:
         value = cast(x[index], inner) - along(top, index, axes)

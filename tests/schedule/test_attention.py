@@ -207,3 +207,14 @@ def test_heads_of_any_width_by_one_kernel() -> None:
         want = wanted(Variant(depth=depth, width=width), given)
         made = kernel(given["q"], given["k"], given["v"])
         np.testing.assert_allclose(made, want, atol=2e-6, rtol=2e-5, err_msg=str((depth, width)))
+
+
+def test_one_query_over_heads_of_any_width() -> None:
+    b, h, m, d, e = (te.sym(name) for name in "bhmde")
+    q, k, v = (te.placeholder((b, h, *s), F32) for s in ((1, d), (m, d), (m, e)))
+    kernel = tc.build(build_attention(q, k, v), "x86-64-v3", threads=2)
+    for depth, width in ((1, 1), (5, 7), (8, 8), (17, 15), (64, 64), (33, 41)):
+        given = arrays(Variant(depth=depth, width=width), 1, 1, 140)
+        want = wanted(Variant(depth=depth, width=width), given)
+        made = kernel(given["q"], given["k"], given["v"])
+        np.testing.assert_allclose(made, want, atol=2e-6, rtol=2e-5, err_msg=str((depth, width)))

@@ -118,9 +118,9 @@ def schedule_attention(plan: Plan, a: Attention, query: int) -> None:
     batch = plan.loops_of(out, a.batch)
     row, column, key = (plan.loop_of(out, v) for v in (a.row, a.column, *a.fold.axes))
     bits = a.fold.monoid.left[0].type.bits
-    tile = _tile(plan, bits, None, fixed(plan.extent(row)))
+    tile = few_columns(plan, bits, None, fixed(plan.extent(row)))
     rows = max(1, QUERIES // tile.nr) * tile.nr
-    values = _tile(plan, bits, rows, fixed(plan.extent(column)))
+    values = few_columns(plan, bits, rows, fixed(plan.extent(column)))
     plan.do("reorder", *batch, row, column)
     plan.do("split", row, rows, tail="ragged")
     if not plan.has(row + "1"):
@@ -137,7 +137,7 @@ def schedule_attention(plan: Plan, a: Attention, query: int) -> None:
         plan.do("zigzag", row + "0")  # later queries see more keys, or fewer
 
 
-def _tile(plan: Plan, bits: int, rows: int | None, columns: int | None) -> Tile:
+def few_columns(plan: Plan, bits: int, rows: int | None, columns: int | None) -> Tile:
     """A register tile of few columns: queries come in any number, heads in multiples of 16 or so.
 
     The last tile of queries leaves lanes empty, of two vectors fewer than of three.
@@ -247,7 +247,12 @@ def _values(plan: Plan, a: Attention, tile: Tile, row: str, column: str, key: st
     """The product of weights and values, and the passes over its result."""
     plan.vectorize(column + "_o", 32)
     plan.vectorize(column, 32)
-    i, e, j = row + "_v", column + "_v", key + "_v"
+    value_tiles(plan, a, tile, (row + "_v", column + "_v", key + "_v"))
+
+
+def value_tiles(plan: Plan, a: Attention, tile: Tile, nest: tuple[str, str, str]) -> None:
+    """Register tiles of the product of weights and values, over the loops (row, column, key)."""
+    i, e, j = nest
     acc = f"{plan.buffer_of(a.output)}_acc_2_v"
     parts = [e]
     if fixed(plan.extent(e)) is None:

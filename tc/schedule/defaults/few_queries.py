@@ -12,8 +12,7 @@ import math
 from tc.ir.expr import Binary, Const, Expr, Var
 from tc.ir.tensor import Compute
 from tc.ir.visit import children
-from tc.schedule.defaults.attention import Attention
-from tc.schedule.defaults.contraction import UNROLL_K
+from tc.schedule.defaults.attention import Attention, few_columns, value_tiles
 from tc.schedule.defaults.plan import Plan, fixed, longest
 from tc.schedule.defaults.rowwise import reduce_in_lanes
 from tc.schedule.defaults.shape import reductions
@@ -95,17 +94,9 @@ def _along_row(plan: Plan, t: Compute) -> None:
 
 def _values(plan: Plan, a: Attention, row: str, column: str, key: str) -> None:
     bits = a.fold.monoid.left[0].type.bits
-    tile = register_tile(plan.target, bits, longest(plan.extent(row)), fixed(plan.extent(column)))
-    plan.do("split", row, tile.mr, tail="balanced")
-    plan.do("split", column, tile.nr, tail="guard")
-    plan.do("reorder", row + "0", column + "0", key, row + "1", column + "1")
-    plan.do("relax")
-    plan.do("vectorize", column + "1", tile.lanes)
-    steps = longest(plan.extent(key))
-    names = [column + "1", row + "1"]
-    if steps is None or steps >= UNROLL_K:
-        plan.do("split", key, UNROLL_K, tail="cut")
-        names.append(key + "1")
-    for name in names:
-        if plan.has(name):
-            plan.do("unroll", name, touching=f"{plan.buffer_of(a.output)}_acc_2_v")
+    rows, columns = longest(plan.extent(row)), fixed(plan.extent(column))
+    if columns is None:
+        tile = few_columns(plan, bits, rows, None)
+    else:
+        tile = register_tile(plan.target, bits, rows, columns)
+    value_tiles(plan, a, tile, (row, column, key))
