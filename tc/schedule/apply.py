@@ -36,7 +36,7 @@ from tc.schedule.rewrite import PRIMITIVES
 from tc.schedule.step import Arg, Schedule, Step
 
 # The last kernels that were scheduled step by step, so that applying the finished schedule to the
-# very same loops does not do it all again: (kernel, schedule, result), the kernel kept alive.
+# same loops does not do it all again: (kernel, schedule, result).
 _RECENT: Final[deque[tuple[Func, Schedule, Func]]] = deque(maxlen=4)
 
 
@@ -48,7 +48,7 @@ def remember(func: Func, schedule: Schedule, result: Func) -> None:
 def apply(func: Func, schedule: Schedule) -> Func:
     """`func` after all steps; ScheduleError tells which step does not apply and why."""
     for known, steps, result in _RECENT:
-        if known is func and steps == schedule:
+        if steps == schedule and (known is func or known == func):
             return result
     for step in schedule.steps:
         func = apply_step(func, step)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tc.ir.expr import Binary, Const, Expr, Load, Var
-from tc.ir.interval import Interval
 from tc.ir.loop import Alloc, Assert, Buffer, For, Func, If, Seq, Stmt, Store, Update, seq
-from tc.ir.simplify import prove, simplify
+from tc.ir.simplify import is_true, prove, simplifier, simplify
 from tc.ir.visit import (
     free_vars,
     own_exprs,
@@ -146,13 +147,13 @@ def _in_bounds(s: Stmt, cond: Expr, nest: list[For]) -> bool:
     """
     about = free_vars(cond)
     first = prove(substitute(cond, {v: Const(0) for v in about}))
-    inner = [x for x in sub_stmts(s) if isinstance(x, For)]
-    env = env_of([*nest, *inner])
-    known = extent_facts([*nest, *inner])
+    nest = [*nest, *(x for x in sub_stmts(s) if isinstance(x, For))]
+    env = env_of(nest)
+    inside = _Inside(simplifier(env), simplifier(env, extent_facts(nest)))
     for x in sub_stmts(s):
         if isinstance(x, Store | Update):
             buffers = (x.buffer,) if isinstance(x, Store) else x.buffers
-            if not all(_inside(b, x.indices, env, known) for b in buffers):
+            if not all(inside(b, x.indices) for b in buffers):
                 return False
         for e in own_exprs(x):
             for n in sub_exprs(e):
@@ -160,15 +161,27 @@ def _in_bounds(s: Stmt, cond: Expr, nest: list[For]) -> bool:
                     continue
                 if first and not any(uses(i, v) for i in n.indices for v in about):
                     continue
-                if not _inside(n.buffer, n.indices, env, known):
+                if not inside(n.buffer, n.indices):
                     return False
     return True
 
 
-def _inside(
-    b: Buffer, indices: tuple[Expr, ...], env: dict[Var, Interval], known: list[Expr]
-) -> bool:
-    return all(
-        prove(Const(0) <= i, env, known) and prove(i < n, env, known)
-        for i, n in zip((simplify(i, env) for i in indices), b.shape, strict=True)
-    )
+class _Inside:
+    """Whether a place is one of a buffer's; each is looked at once."""
+
+    def __init__(self, plain: Callable[[Expr], Expr], known: Callable[[Expr], Expr]) -> None:
+        self._plain = plain  # knows the ends of the variables
+        self._known = known  # knows their extents, too
+        self._seen: dict[tuple[Expr, Expr], bool] = {}
+
+    def __call__(self, b: Buffer, indices: tuple[Expr, ...]) -> bool:
+        return all(self._below(i, n) for i, n in zip(indices, b.shape, strict=True))
+
+    def _below(self, index: Expr, size: Expr) -> bool:
+        """Whether 0 <= index < size."""
+        found = self._seen.get((index, size))
+        if found is None:
+            i = self._plain(index)
+            found = is_true(self._known(Const(0) <= i)) and is_true(self._known(i < size))
+            self._seen[index, size] = found
+        return found
