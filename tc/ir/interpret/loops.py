@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from tc.errors import CompileError, InternalError, TcError, describe
+from tc.ir.expr import Var
 from tc.ir.interpret import numeric
 from tc.ir.interpret.numeric import Value
-from tc.ir.interpret.scalar import Evaluator, in_range
+from tc.ir.interpret.scalar import Code, Evaluator, in_range
 from tc.ir.loop import Alloc, Assert, Buffer, For, Func, If, Prefetch, Seq, Stmt, Store, Update
+
+Run: TypeAlias = Callable[[], None]
 
 
 def run(
@@ -38,7 +41,7 @@ def run(
         shape = tuple(runner.at.size(d) for d in param.shape)
         runner.at.memory[param.name] = _checked(param, buffers[param.name], shape)
     with np.errstate(all="ignore"):
-        runner.run(func.body)
+        runner.code(func.body)()
     if runner.failed:
         raise TcError("; ".join(dict.fromkeys(runner.failed)))
 
@@ -57,53 +60,75 @@ def _checked(param: Buffer, array: np.ndarray[Any, Any], shape: tuple[int, ...])
 
 
 class _Runner:
+    """Makes a function of each statement, once: those in loops are run over and over."""
+
     def __init__(self, memory: dict[str, Value], symbols: Mapping[str, int]) -> None:
         self.at = Evaluator(memory, symbols)
         self.failed: list[str] = []
 
-    def run(self, s: Stmt) -> None:
+    def code(self, s: Stmt) -> Run:
+        """A function that runs `s`."""
         match s:
             case For(var, extent, _, body):
-                env = self.at.env
-                for n in range(self.at.size(extent)):
-                    env[var] = np.int64(n)
-                    self.run(body)
-                env.pop(var, None)
+                return self._for(var, self.at.code(extent), self.code(body))
             case Seq(body=parts):
-                for part in parts:
-                    self.run(part)
+                return _each(tuple([self.code(part) for part in parts]))
             case Store():
-                self._store(s)
+                return self._store(s)
             case Update():
-                self._update(s)
+                return self._update(s)
             case If(cond, then, other):
-                if self.at(cond):
-                    self.run(then)
-                elif other is not None:
-                    self.run(other)
+                no = None if other is None else self.code(other)
+                return _if(self.at.code(cond), self.code(then), no)
             case Alloc(buffer, body):
-                self._alloc(buffer, body)
+                return self._alloc(buffer, self.code(body))
             case Assert(cond, message):
-                if not np.all(self.at(cond)):
-                    self.failed.append(message)
+                return self._assert(self.at.code(cond), message)
             case Prefetch():
-                pass
-            case _:
-                raise InternalError(f"interpreter: {type(s).__name__} cannot be run")
+                return _each(())
+        raise InternalError(f"interpreter: {type(s).__name__} cannot be run")
 
-    def _alloc(self, buffer: Buffer, body: Stmt) -> None:
-        shape = tuple(self.at.size(d) for d in buffer.shape)
+    def _for(self, var: Var, extent: Code, body: Run) -> Run:
+        env = self.at.env
+
+        def run() -> None:
+            for n in range(int(extent())):
+                env[var] = np.int64(n)
+                body()
+            env.pop(var, None)
+
+        return run
+
+    def _assert(self, cond: Code, message: str) -> Run:
+        def run() -> None:
+            if not np.all(cond()):
+                self.failed.append(message)
+
+        return run
+
+    def _alloc(self, buffer: Buffer, body: Run) -> Run:
+        name, sizes = buffer.name, [self.at.code(d) for d in buffer.shape]
         # Undefined at first: something that shows when it is read all the same.
         kind = numeric.storage(buffer.dtype)
         poison = np.nan if kind.kind == "f" else kind.kind != "b" and np.iinfo(kind).max
-        self.at.memory[buffer.name] = np.full(shape, poison, kind)
-        self.run(body)
-        del self.at.memory[buffer.name]
 
-    def _store(self, s: Store) -> None:
-        mask = None if s.mask is None else self.at(s.mask)
-        indices = [self.at(i) for i in s.indices]
-        self._put(s.buffer, indices, self.at(s.value), mask)
+        def run() -> None:
+            self.at.memory[name] = np.full([int(n()) for n in sizes], poison, kind)
+            body()
+            del self.at.memory[name]
+
+        return run
+
+    def _store(self, s: Store) -> Run:
+        masked = None if s.mask is None else self.at.code(s.mask)
+        places = [self.at.code(i) for i in s.indices]
+        value, buffer = self.at.code(s.value), s.buffer
+
+        def run() -> None:
+            mask = None if masked is None else masked()
+            self._put(buffer, [i() for i in places], value(), mask)
+
+        return run
 
     def _put(self, buffer: Buffer, indices: list[Value], value: Value, mask: Value) -> None:
         memory = self.at.memory[buffer.name]
@@ -119,14 +144,37 @@ class _Runner:
             places = [np.broadcast_to(i, mask.shape)[mask] for i in indices]
             memory[tuple(places)] = np.broadcast_to(value, mask.shape)[mask]
 
-    def _update(self, s: Update) -> None:
-        indices = [self.at(i) for i in s.indices]
-        values = [self.at(v) for v in s.values]
-        states = [self.at.fetch(b.name, indices, None, b.dtype) for b in s.buffers]
-        monoid = s.monoid
-        with self.at.bound(
-            dict(zip((*monoid.left, *monoid.right), (*states, *values), strict=True))
-        ):
-            combined = [self.at(x) for x in monoid.combine]
-        for buffer, value in zip(s.buffers, combined, strict=True):
-            self._put(buffer, indices, value, None)
+    def _update(self, s: Update) -> Run:
+        places = [self.at.code(i) for i in s.indices]
+        added = [self.at.code(v) for v in s.values]
+        combine = [self.at.code(x) for x in s.monoid.combine]
+        buffers, names = s.buffers, (*s.monoid.left, *s.monoid.right)
+
+        def run() -> None:
+            indices = [i() for i in places]
+            values = [v() for v in added]
+            states = [self.at.fetch(b.name, indices, None, b.dtype) for b in buffers]
+            with self.at.bound(dict(zip(names, (*states, *values), strict=True))):
+                combined = [x() for x in combine]
+            for buffer, value in zip(buffers, combined, strict=True):
+                self._put(buffer, indices, value, None)
+
+        return run
+
+
+def _each(parts: tuple[Run, ...]) -> Run:
+    def run() -> None:
+        for part in parts:
+            part()
+
+    return run
+
+
+def _if(cond: Code, then: Run, other: Run | None) -> Run:
+    def run() -> None:
+        if cond():
+            then()
+        elif other is not None:
+            other()
+
+    return run

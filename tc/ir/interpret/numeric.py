@@ -6,6 +6,7 @@ not correctly rounded by IEEE (exp, erf, …) are computed in float64 and rounde
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 from collections.abc import Callable
@@ -77,17 +78,20 @@ _BINARY: Final[dict[str, Callable[[Value, Value], Value]]] = {
 }  # fmt: skip
 
 
-def binary(op: str, a: Value, b: Value, dtype: DType) -> Value:
-    """`a op b`, both of type `dtype`."""
+@functools.cache
+def binary_of(op: str, dtype: DType) -> Callable[[Value, Value], Value]:
+    """The function of `a op b`, both of type `dtype`."""
     if op in ("pow", "atan2"):
         wide = np.power if op == "pow" else np.arctan2
         if dtype.is_float:
-            return rounded(wide(np.float64(a), np.float64(b)), dtype)
-        return _int_pow(a, b)
+            return lambda a, b: rounded(wide(np.float64(a), np.float64(b)), dtype)
+        return _int_pow
     if op == "div" and not dtype.is_float:
         raise InternalError(f"interpreter: div of {dtype}; integers are divided by floordiv")
-    out = _BINARY[op](a, b)
-    return rounded(out, dtype) if dtype is BF16 and op not in COMPARISONS else out
+    fn = _BINARY[op]
+    if dtype is BF16 and op not in COMPARISONS:
+        return lambda a, b: rounded(fn(a, b), dtype)
+    return fn
 
 
 def _int_pow(a: Value, b: Value) -> Value:
@@ -121,16 +125,20 @@ _EXACT: Final[dict[str, Callable[[Value], Value]]] = {
 }  # fmt: skip
 
 
-def unary(op: str, x: Value, dtype: DType) -> Value:
-    """`op` of a value of type `dtype`."""
+@functools.cache
+def unary_of(op: str, dtype: DType) -> Callable[[Value], Value]:
+    """The function of `op` of a value of type `dtype`."""
     if op == "not":
-        return np.logical_not(x) if dtype is BOOL else np.invert(x)
+        return np.logical_not if dtype is BOOL else np.invert
     if op in _UNARY:
-        return rounded(_UNARY[op](np.float64(x)), dtype)
+        wide = _UNARY[op]
+        return lambda x: rounded(wide(np.float64(x)), dtype)
     if op in ("floor", "ceil", "round", "trunc") and not dtype.is_float:
-        return x
-    out = _EXACT[op](x)
-    return rounded(out, dtype) if op == "sqrt" and dtype is BF16 else out
+        return lambda x: x
+    fn = _EXACT[op]
+    if op == "sqrt" and dtype is BF16:
+        return lambda x: rounded(fn(x), dtype)
+    return fn
 
 
 def fma(a: Value, b: Value, c: Value, dtype: DType) -> Value:
@@ -198,8 +206,9 @@ def bitcast(x: Value, source: DType, target: DType) -> Value:
 
 def lane_reduce(op: str, x: Value, dtype: DType) -> Value:
     """All lanes folded: the upper half onto the lower until one is left."""
+    fold = binary_of(op, dtype)
     while len(x) > 1:
         half = (len(x) + 1) // 2
-        folded = binary(op, x[: len(x) - half], x[half:], dtype)
+        folded = fold(x[: len(x) - half], x[half:])
         x = np.concatenate([folded, x[len(x) - half : half]])
     return x[0]

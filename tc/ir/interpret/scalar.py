@@ -6,8 +6,9 @@ way `active` says in which points the expression is wanted: others must touch no
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -34,47 +35,64 @@ from tc.ir.interpret import numeric
 from tc.ir.interpret.numeric import Value
 from tc.ir.types import DType
 
+Code: TypeAlias = Callable[[], Value]
+
 
 class Evaluator:
-    """Evaluates expressions over named memory, variables and symbols."""
+    """Evaluates expressions over named memory, variables and symbols.
+
+    An expression becomes a function once, since those in loops are evaluated over and over.
+    """
 
     def __init__(self, memory: dict[str, Value], symbols: Mapping[str, int]) -> None:
         self.memory = memory
         self.symbols = symbols
         self.env: dict[Var, Value] = {}
         self.active: Value = None  # a bool array, or None where all points are wanted
-        self._on: dict[type[Expr], Callable[[Any], Value]] = {
+        # Keyed by identity; the expression is kept so that its identity is not given anew.
+        self._made: dict[int, tuple[Expr, Code]] = {}
+        self._on: dict[type[Expr], Callable[[Any], Code]] = {
             Const: self._const,
-            Var: self._var,
-            Sym: self._sym,
-            Unary: lambda x: numeric.unary(x.op, self(x.x), x.x.dtype),
-            Binary: lambda x: numeric.binary(x.op, self(x.a), self(x.b), x.a.dtype),
-            Fma: lambda x: numeric.fma(self(x.a), self(x.b), self(x.c), x.dtype),
+            Var: lambda x: lambda: self._var(x),
+            Sym: lambda x: functools.cache(lambda: self._sym(x)),
+            Unary: self._unary,
+            Binary: self._binary,
+            Fma: self._fma,
             Select: self._select,
-            Cast: lambda x: numeric.cast(self(x.x), x.x.dtype, x.type),
-            Dot: lambda x: numeric.dot(self(x.a), self(x.b), self(x.c), x.dtype),
+            Cast: self._cast,
+            Dot: self._dot,
             Bitcast: self._bitcast,
             Let: self._let,
             Ramp: self._ramp,
             Broadcast: self._broadcast,
-            LaneReduce: lambda x: numeric.lane_reduce(x.op, self(x.x), x.dtype),
+            LaneReduce: self._lane_reduce,
             Load: self._load,
         }
 
     def __call__(self, x: Expr) -> Value:
-        on = self._on.get(type(x))
-        if on is None and isinstance(x, Var):
-            on = self._var  # a subclass that carries more
+        """The value of `x` where variables and memory are what they are now."""
+        return self.code(x)()
+
+    def code(self, x: Expr) -> Code:
+        """A function that gives the value of `x` whenever it is called."""
+        known = self._made.get(id(x))
+        if known is not None:
+            return known[1]
+        # Some variables are of a subclass that carries more.
+        on = self._on.get(Var if isinstance(x, Var) else type(x))
         if on is None:
             raise InternalError(f"interpreter: {type(x).__name__} has no value here")
-        return on(x)
+        made = on(x)
+        self._made[id(x)] = x, made
+        return made
 
     def size(self, x: Expr) -> int:
         """The value of a dim or an extent."""
         return int(self(x))
 
-    def _const(self, x: Const) -> Value:
-        return numeric.rounded(x.value, x.type) if x.type.is_float else _whole(x)
+    def _const(self, x: Const) -> Code:
+        value = numeric.rounded(x.value, x.type) if x.type.is_float else _whole(x)
+        return lambda: value
 
     def _var(self, x: Var) -> Value:
         try:
@@ -94,43 +112,89 @@ class Evaluator:
             raise CompileError(describe(f"symbol {x.name}", why=why, way_out="give one within"))
         return np.int64(value)
 
-    def _select(self, x: Select) -> Value:
-        cond = self(x.cond)
-        if np.ndim(cond) == 0:
-            return self(x.then if cond else x.other)
-        outer = self.active
-        self.active = cond if outer is None else outer & cond
-        then = self(x.then)
-        self.active = ~cond if outer is None else outer & ~cond
-        other = self(x.other)
-        self.active = outer
-        return np.where(cond, then, other)
+    def _unary(self, x: Unary) -> Code:
+        fn, a = numeric.unary_of(x.op, x.x.dtype), self.code(x.x)
+        return lambda: fn(a())
 
-    def _bitcast(self, x: Bitcast) -> Value:
-        out = numeric.bitcast(self(x.x), x.x.dtype, x.type)
-        return out[0] if x.lanes == 1 and x.x.lanes > 1 else out
+    def _binary(self, x: Binary) -> Code:
+        fn, a, b = numeric.binary_of(x.op, x.a.dtype), self.code(x.a), self.code(x.b)
+        return lambda: fn(a(), b())
 
-    def _let(self, x: Let) -> Value:
-        value = self(x.value)
-        with self.bound({x.var: value}):
-            return self(x.body)
+    def _fma(self, x: Fma) -> Code:
+        a, b, c, dtype = self.code(x.a), self.code(x.b), self.code(x.c), x.dtype
+        return lambda: numeric.fma(a(), b(), c(), dtype)
+
+    def _dot(self, x: Dot) -> Code:
+        a, b, c, dtype = self.code(x.a), self.code(x.b), self.code(x.c), x.dtype
+        return lambda: numeric.dot(a(), b(), c(), dtype)
+
+    def _cast(self, x: Cast) -> Code:
+        a, source, target = self.code(x.x), x.x.dtype, x.type
+        return lambda: numeric.cast(a(), source, target)
+
+    def _lane_reduce(self, x: LaneReduce) -> Code:
+        op, a, dtype = x.op, self.code(x.x), x.dtype
+        return lambda: numeric.lane_reduce(op, a(), dtype)
+
+    def _select(self, x: Select) -> Code:
+        condition, yes, no = self.code(x.cond), self.code(x.then), self.code(x.other)
+
+        def select() -> Value:
+            cond = condition()
+            if np.ndim(cond) == 0:
+                return yes() if cond else no()
+            outer = self.active
+            self.active = cond if outer is None else outer & cond
+            then = yes()
+            self.active = ~cond if outer is None else outer & ~cond
+            other = no()
+            self.active = outer
+            return np.where(cond, then, other)
+
+        return select
+
+    def _bitcast(self, x: Bitcast) -> Code:
+        a, source, target = self.code(x.x), x.x.dtype, x.type
+        if x.lanes == 1 and x.x.lanes > 1:
+            return lambda: numeric.bitcast(a(), source, target)[0]
+        return lambda: numeric.bitcast(a(), source, target)
+
+    def _let(self, x: Let) -> Code:
+        var, value, body = x.var, self.code(x.value), self.code(x.body)
+
+        def let() -> Value:
+            with self.bound({var: value()}):
+                return body()
+
+        return let
 
     def bound(self, values: Mapping[Var, Value]) -> Bound:
         """A context in which variables have these values."""
         return Bound(self.env, values)
 
-    def _ramp(self, x: Ramp) -> Value:
+    def _ramp(self, x: Ramp) -> Code:
+        base, stride = self.code(x.base), self.code(x.stride)
         lanes = np.arange(x.width).astype(numeric.carrier(x.dtype))
-        return self(x.base) + self(x.stride) * lanes
+        return lambda: base() + stride() * lanes
 
-    def _broadcast(self, x: Broadcast) -> Value:
-        value = self(x.x)
-        return np.full(x.width, value) if np.ndim(value) == 0 else value
+    def _broadcast(self, x: Broadcast) -> Code:
+        a, width = self.code(x.x), x.width
 
-    def _load(self, x: Load) -> Value:
-        indices = [self(i) for i in x.indices]
-        mask = None if x.mask is None else self(x.mask)
-        return self.fetch(x.buffer.name, indices, mask, x.dtype)
+        def broadcast() -> Value:
+            value = a()
+            return np.full(width, value) if np.ndim(value) == 0 else value
+
+        return broadcast
+
+    def _load(self, x: Load) -> Code:
+        name, dtype = x.buffer.name, x.dtype
+        indices = [self.code(i) for i in x.indices]
+        mask = None if x.mask is None else self.code(x.mask)
+
+        def load() -> Value:
+            return self.fetch(name, [i() for i in indices], None if mask is None else mask(), dtype)
+
+        return load
 
     def fetch(self, name: str, indices: list[Value], mask: Value, dtype: DType) -> Value:
         """Elements of `name`; 0 where the mask or the place does not want them."""
@@ -178,6 +242,8 @@ def _whole(x: Const) -> Value:
 def in_range(name: str, indices: list[Value], shape: tuple[int, ...], mask: Value) -> None:
     """TcError naming buffer and index where an index that is wanted lies outside."""
     for dim, (index, size) in enumerate(zip(indices, shape, strict=True)):
+        if type(index) is np.int64 and 0 <= index < size:
+            continue  # what the arrays below would say, at a tenth of the time
         outside = (index < 0) | (index >= size)
         if mask is not None:
             outside = outside & mask

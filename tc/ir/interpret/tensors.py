@@ -47,8 +47,8 @@ class _Points(Evaluator):
     def __init__(self, memory: dict[str, Value], symbols: Mapping[str, int]) -> None:
         super().__init__(memory, symbols)
         self.shape: tuple[int, ...] = ()  # of all points around
-        self._on[Read] = self._read
-        self._on[Reduce] = self._reduce
+        self._on[Read] = lambda x: lambda: self._read(x)
+        self._on[Reduce] = lambda x: lambda: self._reduce(x)
 
     def tensor(self, t: Tensor, inputs: Mapping[str, np.ndarray[Any, Any]]) -> Value:
         """All elements of `t`, as they are stored."""
