@@ -11,13 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from tc.codegen.func import has_parallel, independent_inputs
+from tc.codegen.func import messages_of as func_messages
 from tc.codegen.llvm import memory
 from tc.codegen.llvm.builder import Builder
 from tc.codegen.llvm.hardware import PLAIN, Hardware
 from tc.codegen.llvm.values import Values
 from tc.errors import InternalError
 from tc.ir.expr import Const, Expr, Var
-from tc.ir.facts import plain_poly
 from tc.ir.interval import Bounds, Interval
 from tc.ir.loop import (
     Alloc,
@@ -79,14 +80,12 @@ class _Kernel:
         self.values = Values(self.b, hardware)
         self.scratch: Expr = Const(0)
         self.parallel = False
-        self.shared = _independent(func)
+        self.shared = independent_inputs(func)
 
     def text(self, symbol: str) -> KernelText:
         for p in self.func.params:
             self.values.pointers[p.name], self.values.aligns[p.name] = f"%p.{p.name}", p.align
-        if any(
-            isinstance(s, For) and s.kind is LoopKind.PARALLEL for s in sub_stmts(self.func.body)
-        ):
+        if has_parallel(self.func.body):
             self.spmd(self.func.body)
         else:
             self.alone(self.func.body)
@@ -111,7 +110,7 @@ class _Kernel:
             case For(kind=LoopKind.PARALLEL):
                 self.parallel_loop(s)
             case Seq(body):
-                if sum(_has_parallel(b) for b in body) > 1:
+                if sum(has_parallel(b) for b in body) > 1:
                     raise InternalError(
                         f"emit: {self.func.name} has several parallel loops in a row, with no "
                         "barrier between them: make it several kernels"
@@ -308,33 +307,10 @@ class _Kernel:
         self.guarded(failed, lambda: self.b.do(report), None)
 
 
-def _has_parallel(s: Stmt) -> bool:
-    return any(isinstance(x, For) and x.kind is LoopKind.PARALLEL for x in sub_stmts(s))
-
-
-def _independent(func: Func) -> frozenset[str]:
-    """Inputs that overlap no output: an output may be the very memory of an input of its size."""
-    outputs = [p for p in func.params if p.name in func.outputs]
-    sizes = [_extent(p) for p in outputs]
-    inputs = [p for p in func.params if p.name not in func.outputs]
-    return frozenset(p.name for p in inputs if _extent(p) not in sizes)
-
-
-def _extent(p: Buffer) -> tuple[object, ...]:
-    """The size of a parameter in bytes, comparable."""
-    size: Expr = Const(p.dtype.bytes)
-    for extent in p.shape:
-        size = size * extent
-    terms = sorted(plain_poly(size).items(), key=lambda t: str([str(a) for a in t[0]]))
-    return tuple(terms)
-
-
 def messages_of(kernels: Sequence[Func | KernelText]) -> tuple[str, ...]:
     """Every message that an Assert of `kernels` can report, each once, in the order of the text."""
     found: dict[str, None] = {}
     for k in kernels:
-        if isinstance(k, KernelText):
-            found.update(dict.fromkeys(k.messages))
-        else:
-            found.update((s.message, None) for s in sub_stmts(k.body) if isinstance(s, Assert))
+        given = k.messages if isinstance(k, KernelText) else func_messages((k,))
+        found.update(dict.fromkeys(given))
     return tuple(found)

@@ -1,22 +1,17 @@
 """Expressions to values: each node of the expression graph is emitted once where it can be.
 
-A node that touches no memory goes in front of every loop that it does not depend on, and holds
-until the loop that it depends on ends. A node with loads is emitted where it stands, and holds
-until a store to one of its buffers or the end of the region. This module must not emit statements.
+Where that is, `tc.codegen.placement` says. This module must not emit statements.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import Final
 
 from tc.codegen.llvm import arith, dots, memory
 from tc.codegen.llvm.builder import Builder
 from tc.codegen.llvm.casts import cast, narrow_half, widen_half
 from tc.codegen.llvm.hardware import Hardware
 from tc.codegen.llvm.text import HALVES, literal, mangled, sequence, splat, value_type, vector
+from tc.codegen.placement import Placement
 from tc.errors import InternalError
-from tc.ir.affine import Poly
 from tc.ir.expr import (
     Binary,
     Bitcast,
@@ -35,93 +30,19 @@ from tc.ir.expr import (
     Unary,
     Var,
 )
-from tc.ir.facts import plain_poly
-from tc.ir.interval import Bounds, Interval
 from tc.ir.types import BOOL, F32, DType
-from tc.ir.visit import children
 
 
-@dataclass(frozen=True, slots=True)
-class Info:
-    """What a node depends on: buffers that it loads from, variables that are free in it."""
-
-    node: Expr  # kept so that its identity is not given anew
-    buffers: frozenset[str]
-    free: frozenset[Var]
-
-
-_NOTHING: Final[frozenset[str]] = frozenset()
-_NO_VARS: Final[frozenset[Var]] = frozenset()
-
-
-class Values:
+class Values(Placement[str]):
     """Emits expressions into `b`, with the special instructions of `hardware`."""
 
     def __init__(self, b: Builder, hardware: Hardware) -> None:
+        super().__init__(b)
         self.b = b
         self.hardware = hardware
         self.f16c = hardware.f16c
-        self.names: dict[Var, str] = {}
-        self.depth: dict[Var, int] = {}  # loop variables: the scope that they change with
         self.pointers: dict[str, str] = {}
         self.aligns: dict[str, int] = {}
-        self.ranges: list[Bounds] = [Bounds({})]
-        self._infos: dict[int, Info] = {}
-        self._polys: dict[int, tuple[Expr, Poly]] = {}
-        # Values that depend on a variable bound by Let hold while its innermost binding lasts.
-        self._frames: dict[Var, tuple[int, dict[int, str]]] = {}
-
-    # --- what a node depends on
-
-    def info(self, x: Expr) -> Info:
-        """The dependences of `x`."""
-        known = self._infos.get(id(x))
-        if known is not None:
-            return known
-        buffers, free = _NOTHING, _NO_VARS
-        if isinstance(x, Var):
-            free = frozenset((x,))
-        elif not isinstance(x, Const | Sym):
-            for k in children(x):
-                part = self.info(k)
-                buffers = part.buffers if not buffers else buffers | part.buffers
-                free = part.free if not free else free | part.free
-            if isinstance(x, Load):
-                buffers = buffers | {x.buffer.name}
-            elif isinstance(x, Let):
-                free = self.info(x.value).free | (self.info(x.body).free - {x.var})
-        found = self._infos[id(x)] = Info(x, buffers, free)
-        return found
-
-    def poly(self, x: Expr) -> Poly:
-        """The polynomial of a scalar index."""
-        known = self._polys.get(id(x))
-        if known is None:
-            known = self._polys[id(x)] = (x, plain_poly(x))
-        return known[1]
-
-    def range(self, x: Expr) -> Interval:
-        """What `x` is known to lie in here."""
-        return self.ranges[-1](x)
-
-    def fixed_depth(self, info: Info) -> int | None:
-        """The scope that a node without loads changes with; None where it must stay here."""
-        return None if info.buffers else self._variable_depth(info)
-
-    def _variable_depth(self, info: Info) -> int | None:
-        depth = 0
-        for v in info.free:
-            at = self.depth.get(v)
-            if at is None:
-                return None
-            depth = max(depth, at)
-        return depth
-
-    def depth_of(self, x: Expr) -> int | None:
-        """The scope that `x` changes with; None where it must be emitted in place."""
-        return self.fixed_depth(self.info(x))
-
-    # --- values
 
     def __call__(self, x: Expr) -> str:
         """The value of `x` as an operand of the code at the builder's present place."""
@@ -133,52 +54,7 @@ class Values:
             return f"%s.{x.name}"
         if isinstance(x, Broadcast) and isinstance(x.x, Const):
             return literal(x.x, x.width)
-        info = self.info(x)
-        b = self.b
-        frame = self._frame(info)
-        if frame is not None:
-            known = frame.get(id(x))
-            if known is None:
-                known = frame[id(x)] = self._emit(x)
-            return known
-        depth = self.fixed_depth(info)
-        if depth is not None:
-            fixed = b.scopes[depth].fixed
-            known = fixed.get(id(x))
-            if known is None:
-                before, b.out = b.out, b.place(depth)
-                known = fixed[id(x)] = self._emit(x)
-                b.out = before
-            return known
-        return self._loading(x, info)
-
-    def _loading(self, x: Expr, info: Info) -> str:
-        """A value that depends on memory."""
-        b = self.b
-        depth = self._variable_depth(info)
-        at = len(b.scopes) if depth is None else b.outermost(depth, info.buffers)
-        if at < len(b.scopes):
-            scope = b.scopes[at]
-            assert scope.header is not None
-            known = scope.fixed.get(id(x))
-            if known is None:
-                before, b.out = b.out, scope.header
-                known = scope.fixed[id(x)] = self._emit(x)
-                b.out = before
-            return known
-        top = b.scopes[-1]
-        known = top.loaded.get(id(x))
-        if known is None:
-            known = top.loaded[id(x)] = self._emit(x)
-            for name in info.buffers:
-                top.readers.setdefault(name, []).append(id(x))
-        return known
-
-    def _frame(self, info: Info) -> dict[int, str] | None:
-        if not self._frames:
-            return None
-        inner = [f for v in info.free if (f := self._frames.get(v)) is not None]
-        return max(inner, key=lambda f: f[0])[1] if inner else None
+        return self.placed(x, id(x), self._emit)
 
     def _emit(self, x: Expr) -> str:
         b = self.b
@@ -293,20 +169,7 @@ class Values:
         return self.b.ins(f"select {ct} {c}, {t} {yes}, {t} {no}")
 
     def _let(self, x: Let) -> str:
-        value = self(x.value)
-        old_name, old_frame = self.names.get(x.var), self._frames.get(x.var)
-        level = 1 + max((f[0] for f in self._frames.values()), default=0)
-        self.names[x.var] = value
-        self._frames[x.var] = (level, {})
-        out = self(x.body)
-        del self._frames[x.var]
-        if old_name is None:
-            del self.names[x.var]
-        else:
-            self.names[x.var] = old_name
-        if old_frame is not None:
-            self._frames[x.var] = old_frame
-        return out
+        return self.bound(x.var, self(x.value), lambda: self(x.body))
 
     def _ramp(self, x: Ramp) -> str:
         scalar, t = value_type(x.dtype), value_type(x.dtype, x.width)

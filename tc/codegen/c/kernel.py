@@ -1,0 +1,405 @@
+"""One kernel to a C99 function: statements, loops and the division of work between threads.
+
+Takes flat vector IR (what `tc.ir.passes` gives). Every thread calls the function; a PARALLEL loop
+gives each a contiguous range, and a kernel without one runs on thread 0 alone. Its parameters:
+a pointer for each buffer, an `int64_t` for each symbol, then
+
+    int64_t tid, int64_t team, void *scratch, int32_t *error
+
+`error` gets the number of the message of a failed Assert and is left alone otherwise; each thread
+may be given one of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from tc.codegen.c import memory, scalar
+from tc.codegen.c.helpers import closure
+from tc.codegen.c.text import (
+    INDENT,
+    MEMORY,
+    Names,
+    Term,
+    comment,
+    identifier,
+    pointer,
+    wrap,
+)
+from tc.codegen.c.values import Values, count_uses
+from tc.codegen.c.writer import Writer
+from tc.codegen.func import has_parallel, independent_inputs, messages_of
+from tc.errors import InternalError
+from tc.ir.expr import Const, Expr, LaneReduce
+from tc.ir.interval import Bounds, Interval
+from tc.ir.loop import (
+    Alloc,
+    Assert,
+    Buffer,
+    For,
+    Func,
+    If,
+    LoopKind,
+    Prefetch,
+    Scope,
+    Seq,
+    Stmt,
+    Store,
+)
+from tc.ir.passes.place_scratch import buffer_bytes
+from tc.ir.visit import loads_of, own_exprs, sub_stmts
+from tc.target import Target
+
+_TAIL_PARAMS = ("int64_t tid", "int64_t team", "void *scratch", "int32_t *error")
+
+
+@dataclass(frozen=True, slots=True)
+class CKernel:
+    """A kernel as C.
+
+    Attributes:
+        text: one static function, with its heading as a comment above it.
+        headers: the system headers that it needs, sorted.
+        helpers: the small static functions that it calls, by name, each after those it calls.
+        messages: what a failing Assert of the kernel can report.
+    """
+
+    text: str
+    headers: tuple[str, ...]
+    helpers: Mapping[str, str]
+    messages: tuple[str, ...]
+
+
+def render_kernel(
+    func: Func,
+    target: Target,
+    name: str | None = None,
+    *,
+    heading: str | None = None,
+    numbers: Mapping[str, int] | None = None,
+) -> CKernel:
+    """`func` as a static function of C99.
+
+    Args:
+        func: flat vector IR.
+        target: whose instructions are used.
+        name: of the function; default: that of `func`.
+        heading: what a comment above the function is to say: its expression and schedule.
+        numbers: what `*error` is to be for each message; default: 1 for the first of `messages`.
+    """
+    return _Kernel(func, target, numbers).text(identifier(name or func.name), heading)
+
+
+class _Kernel:
+    def __init__(self, func: Func, target: Target, numbers: Mapping[str, int] | None) -> None:
+        self.func = func
+        self.target = target
+        self.messages = messages_of((func,))
+        self.numbers = numbers or {m: n for n, m in enumerate(self.messages, 1)}
+        names = Names(("tid", "team", "scratch", "error"))
+        self.w = Writer(names)
+        roots = [x for s in sub_stmts(func.body) for x in own_exprs(s)]
+        self.values = Values(self.w, count_uses(roots))
+        self.scratch: Expr = Const(0)
+        self.dead: set[str] = set()  # register buffers that nothing reads
+        self.shared = independent_inputs(func)
+
+    def text(self, name: str, heading: str | None) -> CKernel:
+        v, names = self.values, self.w.names
+        for p in self.func.params:
+            v.buffers[p.name] = names.take(p.name)
+        for s in self.func.symbols:
+            v.symbols[s.name] = names.take(s.name)
+        self.loop_names()
+        if has_parallel(self.func.body):
+            self.spmd(self.func.body)
+        else:
+            self.w.do("if (tid != 0) return;")
+            self.stmt(self.func.body)
+        body = self.w.text()
+        lines = [*self._head(name), "{", *self._unused(body), body, "}"]
+        above = [] if heading is None else [comment(heading)]
+        found = closure(self.w.helpers)
+        headers = {"stdint.h", "stdbool.h", *self.w.headers}
+        headers.update(h for x in found.values() for h in x.headers)
+        return CKernel(
+            "\n".join([*above, *lines]) + "\n",
+            tuple(sorted(headers)),
+            {n: x.text for n, x in found.items()},
+            self.messages,
+        )
+
+    def _head(self, name: str) -> list[str]:
+        v = self.values
+        params = [self._param(p) for p in self.func.params]
+        params += [f"int64_t {v.symbols[s.name]}" for s in self.func.symbols]
+        return wrap(f"static void {name}({', '.join([*params, *_TAIL_PARAMS])})", 0)
+
+    def _param(self, p: Buffer) -> str:
+        name = self.values.buffers[p.name]
+        if p.name in self.func.outputs:
+            return f"{pointer(p.dtype)}{name}"
+        restrict = "restrict " if p.name in self.shared else ""
+        return f"const {pointer(p.dtype)}{restrict}{name}"
+
+    def _unused(self, body: str) -> list[str]:
+        """What keeps compilers from complaining of parameters that this kernel has no use for."""
+        words = set(re.findall(r"\w+", body))
+        v = self.values
+        every = [*v.buffers.values(), *v.symbols.values(), "tid", "team", "scratch", "error"]
+        given = {v.buffers[p.name] for p in self.func.params} | set(v.symbols.values())
+        given |= {"tid", "team", "scratch", "error"}
+        return [f"{INDENT}(void){n};" for n in every if n in given and n not in words]
+
+    def loop_names(self) -> None:
+        """Every loop variable gets its name at once, so that no other value takes it."""
+        v = self.values
+        for s in sub_stmts(self.func.body):
+            if isinstance(s, For) and s.var not in v.names:
+                v.names[s.var] = Term(self.w.names.take(s.var.name))
+
+    # --- the division of work
+
+    def spmd(self, s: Stmt) -> None:
+        """Statements around the parallel loop, which every thread runs."""
+        match s:
+            case For(kind=LoopKind.PARALLEL):
+                self.parallel_loop(s)
+            case Seq(body):
+                if sum(has_parallel(b) for b in body) > 1:
+                    raise InternalError(
+                        f"emit: {self.func.name} has several parallel loops in a row, with no "
+                        "barrier between them: make it several kernels"
+                    )
+                for b in body:
+                    self.spmd(b)
+            case Alloc():
+                self.alloc(s, self.spmd)
+            case If():
+                self.branch(s, self.spmd)
+            case Assert() | Seq(()):
+                self.stmt(s)
+            case _:
+                raise InternalError(
+                    f"emit: {type(s).__name__} beside the parallel loop of {self.func.name}: no "
+                    "other thread would wait for it"
+                )
+
+    def parallel_loop(self, s: For) -> None:
+        """This thread's range of the iterations; perfectly nested parallel loops are one loop."""
+        w, v = self.w, self.values
+        nest, body = [s], s.body
+        while isinstance(body, For) and body.kind is LoopKind.PARALLEL:
+            nest.append(body)
+            body = body.body
+        count = v(s.extent)
+        for x in nest[1:]:
+            count = scalar.infix("*", count, v(x.extent))
+        if not count.text.isidentifier():
+            count = w.settle("int64_t", count, "parts")
+        first = w.settle("int64_t", Term(f"{count.text} * tid / team"), "first")
+        end = w.settle("int64_t", Term(f"{count.text} * (tid + 1) / team"), "end")
+        if len(nest) == 1:
+            self.loop(
+                s, v.names[s.var].text, first.text, end.text, False, lambda: self.stmt(s.body)
+            )
+            return
+        name = w.names.numbered("part")
+        self.loop(s, name, first.text, end.text, False, lambda: self.unflatten(name, nest))
+
+    def unflatten(self, name: str, nest: list[For]) -> None:
+        """The variables of the loops that one loop runs over, and their body."""
+        w, v = self.w, self.values
+        rest = Term(name)
+        env = dict(v.ranges[-1].env)
+        for x in reversed(nest):
+            value = rest
+            if x is not nest[0]:
+                n = v(x.extent)
+                value = scalar.infix("%", rest, n)
+                rest = scalar.infix("/", rest, n)
+            w.do(f"const int64_t {v.names[x.var].text} = {value.text};")
+            v.depth[x.var] = len(w.scopes) - 1
+            env[x.var] = self._values_of(x)
+        v.ranges.append(Bounds(env))
+        self.stmt(nest[-1].body)
+        v.ranges.pop()
+
+    def _values_of(self, s: For) -> Interval:
+        hi = self.values.range(s.extent).hi
+        return Interval(0, None if hi is None else hi - 1)
+
+    # --- statements
+
+    def stmt(self, s: Stmt) -> None:
+        match s:
+            case Store():
+                self.store(s)
+            case Seq(body):
+                for x in body:
+                    self.stmt(x)
+            case For(kind=LoopKind.SERIAL):
+                self.serial_loop(s)
+            case If():
+                self.branch(s, self.stmt)
+            case Alloc():
+                self.alloc(s, self.stmt)
+            case Assert():
+                self.check(s)
+            case Prefetch():
+                self.prefetch(s)
+            case For(var, _, kind, _):
+                raise InternalError(f"emit: {kind.value} loop {var.name} in {self.func.name}")
+            case _:
+                raise InternalError(f"emit: {type(s).__name__} is not part of flat vector IR")
+
+    def serial_loop(self, s: For) -> None:
+        v = self.values
+        extent = v.range(s.extent)
+        if extent.hi is not None and extent.hi <= 0:
+            return
+        if extent.value == 1:
+            known, v.names[s.var] = v.names[s.var], Term("0")
+            v.depth[s.var] = len(self.w.scopes) - 1
+            self.stmt(s.body)
+            v.names[s.var] = known
+            return
+        runs = extent.lo is not None and extent.lo >= 1
+        end = v(s.extent)
+        if not (end.text.isidentifier() or end.text.isdigit()):
+            end = self.w.settle("int64_t", end, f"{v.names[s.var].text}_end")
+        self.loop(s, v.names[s.var].text, "0", end.text, runs, lambda: self.stmt(s.body))
+
+    def loop(
+        self, s: For, name: str, first: str, end: str, runs: bool, inside: Callable[[], None]
+    ) -> None:
+        """for name in [first, end); `runs`: at least once."""
+        w, v = self.w, self.values
+        before = w.prepare()
+        guard, header = w.prepare(), w.prepare()
+        head = f"for (int64_t {name} = {first}; {name} < {end}; {name}++) {{"
+        w.begin(before, head, header, self.written(s.body))
+        v.depth[s.var] = len(w.scopes) - 1
+        v.ranges.append(Bounds({**v.ranges[-1].env, s.var: self._values_of(s)}))
+        inside()
+        v.ranges.pop()
+        w.end()
+        if header and not runs:
+            guard.append(f"if ({first} < {end}) {{")
+            w.do("}")
+
+    def written(self, s: Stmt) -> frozenset[str]:
+        """The names of the buffers that `s` may write, under every name that they may have."""
+        return self.aliases({x.buffer.name for x in sub_stmts(s) if isinstance(x, Store)})
+
+    def aliases(self, names: set[str]) -> frozenset[str]:
+        """The buffers that may lie where those of these names lie."""
+        if not names.isdisjoint(self.func.outputs):
+            names = names | {p.name for p in self.func.params if p.name not in self.shared}
+        return frozenset(names)
+
+    def branch(self, s: If, inside: Callable[[Stmt], None]) -> None:
+        w = self.w
+        cond = self.values(s.cond)
+        before = w.prepare()
+        w.begin(before, f"if ({cond.text}) {{", None, frozenset())
+        inside(s.then)
+        if s.other is None:
+            w.end()
+            return
+        w.pop()
+        w.begin(before, "} else {", None, frozenset())
+        inside(s.other)
+        w.end()
+
+    def alloc(self, s: Alloc, inside: Callable[[Stmt], None]) -> None:
+        buffer, v, w = s.buffer, self.values, self.w
+        name = v.buffers[buffer.name] = w.names.take(buffer.name)
+        kind = MEMORY[buffer.dtype]
+        if buffer.scope is not Scope.SCRATCH:
+            if not isinstance(buffer.shape[0], Const):
+                raise InternalError(f"emit: register buffer {buffer.name} has no constant size")
+            if all(x.buffer.name != buffer.name for x in loads_of(s.body)):
+                self.dead.add(buffer.name)
+            else:
+                w.do(f"{kind} {name}[{max(1, int(buffer.shape[0].value))}];")
+            inside(s.body)
+            self.dead.discard(buffer.name)
+            return
+        at = self.scratch
+        # The place depends on symbols alone; in front of all loops every use can see it.
+        here, w.out = w.out, w.place(0)
+        offset = v(at)
+        place = "scratch" if offset.text == "0" else f"(void *)((char *)scratch + {offset.atom})"
+        w.do(f"{kind} *const restrict {name} = {place};")
+        w.out = here
+        self.scratch = at + buffer_bytes(buffer)
+        inside(s.body)
+        self.scratch = at
+
+    def check(self, s: Assert) -> None:
+        cond = self.values(s.cond)
+        self.w.do(f"if (!{cond.atom}) *error = {self.numbers[s.message]};")
+
+    def prefetch(self, s: Prefetch) -> None:
+        """C99 has no such hint."""
+
+    # --- stores
+
+    def store(self, s: Store) -> None:
+        (index,) = s.indices
+        if s.buffer.name in self.dead:
+            return
+        if index.lanes == 1:
+            self.store_scalar(s, index)
+        else:
+            self.store_lanes(s, index)
+        for name in self.aliases({s.buffer.name}):
+            self.w.stored(name)
+
+    def store_scalar(self, s: Store, index: Expr) -> None:
+        v, w = self.values, self.w
+        mask = s.mask
+        if mask is not None and mask.lanes > 1:
+            mask = LaneReduce("or", mask)
+        cond = None if mask is None else v(mask)
+        if cond is None:
+            w.do(self.assignment(s, index))
+            return
+        w.begin(w.prepare(), f"if ({cond.text}) {{", None, frozenset())
+        w.do(self.assignment(s, index))
+        w.end()
+
+    def assignment(self, s: Store, index: Expr) -> str:
+        """The statement that stores a scalar, or the present lane."""
+        value = self.values(s.value)
+        return f"{memory.element(self.values, s.buffer, index).text} = {value.text};"
+
+    def store_lanes(self, s: Store, index: Expr) -> None:
+        v, w = self.values, self.w
+        roots = [index, s.value, *([] if s.mask is None else [s.mask])]
+        stores = self.aliases({s.buffer.name})
+        value = s.value
+        held: str | None = None
+        if self.reads_elsewhere(s, index, stores):
+            held = w.names.numbered("held")
+            w.do(f"{MEMORY[value.dtype]} {held}[{index.lanes}];")
+            with v.lanes(index.lanes, (value,), frozenset()) as lane:
+                w.do(f"{held}[{lane.name}] = {v(value).text};")
+        with v.lanes(index.lanes, roots, stores) as lane:
+            if s.mask is not None:
+                w.begin(w.prepare(), f"if ({v(s.mask).text}) {{", None, frozenset())
+                v.holds = s.mask
+            if held is None:
+                w.do(self.assignment(s, index))
+            else:
+                w.do(f"{memory.element(v, s.buffer, index).text} = {held}[{lane.name}];")
+            if s.mask is not None:
+                v.holds = None
+                w.end()
+
+    def reads_elsewhere(self, s: Store, index: Expr, stores: frozenset[str]) -> bool:
+        """Whether lanes read what other lanes of the same statement may have written before."""
+        return any(x.buffer.name in stores and x.indices != (index,) for x in loads_of(s))
