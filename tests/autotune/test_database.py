@@ -1,0 +1,284 @@
+"""The tuning database: what it keeps, and what it survives."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from tc.autotune.database import Database
+from tc.autotune.migrations import APPLICATION_ID, MIGRATIONS
+from tc.autotune.rows import FAILED, PREDICTED
+from tc.errors import TuningError
+from tests.autotune.conftest import a_context, a_target, a_trial, a_workload, fill
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_a_trial_comes_back_as_it_was(path: Path) -> None:
+    context = fill(path, [a_trial(0), a_trial(1, None, status=FAILED)])
+    with Database.open(path, create=False) as database:
+        first, second = database.trials(context)
+        assert (first["ratio"], first["schedule"], first["status"]) == (0.9, "split(j, 1)", "ok")
+        assert second["seconds_median"] is None
+        assert second["status"] == "failed"
+        database.verify()
+
+
+def test_one_schedule_is_measured_once(path: Path) -> None:
+    context = fill(path, [a_trial(0, 0.9, "split(j, 2)")])
+    with Database.open(path) as database:
+        assert not database.put_trial(context, a_trial(1, 0.1, "split(j, 2)"))
+        (kept,) = database.trials(context)
+        assert kept["ratio"] == 0.9
+
+
+def test_a_measurement_takes_the_place_of_a_prediction(path: Path) -> None:
+    context = fill(path, [a_trial(0, 0.5, "split(j, 2)", PREDICTED)])
+    with Database.open(path) as database:
+        assert database.put_trial(context, a_trial(1, 0.7, "split(j, 2)"))
+        assert not database.put_trial(context, a_trial(2, 0.1, "split(j, 2)", PREDICTED))
+        (kept,) = database.trials(context)
+        assert (kept["status"], kept["ratio"]) == ("ok", 0.7)
+
+
+def test_the_best_is_slow_at_no_size(path: Path) -> None:
+    fill(path, [a_trial(0, 1.0, ""), a_trial(1, 0.5), a_trial(2, 0.8)])
+    with Database.open(path) as database:
+        (best,) = database.query("SELECT * FROM best_schedules")
+        assert best["schedule"] == "split(j, 2)"
+    fill(path, [a_trial(0, 1.0, ""), a_trial(1, 1.5), a_trial(2, 0.9)], "n0=32")
+    with Database.open(path) as database:
+        (best,) = database.query("SELECT * FROM best_schedules")
+        assert best["schedule"] == "split(j, 3)"
+        assert best["ratio"] == pytest.approx(0.8)
+
+
+def test_what_was_chosen_in_a_program_is_the_best(path: Path) -> None:
+    context = fill(path, [a_trial(0, 0.5), a_trial(1, 0.8)])
+    with Database.open(path) as database:
+        database.select(context, "split(j, 2)", None)
+        (best,) = database.query("SELECT * FROM best_schedules")
+        assert (best["schedule"], best["chosen"]) == ("split(j, 2)", "in the program")
+        with pytest.raises(TuningError, match="has no trial"):
+            database.select(context, "split(j, 9)", None)
+
+
+def test_a_curve_only_falls(path: Path) -> None:
+    fill(path, [a_trial(n, r) for n, r in enumerate((1.0, 0.7, 0.9, 0.6))])
+    with Database.open(path) as database:
+        rows = database.query("SELECT best_ratio FROM tuning_curves ORDER BY trial")
+        assert [r["best_ratio"] for r in rows] == [1.0, 0.7, 0.7, 0.6]
+        (device,) = database.query("SELECT * FROM device_summary")
+        assert (device["workloads"], device["trials"], device["best_gflops"]) == (1, 4, 2.0)
+
+
+def test_a_failed_transaction_leaves_nothing(path: Path) -> None:
+    fill(path, [a_trial(0)])
+    with Database.open(path) as database:
+        with pytest.raises(ZeroDivisionError), database.transaction() as connection:
+            connection.execute("DELETE FROM trials")
+            raise ZeroDivisionError
+        assert database.query("SELECT COUNT(*) AS n FROM trials") == [{"n": 1}]
+
+
+def test_migrations_are_noted_and_applied_once(path: Path) -> None:
+    for _ in range(2):
+        with Database.open(path) as database:
+            names = [r["name"] for r in database.query("SELECT name FROM migrations")]
+            assert names == [m.name for m in MIGRATIONS]
+
+
+def test_an_older_schema_is_brought_up_to_date(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        for module in ("database", "migrations"):
+            patch.setattr(f"tc.autotune.{module}.MIGRATIONS", MIGRATIONS[:1])
+        Database.open(path).close()
+    with Database.open(path) as database:
+        assert database.query("SELECT * FROM best_schedules") == []
+
+
+def a_foreign_file(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE mine (x)")
+    connection.execute("PRAGMA application_id = 7")
+    connection.close()
+
+
+def a_newer_file(path: Path) -> None:
+    fill(path, [a_trial(0)])
+    connection = sqlite3.connect(path)
+    connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    connection.close()
+
+
+def a_damaged_file(path: Path) -> None:
+    fill(path, [a_trial(n) for n in range(200)])
+    data = bytearray(path.read_bytes())
+    for at in range(4096, len(data) - 4096, 4096):
+        data[at : at + 400] = b"\xff" * 400
+    path.write_bytes(data)
+
+
+def a_cut_file(path: Path) -> None:
+    fill(path, [a_trial(n) for n in range(200)])
+    path.write_bytes(path.read_bytes()[:10_000])
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda path: path.write_text("hello, I am no database" * 20), "not a tuning database"),
+        (lambda path: path.write_bytes(b"SQLite format 3\0"), "not a tuning database"),
+        (a_foreign_file, "a database of another application"),
+        (a_newer_file, "its schema is version 3, this tc knows versions up to 2"),
+        (a_damaged_file, "malformed|damaged|tree|page|corrupt"),
+        (a_cut_file, "malformed|damaged|tree|page|corrupt"),
+        (lambda path: path.mkdir(), "directory"),
+    ],
+)
+def test_a_file_that_is_not_ours_is_refused_and_untouched(path: Path, make, said: str) -> None:
+    make(path)
+    before = None if path.is_dir() else path.read_bytes()
+    with pytest.raises(TuningError, match=said) as caught:
+        Database.open(path)
+    assert "\n" not in caught.value.message.strip()
+    assert (None if path.is_dir() else path.read_bytes()) == before
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_no_file_and_no_folder(path: Path) -> None:
+    with pytest.raises(TuningError, match="no such file"):
+        Database.open(path, create=False)
+    assert not path.exists()
+    with pytest.raises(TuningError, match="folder that exists"):
+        Database.open(path / "x" / "y.db")
+
+
+def test_reading_only_cannot_write(path: Path) -> None:
+    context = fill(path, [a_trial(0)])
+    before = path.read_bytes()
+    with (
+        Database.open(path, readonly=True) as database,
+        pytest.raises(TuningError, match="may write to"),
+    ):
+        database.put_trial(context, a_trial(1))
+    assert path.read_bytes() == before
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="takes a second user to be refused as")
+def test_a_file_that_may_not_be_written_is_refused_clearly() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        path = Path(folder) / "tuning.db"
+        context = fill(path, [a_trial(0)])
+        before = path.read_bytes()
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                os.setgid(65534)
+                os.setuid(65534)
+                with Database.open(path) as database:
+                    database.put_trial(context, a_trial(1))
+            except TuningError as error:
+                status = 0 if "may write to" in error.message else 2
+            finally:
+                os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert path.read_bytes() == before
+
+
+WRITER = """
+import resource, sys
+from pathlib import Path
+from tc.autotune.database import Database
+from tc.errors import TuningError
+from tests.autotune.conftest import a_context, a_target, a_trial, a_workload
+path, first, count, limit = Path(sys.argv[1]), *map(int, sys.argv[2:5])
+if limit:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+context = a_context(a_workload(), a_target())
+try:
+    with Database.open(path) as database:
+        database.put_target(a_target())
+        database.put_workload(a_workload())
+        for n in range(first, first + count):
+            if database.put_trial(context, a_trial(n)):
+                print(n, flush=True)
+except TuningError as error:
+    sys.exit(error.message)
+"""
+
+
+def a_writer(path: Path, first: int, count: int, limit: int = 0) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path), str(first), str(count), str(limit)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def numbers(path: Path) -> set[int]:
+    with Database.open(path, create=False) as database:
+        database.verify()
+        return {r["number"] for r in database.trials(a_context(a_workload(), a_target()))}
+
+
+def test_eight_processes_write_one_new_file_at_once(path: Path) -> None:
+    writers = [a_writer(path, 10 * n, 12) for n in range(8)]  # the ranges overlap by two
+    said = [writer.communicate(timeout=120) for writer in writers]
+    assert [writer.returncode for writer in writers] == [0] * 8, said
+    entered = [int(line) for out, _ in said for line in out.split()]
+    assert sorted(entered) == list(range(82))  # each once, by whichever process came first
+    assert numbers(path) == set(range(82))
+
+
+def test_a_killed_process_loses_no_committed_trial(path: Path) -> None:
+    seen: set[int] = set()
+    for turn in range(6):
+        writer = a_writer(path, 1000 * turn, 1000)
+        assert writer.stdout is not None
+        seen.add(int(writer.stdout.readline()))
+        time.sleep(0.004 * turn)
+        writer.send_signal(signal.SIGKILL)
+        seen.update(int(line) for line in writer.communicate()[0].split())
+        assert seen <= numbers(path)
+
+
+def test_a_full_disk_is_one_error_and_loses_nothing(path: Path) -> None:
+    fill(path, [a_trial(n) for n in range(20)])
+    writer = a_writer(path, 100, 5000, limit=path.stat().st_size + 20_000)
+    out, err = writer.communicate(timeout=120)
+    assert writer.returncode == 1
+    assert "make room" in err
+    assert err.strip().count("\n") == 0
+    assert numbers(path) == set(range(20)) | {int(line) for line in out.split()}
+
+
+def test_the_application_is_written_into_the_file(path: Path) -> None:
+    Database.open(path).close()
+    connection = sqlite3.connect(path)
+    assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+    connection.close()
+
+
+def test_the_file_opens_with_sqlite_utils(path: Path) -> None:
+    fill(path, [a_trial(0)])
+    with Database.open(path) as database:
+        assert set(database.utils.view_names()) == {
+            "best_schedules",
+            "tuning_curves",
+            "device_summary",
+        }
