@@ -46,7 +46,8 @@ def compile(
         precision: of products with constant weights, "fp32", "bf16" or "int8"; everything else,
             inputs and outputs stay as they are. `accuracy(inputs)` measures what that costs.
         threads: of a call; default: TC_NUM_THREADS, else the target's cores.
-        tuning_db: file of tuning records; default: TC_TUNING_DB, else analytical schedules.
+        tuning_db: file of tuning records; default: TC_TUNING_DB, else the cache
+            folder's, else those that ship with tc; analytical schedules where none fits.
         dynamic: False bakes the sizes of each set of shapes.
         example_inputs: a call to compile for now; a Hugging Face model needs none, another module
             compiles at its first call without them.

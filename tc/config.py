@@ -37,6 +37,11 @@ class Config:
     debug: int
     dump_ir: Path | None
 
+    @property
+    def records(self) -> Path:
+        """The file of tuning records; it need not exist."""
+        return self.tuning_db or self.cache_dir / "tuning.db"
+
 
 def read(environ: Mapping[str, str] | None = None) -> Config:
     """Read the settings from `environ` (default: the process's own environment).

@@ -10,6 +10,7 @@ caller's to say. This module must not decide anything that a pass should decide.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from tc.device.artifact import Artifact, KernelInfo, entries
 from tc.device.dims import dim_of
 from tc.device.run_code import make_code
 from tc.dump import Dump, dumper
+from tc.errors import ScheduleError
 from tc.graph.compose import Composer
 from tc.graph.cost import factors, flops, moved_bytes
 from tc.graph.cse import cse
@@ -42,6 +44,7 @@ from tc.ir.passes import KERNEL_PASSES, place_scratch
 from tc.kernel_store import KernelStore, StoredKernel
 from tc.schedule.apply import apply
 from tc.schedule.defaults import default_schedule
+from tc.schedule.foreign import scheduled
 from tc.schedule.pack import Packing, packings
 from tc.schedule.step import Schedule
 from tc.target import Target
@@ -85,8 +88,23 @@ class Workload:
     target: Target
 
 
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The schedule that a workload gets.
+
+    Attributes:
+        source: where it comes from, for people: "given", "tuned (trial 7)".
+        trusted: False for one that was read from somewhere: where it is not legal, the analytical
+            one takes its place, with a warning.
+    """
+
+    schedule: Schedule
+    source: str = "given"
+    trusted: bool = True
+
+
 # None: the analytical schedule, which needs no measurement and is a function of the workload alone.
-Schedules: TypeAlias = Callable[[Workload], Schedule | None]
+Schedules: TypeAlias = Callable[[Workload], Chosen | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +133,17 @@ def analytical(_workload: Workload) -> None:
     """The schedule that needs no measurement."""
 
 
-def naive(_workload: Workload) -> Schedule:
+def naive(_workload: Workload) -> Chosen:
     """No steps: the obvious loops, for tests and for finding a wrong schedule."""
-    return Schedule()
+    return Chosen(Schedule())
+
+
+def default_of(workload: Workload) -> Schedule:
+    """The analytical schedule of a workload."""
+    made = workload.computation
+    return default_schedule(
+        made.outputs, made.inputs, made.constants, workload.target, workload.lowered
+    )
 
 
 def compile_graph(
@@ -229,26 +255,27 @@ class Kernels:
         number = self._by_text[text, fixed] = len(self.code)
         own = f"k{number}_{name}"[:60]
         workload = Workload(made, lowered, self.target)
-        schedule = self.schedules(workload)
+        chosen = self.schedules(workload)
+        asked = None if chosen is None else str(chosen.schedule)
         stored = None
         if self.store is not None:
-            key = self.store.key(text, fixed, "default" if schedule is None else str(schedule))
+            key = self.store.key(text, fixed, "default" if asked is None else asked)
             stored = self.store.get(key)
             if stored is None:
                 self.new[number] = key
         if stored is None:
-            self._make(own, workload, schedule)
+            self._make(own, workload, chosen)
         else:
             self._add(_renamed(stored.info, own), stored.code)
+        info = self.infos[number]
+        source = "default" if chosen is None or info.schedule != asked else chosen.source
+        self.infos[number] = replace(info, source=source)
         return number
 
-    def _make(self, own: str, workload: Workload, schedule: Schedule | None) -> None:
+    def _make(self, own: str, workload: Workload, chosen: Chosen | None) -> None:
         """Schedule a kernel, and run the passes."""
         made, naive = workload.computation, workload.lowered.func
-        if schedule is None:
-            schedule = default_schedule(
-                made.outputs, made.inputs, made.constants, self.target, workload.lowered
-            )
+        schedule = self._schedule(workload, chosen)
         func = replace(apply(naive, schedule), name=own)
         self.dump(f"{own}.naive", naive)
         self.dump(f"{own}.schedule", schedule)
@@ -271,6 +298,20 @@ class Kernels:
             rate=product_rate(self.target, kind),
         )
         self._add(info, flat)
+
+    def _schedule(self, workload: Workload, chosen: Chosen | None) -> Schedule:
+        """The chosen schedule if it is legal, else the analytical one."""
+        if chosen is not None and chosen.trusted:
+            return chosen.schedule
+        if chosen is not None:
+            try:
+                scheduled(workload.lowered.func, chosen.schedule)
+            except ScheduleError as error:
+                said = f"a record is not used: {chosen.source}: {error.message}"
+                warnings.warn(said, RuntimeWarning, stacklevel=2)
+            else:
+                return chosen.schedule
+        return default_of(workload)
 
     def _add(self, info: KernelInfo, code: Func | KernelText) -> None:
         self.code.append(code)

@@ -14,7 +14,7 @@ from tc.codegen.llvm.emit import KernelText
 from tc.frontend.importer import import_graph
 from tc.graph.graph import Graph
 from tc.kernel_store import KernelStore
-from tc.pipeline import Compiled, Workload, analytical, assemble, compile_graph
+from tc.pipeline import Chosen, Compiled, Workload, analytical, assemble, compile_graph
 from tc.schedule.step import Schedule
 from tc.target import Target
 from tests.captures import captured
@@ -122,9 +122,9 @@ def test_what_a_kernel_depends_on_tells_entries_apart(tmp_path: Path) -> None:
 
 
 def test_a_caller_s_schedules_have_entries_of_their_own(tmp_path: Path) -> None:
-    def parallel_copies(workload: Workload) -> Schedule | None:
+    def parallel_copies(workload: Workload) -> Chosen | None:
         name = workload.lowered.func.outputs[0]
-        return Schedule() if name == "out0" else None
+        return Chosen(Schedule()) if name == "out0" else None
 
     first = compile_graph(bert(), Settings(tmp_path), parallel_copies)
     count = len(entries(tmp_path))

@@ -36,8 +36,10 @@ class Database:
         self._connection = connection
 
     @staticmethod
-    def open(path: str | Path, *, create: bool = True, readonly: bool = False) -> Database:
-        """Open a file, made where there is none.
+    def open(
+        path: str | Path, *, create: bool = True, readonly: bool = False, check: bool = True
+    ) -> Database:
+        """Open a file, made where there is none; `check` looks whether its pages are sound.
 
         Raises:
             TuningError: no such file (without `create`), a file of another application, a damaged
@@ -59,7 +61,7 @@ class Database:
             )
             found = Database(path, connection)
             try:
-                found._prepare(readonly)
+                found._prepare(readonly, check)
             except BaseException:
                 connection.close()
                 raise
@@ -173,13 +175,14 @@ class Database:
             if self._connection.execute("PRAGMA foreign_key_check").fetchone() is not None:
                 raise sqlite3.DatabaseError("a trial without its workload or target")
 
-    def _prepare(self, readonly: bool) -> None:
+    def _prepare(self, readonly: bool, check: bool) -> None:
         connection = self._connection
         connection.execute("PRAGMA foreign_keys = ON")
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        said = [row[0] for row in connection.execute("PRAGMA quick_check(1)")]
-        if said != ["ok"]:
-            raise sqlite3.DatabaseError(said[0])
+        if check:
+            said = [row[0] for row in connection.execute("PRAGMA quick_check(1)")]
+            if said != ["ok"]:
+                raise sqlite3.DatabaseError(said[0])
         if version >= len(MIGRATIONS) or readonly:
             return
         with self.transaction():

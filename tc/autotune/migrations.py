@@ -114,18 +114,18 @@ CREATE TABLE models (
 # The best of each workload: what was chosen inside a whole program, else the best alone. A ratio
 # to the default, taken in turns, is free of what else the machine did at the time. One schedule
 # serves all sizes, so only those count that were measured at every size and are slow at none.
-_BEST = """
-CREATE VIEW best_schedules AS
+# `only` is a further condition on trials.
+BEST: Final = """
 WITH served AS (
     SELECT workload_id, target_id, threads, tc_version, llvm_version,
         COUNT(DISTINCT sizes) AS sizes
-    FROM trials WHERE ratio IS NOT NULL
+    FROM trials WHERE ratio IS NOT NULL {only}
     GROUP BY workload_id, target_id, threads, tc_version, llvm_version
 ), scores AS (
     SELECT workload_id, target_id, threads, tc_version, llvm_version, schedule,
         COUNT(*) AS sizes, AVG(ratio) AS ratio, MAX(status = 'predicted') AS predicted,
         MIN(id) AS trial_id
-    FROM trials WHERE ratio IS NOT NULL AND status IN ('ok', 'predicted')
+    FROM trials WHERE ratio IS NOT NULL AND status IN ('ok', 'predicted') {only}
     GROUP BY workload_id, target_id, threads, tc_version, llvm_version, schedule
     HAVING MAX(ratio) <= 1.02
 ), ranked AS (
@@ -192,7 +192,9 @@ MIGRATIONS: Final = (
             "CREATE TABLE migrations (name TEXT PRIMARY KEY, applied_at TEXT NOT NULL)",
         ),
     ),
-    Migration("views", (_BEST, _CURVES, _DEVICES)),
+    Migration(
+        "views", (f"CREATE VIEW best_schedules AS {BEST.format(only='')}", _CURVES, _DEVICES)
+    ),
 )
 
 

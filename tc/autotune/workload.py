@@ -1,4 +1,4 @@
-"""What a tuning record is keyed by: a workload's naive loops as text, and which inputs are constant.
+"""What a tuning record is keyed by: a workload's naive loops as text, and its constants.
 
 The text says all that the speed of a schedule depends on but the machine and the sizes: element
 types, shapes, symbols with their bounds, what is computed. The names of symbols differ from model
@@ -23,7 +23,7 @@ from tc.ir.parser import parse
 from tc.pipeline import Workload
 
 MOST_TEXT: Final = 1 << 20
-_SYMBOL: Final = re.compile(r"^    (\w+): sym\[", re.MULTILINE)
+_SYMBOL: Final = re.compile(r"[(,] ?(\w+): sym\[")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,11 @@ def key_of(workload: Workload) -> Key:
 
 def key_of_text(text: str, constants: str) -> Key:
     """The key of naive loops with symbols of any name."""
+    if text.startswith("def kernel(\n"):
+        # How long names are decides whether the printer gives each parameter a line of its own.
+        head, end, body = text.partition(",\n):")
+        head = head.replace("(\n    ", "(", 1).replace(",\n    ", ", ")
+        text = f"{head}):{body}" if end else text
     symbols = tuple(_SYMBOL.findall(text))
     prefix = "n"
     while any(w not in symbols for w in re.findall(rf"(?<!\w){prefix}\d+(?!\w)", text)):

@@ -73,6 +73,7 @@ class KernelInfo:
         origin: places in the model that it computes.
         factors: element types of the products that it sums, such as "bf16*bf16"; "" for none.
         rate: how many times the rate of f32 the instructions for these products have.
+        source: where the schedule comes from: "default", or a tuning record.
     """
 
     name: str
@@ -85,6 +86,7 @@ class KernelInfo:
     origin: tuple[str, ...] = ()
     factors: str = ""
     rate: int = 1
+    source: str = "default"
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from tc import __version__
 from tc.device.arena import Block, align
 from tc.errors import CompileError, TcError, describe
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST, WEIGHTS = "manifest.json", "weights.safetensors"
 _MEMBER = re.compile(r"program-[0-9]{1,4}(\.json|-[0-9]{1,4}\.o)|weights\.safetensors")
 _CHUNK = 1 << 20

@@ -158,6 +158,7 @@ def kernel_to_json(kernel: KernelInfo) -> Json:
         "origin": list(kernel.origin),
         "factors": kernel.factors,
         "rate": kernel.rate,
+        "source": kernel.source,
     }
 
 
@@ -174,6 +175,7 @@ def kernel_from_json(x: Mapping[str, Any]) -> KernelInfo:
         tuple(_text(s) for s in x["origin"]),
         _text(x["factors"]),
         _int(x["rate"]),
+        _text(x["source"]),
     )
 
 

@@ -106,6 +106,7 @@ def _row(
         kernel.origin,
         kernel.factors,
         kernel.rate,
+        kernel.source,
     )
 
 

@@ -35,6 +35,7 @@ class Row:
         origin: places in the model.
         factors: element types of the products that it sums, such as "bf16*bf16"; "" for none.
         rate: how many times the rate of f32 the instructions for these products have.
+        source: where the schedule comes from: "default", or a tuning record; "" for an operator.
     """
 
     kernel: str
@@ -52,6 +53,7 @@ class Row:
     origin: tuple[str, ...] = ()
     factors: str = ""
     rate: int = 1
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,7 @@ class Explanation:
 def _table(section: Section) -> str:
     total = sum(row.seconds for row in section.rows) or 1.0
     lines = [("kernel", "calls", "products", "shapes", "time", "share", "waits", "GFLOP", "MB",
-              "GFLOP/s", "bound", "% of bound", "schedule")]  # fmt: skip
+              "GFLOP/s", "bound", "% of bound", "source", "schedule")]  # fmt: skip
     for row in section.rows:
         lines.append(
             (
@@ -151,11 +153,12 @@ def _table(section: Section) -> str:
                 "" if row.gflops is None else f"{row.gflops:.1f}",
                 row.bound,
                 "" if row.fraction is None else f"{row.fraction:.0%}",
+                row.source,
                 _cut(row.schedule, _SHORT),
             )
         )
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    left = {0, 2, 3, 10, 12}
+    left = {0, 2, 3, 10, 12, 13}
     shown = [
         "  ".join(
             cell.ljust(width) if column in left else cell.rjust(width)

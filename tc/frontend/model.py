@@ -153,7 +153,7 @@ def compile_model(
         target=options.target,
         precision=precision,
         threads=options.threads,
-        tuning_db=options.tuning_db,
+        tuning_db=tuning_db,
         dynamic=dynamic,
         fallback=fallback,
         natural=False,
@@ -207,10 +207,11 @@ def _compile_encoder(
 
 
 def pipeline(graph: Graph, options: Options) -> Compiled:
-    """The compiler's own pipeline."""
+    """The compiler's own pipeline, with the best records there are."""
+    from tc.frontend.tuned import records_of
     from tc.pipeline import compile_graph
 
-    return compile_graph(graph, options)
+    return compile_graph(graph, options, records_of(options))
 
 
 def refuse_fallbacks(artifact: Artifact, options: Options) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from tc.config import read as read_config
-from tc.errors import UnsupportedError, describe
+from tc.errors import TuningError, UnsupportedError, describe
 from tc.target import Target
 
 PRECISIONS: Final = ("fp32", "bf16", "int8")
@@ -27,7 +27,7 @@ class Options:
         target: the machine.
         precision: of contractions, one of `PRECISIONS`.
         threads: of a call, at least 1.
-        tuning_db: file of tuning records, or None for the analytical schedules.
+        tuning_db: file of tuning records; where there is none, those that ship with tc are used.
         dynamic: False bakes the sizes.
         fallback: "warn" lets an operator that tc lacks run eagerly, "error" forbids it.
         cache_dir: folder of compiled code.
@@ -38,7 +38,7 @@ class Options:
     target: Target
     precision: str
     threads: int
-    tuning_db: Path | None
+    tuning_db: Path
     dynamic: bool
     fallback: str
     cache_dir: Path
@@ -58,6 +58,7 @@ class Options:
 
         Raises:
             UnsupportedError: a value that is not one of those listed in the message.
+            TuningError: a `tuning_db` that does not exist.
         """
         config = read_config()
         chosen = _target(target)
@@ -69,11 +70,14 @@ class Options:
             raise _bad("threads", threads, "a whole number from 1 to 1024")
         if tuning_db is not None and not isinstance(tuning_db, (str, os.PathLike)):
             raise _bad("tuning_db", tuning_db, "a path")
+        if tuning_db is not None and not Path(tuning_db).exists():
+            why, way_out = "no such file", "tune something first, or name another file"
+            raise TuningError(describe(f"tuning_db={str(tuning_db)!r}", why=why, way_out=way_out))
         return Options(
             chosen,
             precision,
             threads or config.num_threads or chosen.cores,
-            Path(tuning_db) if tuning_db is not None else config.tuning_db,
+            Path(tuning_db) if tuning_db is not None else config.records,
             dynamic,
             fallback,
             config.cache_dir,

@@ -72,8 +72,6 @@ class Builder:
         options = self._options
         if options.debug or options.dump_ir is not None:
             return None  # the passes are to be seen
-        if options.tuning_db is not None:
-            return None  # its records may change at any time
         try:
             return key_of(request, options, self._name)
         except (IndescribableError, RecursionError):

@@ -21,6 +21,7 @@ from tc.frontend.captured import Request
 from tc.frontend.options import Options
 from tc.frontend.recall_model import describe_model
 from tc.frontend.recall_walk import IndescribableError, Walk
+from tc.frontend.tuned import records_of
 from tc.sources import sources
 
 # What packages read from the environment while a model runs.
@@ -56,7 +57,7 @@ def _versions() -> Iterator[str]:
 def _options(options: Options, pipeline: str) -> Iterator[str]:
     yield f"target {options.target} {options.target.llvm_triple}"
     yield f"precision {options.precision} threads {options.threads} fallback {options.fallback}"
-    yield f"pipeline {pipeline}"
+    yield f"pipeline {pipeline} records {records_of(options).digest}"
 
 
 def _state() -> Iterator[str]:

@@ -34,7 +34,9 @@ def command_of(name: str) -> click.Command:
 
 def options() -> Iterator[tuple[str, str]]:
     for name in COMMANDS:
-        for parameter in command_of(name).params:
+        command = command_of(name)
+        parts = list(command.commands.values()) if isinstance(command, click.Group) else [command]
+        for parameter in (p for part in parts for p in part.params):
             if isinstance(parameter, click.Option):
                 yield from ((name, option) for option in parameter.opts)
 

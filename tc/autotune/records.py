@@ -1,0 +1,163 @@
+"""The best records for a target, as the pipeline asks for schedules, found by key.
+
+Records come from the database that the caller names, else from those that ship with tc; those of
+another machine, number of threads or version are never taken. Reading is on the way of every
+compilation, so that it takes the standard library alone. This module must not write.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from tc import __version__
+from tc.autotune.database import Database
+from tc.autotune.migrations import BEST
+from tc.autotune.rows import PREDICTED, Versions, fingerprint
+from tc.errors import ScheduleError
+from tc.target import Target
+
+if TYPE_CHECKING:
+    from tc.pipeline import Chosen, Workload
+
+SHIPPED: Final = Path(__file__).resolve().parents[1] / "tuning_db"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A workload's best schedule, as text, and where it comes from, for people."""
+
+    schedule: str
+    source: str
+
+
+class Records:
+    """The best records for one machine; called with a workload, gives its schedule.
+
+    Attributes:
+        digest: changes whenever the records may have; "" where there are none.
+    """
+
+    def __init__(
+        self, shipped: Mapping[str, Record], path: Path | None, target: str, threads: int
+    ) -> None:
+        """Those of a database, where it has one for a workload, else the shipped ones.
+
+        Args:
+            shipped: by the hash of their workload.
+            path: of a database that exists, or None.
+            target: its fingerprint.
+        """
+        self._shipped = dict(shipped)
+        self._path = path
+        self._target = target
+        self._threads = threads
+        self.digest = self._digest()
+
+    def __call__(self, workload: Workload) -> Chosen | None:
+        """As `tc.pipeline.Schedules`."""
+        if not self.digest:
+            return None
+        # A program that is only found again needs none of these.
+        from tc.autotune.workload import key_of
+        from tc.pipeline import Chosen
+        from tc.schedule.foreign import read_schedule
+
+        record = self.of(key_of(workload).hash)
+        if record is None:
+            return None
+        try:
+            return Chosen(read_schedule(record.schedule), record.source, trusted=False)
+        except ScheduleError as error:
+            said = f"a record is not used: {record.source}: {error.message}"
+            warnings.warn(said, RuntimeWarning, stacklevel=2)
+            return None
+
+    def of(self, workload: str) -> Record | None:
+        """The best record of a workload, by its hash."""
+        if self._path is not None:
+            found = tuned(self._path, workload, self._target, self._threads)
+            if found is not None:
+                return found
+        return self._shipped.get(workload)
+
+    def _digest(self) -> str:
+        found = hashlib.sha256()
+        for key in sorted(self._shipped):
+            found.update(f"{key} {self._shipped[key].schedule}\n".encode())
+        if self._path is not None:
+            state = self._path.stat()
+            with self._path.open("rb") as file:
+                header = file.read(100)  # it counts the changes of the file
+            found.update(f"{state.st_ino} {state.st_size} {state.st_mtime_ns}".encode() + header)
+        return found.hexdigest() if self._shipped or self._path is not None else ""
+
+
+def versions() -> Versions:
+    """Those of tc and LLVM at hand."""
+    from tc.codegen.llvm.machine import version
+
+    return Versions(__version__, version())
+
+
+def load(path: Path | None, target: Target, cpu: str, threads: int) -> Records:
+    """The best records for a machine: those in the file before those that ship with tc.
+
+    Args:
+        path: of a database; None, or a file that does not exist: only the shipped ones.
+        cpu: the processor's name.
+
+    Raises:
+        TuningError: a file that is no database, or a damaged one.
+    """
+    if path is not None and path.exists():
+        Database.open(path, readonly=True, check=False).close()
+    else:
+        path = None
+    mine = fingerprint(str(target), cpu)
+    return Records(dict(shipped(SHIPPED, target, threads)), path, mine, threads)
+
+
+def tuned(path: Path, workload: str, target: str, threads: int) -> Record | None:
+    """A database's best record for a workload's hash and a target's fingerprint."""
+    have = versions()
+    with Database.open(path, readonly=True, check=False) as database:
+        ids = database.query(
+            "SELECT workloads.id AS workload, targets.id AS target FROM workloads, targets "
+            "WHERE hash = ? AND fingerprint = ?",
+            (workload, target),
+        )
+        if not ids:
+            return None
+        only = "AND workload_id = ? AND target_id = ? AND threads = ? AND tc_version = ? "
+        each = (ids[0]["workload"], ids[0]["target"], threads, have.tc, have.llvm)
+        rows = database.query(BEST.format(only=f"{only} AND llvm_version = ?"), each * 2)
+    if not rows:
+        return None
+    word = "predicted" if rows[0]["status"] == PREDICTED else "tuned"
+    return Record(rows[0]["schedule"], f"{word} (trial {rows[0]['trial_id']})")
+
+
+def shipped(root: Path, target: Target, threads: int) -> Iterable[tuple[str, Record]]:
+    """(workload's hash, record) of the shards for a target's level; a damaged one has none."""
+    have = versions()
+    for path in sorted((root / target.level).glob("*.jsonl")):
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+            head = json.loads(lines[0])
+            rows = [json.loads(line) for line in lines[1:]]
+            if Target.parse(head["target"]["target"]).vector_bits != target.vector_bits:
+                continue
+            for row in rows:
+                wanted = (threads, have.tc, have.llvm)
+                if row["best"] and (row["threads"], row["tc"], row["llvm"]) == wanted:
+                    word = "predicted" if row["status"] == PREDICTED else "shipped"
+                    yield row["workload"], Record(row["schedule"], f"{word} ({path.name})")
+        except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+            said = f"tuning records {path} are not used: {error}"
+            warnings.warn(said, RuntimeWarning, stacklevel=2)
