@@ -41,31 +41,44 @@ def default_schedule(
     `lower_named(outputs, inputs)` where the caller has it already.
     """
     given = lower_named(outputs, inputs) if lowered is None else lowered
-    plan = Plan(given, target)
+    plan = default_plan(outputs, constants, Plan(given, target))
+    remember(given.func, plan.schedule, plan.func)
+    return plan.schedule
+
+
+def default_plan(outputs: tuple[Tensor, ...], constants: frozenset[str], plan: Plan) -> Plan:
+    """A plan for the naive loops of `outputs`, with all steps of their family."""
     tensors = computed(outputs)
     if not tensors or is_irregular(tensors):
-        return Schedule()
+        plan.family = "irregular"
+        return plan
     last = tensors[-1]
     parts = attention_of(tensors)
     product = product_of(last) if len(tensors) == 1 else None
     grouped = grouped_of(last, constants) if len(tensors) == 1 else None
     query = None if parts is None or are_few(plan, parts) else query_dim(parts)
     if parts is not None and query is not None:
+        plan.family = "attention"
         schedule_attention(plan, parts, query)
     elif parts is not None:
+        plan.family = "few queries"
         schedule_few_queries(plan, parts)
     elif product is not None and streams(product, constants):
+        plan.family = "contraction"
         schedule_contraction(plan, last, product, constants)
     elif grouped is not None and isinstance(last, Compute):
+        plan.family = "grouped"
         schedule_grouped(plan, last, grouped, constants)
     elif is_pointwise(tensors):
+        plan.family = "pointwise"
         schedule_pointwise(plan, tensors, outputs)
     elif len(tensors) == 1 and is_column_reduction(last):
+        plan.family = "columns"
         schedule_columns(plan, last)
     else:
+        plan.family = "rows"
         schedule_rows(plan, tensors, outputs)
-    remember(given.func, plan.schedule, plan.func)
-    return plan.schedule
+    return plan
 
 
-__all__ = ["default_schedule"]
+__all__ = ["default_plan", "default_schedule"]

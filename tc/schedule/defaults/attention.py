@@ -13,7 +13,12 @@ from dataclasses import dataclass
 from tc.ir.expr import Read, Reduce, Var
 from tc.ir.tensor import Compute, Placeholder, Tensor
 from tc.ir.visit import uses
-from tc.schedule.defaults.contraction import UNROLL_K, accumulator, has_long_epilogue
+from tc.schedule.defaults.contraction import (
+    UNROLL_K,
+    accumulator,
+    has_long_epilogue,
+    pick_tile,
+)
 from tc.schedule.defaults.plan import Plan, fixed, longest
 from tc.schedule.defaults.shape import (
     Product,
@@ -119,8 +124,13 @@ def schedule_attention(plan: Plan, a: Attention, query: int) -> None:
     row, column, key = (plan.loop_of(out, v) for v in (a.row, a.column, *a.fold.axes))
     bits = a.fold.monoid.left[0].type.bits
     tile = few_columns(plan, bits, None, fixed(plan.extent(row)))
+    tile = pick_tile(plan, bits, None, tile, "score_")
     rows = max(1, QUERIES // tile.nr) * tile.nr
+    rows = plan.pick(
+        "queries", rows, [tile.nr * n for n in (1, 2, 3, 4, 6, 8) if tile.nr * n <= 128]
+    )
     values = few_columns(plan, bits, rows, fixed(plan.extent(column)))
+    values = pick_tile(plan, bits, rows, values, "value_")
     plan.do("reorder", *batch, row, column)
     plan.do("split", row, rows, tail="ragged")
     if not plan.has(row + "1"):
@@ -150,7 +160,10 @@ def _block(plan: Plan, column: str, rows: int, tile: Tile, bits: int) -> int:
     """How many keys: their values and weights fill the L1 cache together."""
     width = fixed(plan.extent(column)) or tile.nr
     count = plan.target.l1d_bytes * 8 // (bits * (width + rows))
-    return max(MIN_BLOCK, count // tile.mr * tile.mr)
+    own = max(MIN_BLOCK, count // tile.mr * tile.mr)
+    return plan.pick(
+        "keys", own, [n // tile.mr * tile.mr for n in (32, 64, 96, 128, 192, 256, 512)]
+    )
 
 
 def _scores(plan: Plan, a: Attention, tile: Tile, blocks: tuple[str, str], query: int) -> None:
@@ -218,8 +231,9 @@ def _transpose(plan: Plan, queries: str, dim: int, lanes: int) -> None:
 def _unroll_tile(plan: Plan, acc: str, names: list[str], k: str) -> None:
     """Everything inside a tile unrolled, and some steps of the loop over what is summed."""
     steps = longest(plan.extent(k))
-    if steps is None or steps >= UNROLL_K:
-        plan.do("split", k, UNROLL_K, tail="cut")
+    unrolled = plan.pick("unroll_k", UNROLL_K, (1, 2, 4))
+    if unrolled > 1 and (steps is None or steps >= unrolled):
+        plan.do("split", k, unrolled, tail="cut")
         names = [*names, k + "1"]
     for name in names:
         if plan.has(name):

@@ -16,27 +16,32 @@ from tc.schedule.defaults.shape import Product
 from tc.schedule.defaults.tiles import Tile
 from tc.schedule.prefetch import LINE
 
+MOST_BODY = 128  # multiplications of an unrolled body
 LARGE_TILE = 16  # accumulators from which two steps of the reduction fill the unrolled body
 PANEL_SHARE = 4  # the part of the L2 cache for a block of B: the next one comes in beside it
 ROWS_SHARE = 8  # the part of the last cache that a block of rows of A may fill
 MOST_ROWS = 1024  # blocks of more rows than this are hardly ever filled
 NEAR = 1024  # bytes that a core reads of memory while it waits for a line of it
 MOST_LINES = 12  # hints in an iteration
+MIN_DEPTH = 64  # steps of a block of the reduction; fewer would not pay for the sums
 WAITING_ROWS = 256  # rows whose sums may wait in memory between blocks of the reduction
 
 
-def unrolled_steps(tile: Tile) -> int:
+def unrolled_steps(plan: Plan, tile: Tile) -> int:
     """Steps of the reduction in an unrolled body.
 
     What a step does besides its multiplications takes slots of the front end, which two hardware
     threads of a core share: the fewer the accumulators, the more it weighs.
     """
-    return 2 if tile.mr * tile.vectors >= LARGE_TILE else 4
+    own = 2 if tile.mr * tile.vectors >= LARGE_TILE else 4
+    most = max(1, MOST_BODY // (tile.mr * tile.vectors))
+    return plan.pick("unroll_k", own, [n for n in (1, 2, 4, 8, 16) if n <= most])
 
 
-def lines_ahead(tile: Tile) -> int:
-    """Cache lines of the next block of B to ask for in an unrolled body."""
-    return 4 if tile.mr * tile.vectors >= LARGE_TILE else 2
+def lines_ahead(plan: Plan, tile: Tile) -> int:
+    """Cache lines of the next block of B to ask for in an unrolled body; 0: none."""
+    own = 4 if tile.mr * tile.vectors >= LARGE_TILE else 2
+    return plan.pick("lines", own, (0, 1, 2, 4, 8))
 
 
 def block_sums(
@@ -50,18 +55,31 @@ def block_sums(
     if depth is None or more or p.batch or not (plan.has(tiles) and plan.has(column + "0")):
         return False
     step_bytes = tile.nr * p.reduce.dtype.bits // 8
-    length = _even_length(depth, plan.target.l2_bytes // PANEL_SHARE // step_bytes, tile)
-    if length is None or plan.target.l2_bytes // 2 >= depth * step_bytes:
+    steps = unrolled_steps(plan, tile)
+    length = _even_length(depth, plan.target.l2_bytes // PANEL_SHARE // step_bytes, steps)
+    own = length or 0
+    if plan.target.l2_bytes // 2 >= depth * step_bytes:
+        own = 0
+    length = plan.pick("kc", own, (0, *_lengths(depth, steps)))
+    if not length:
         return False
+    rows = max(1, WAITING_ROWS // tile.mr)
+    rows = plan.pick("mc", rows, [n for n in (rows // 4, rows // 2, rows * 2, rows * 4) if n])
     plan.do("partial", acc, k, length)
-    plan.do("split", tiles, WAITING_ROWS // tile.mr, tail="equal")
+    plan.do("split", tiles, rows, tail="equal")
     plan.do("reorder", tiles + "0", column + "0", k + "0", tiles + "1")
     return True
 
 
-def _even_length(depth: int, most: int, tile: Tile) -> int | None:
+def _lengths(depth: int, steps: int) -> list[int]:
+    """Lengths that divide `depth` into a few blocks of whole unrolled bodies."""
+    parts = (2, 3, 4, 6, 8, 12, 16)
+    each = (depth // n for n in parts if depth % n == 0)
+    return [n for n in each if n % steps == 0 and n >= MIN_DEPTH]
+
+
+def _even_length(depth: int, most: int, steps: int) -> int | None:
     """The greatest length of at most `most` that divides `depth` into whole unrolled bodies."""
-    steps = unrolled_steps(tile)
     lengths = range(most // steps * steps, most // 2, -steps)
     return next((n for n in lengths if depth % n == 0), None)
 
@@ -78,7 +96,12 @@ def block_rows(plan: Plan, p: Product, tile: Tile, tiles: str, column: str) -> b
     row_bytes = depth * p.reduce.dtype.bits // 8
     count = plan.target.l3_bytes // ROWS_SHARE // (tile.mr * row_bytes)
     most = longest(plan.extent(tiles))
+    own = count
     if not 1 <= count <= MOST_ROWS // tile.mr or (most is not None and most <= count):
+        own = 0
+    counts = (n for n in (4, 8, 16, 32, 64, 128) if most is None or n < most)
+    count = plan.pick("mc", own, (0, *counts))
+    if not count:
         return False
     plan.do("split", tiles, count, tail="equal")
     plan.do("reorder", tiles + "0", column + "0", tiles + "1")
@@ -90,8 +113,9 @@ def fetch_ahead(plan: Plan, buffer: str, loop: str, over: Sequence[str], tile: T
 
     The first rows that meet a block of weights would wait for memory, the others come for nothing.
     """
-    if all(map(plan.has, (loop, *over))):
-        plan.do("prefetch", buffer, loop, *over, lines=lines_ahead(tile))
+    lines = lines_ahead(plan, tile) if all(map(plan.has, (loop, *over))) else 0
+    if lines:
+        plan.do("prefetch", buffer, loop, *over, lines=lines)
 
 
 def stream(plan: Plan, p: Product, row: str | None, column: str, over: Sequence[str]) -> None:
@@ -103,7 +127,7 @@ def stream(plan: Plan, p: Product, row: str | None, column: str, over: Sequence[
     buffer, weights = plan.buffer_of(p.b.tensor), p.b.tensor.dtype
     if row is not None and (fixed(plan.extent(row + "1")) or 0) > 1:
         return
-    if weights.bits >= 32 or len(p.reduce.axes) > 1 or not over:
+    if len(p.reduce.axes) > 1 or not over:
         return
     if not all(map(plan.has, (column + "0", *over))):
         return
@@ -111,8 +135,11 @@ def stream(plan: Plan, p: Product, row: str | None, column: str, over: Sequence[
     size = math.prod(fixed(n) or 0 for n in shape[1:]) * weights.bytes
     rounds = math.prod(fixed(plan.extent(n)) or 0 for n in over)
     lines = -(-size // (rounds * LINE)) if rounds else 0
-    if 0 < lines <= MOST_LINES:
-        plan.do("prefetch", buffer, column + "0", *over, lines=lines, near=NEAR)
+    if not 0 < lines <= MOST_LINES:
+        return
+    near = plan.pick("near", NEAR if weights.bits < 32 else 0, (0, 256, 512, 1024, 2048, 4096))
+    if near:
+        plan.do("prefetch", buffer, column + "0", *over, lines=lines, near=near)
 
 
 def whole_vectors(plan: Plan, loop: str) -> None:

@@ -23,11 +23,12 @@ from tc.schedule.defaults.blocking import (
 )
 from tc.schedule.defaults.plan import Plan, fixed, longest
 from tc.schedule.defaults.shape import Product
-from tc.schedule.defaults.tiles import Tile, register_tile
+from tc.schedule.defaults.tiles import Tile, other_tiles, register_tile
 from tc.schedule.step import Arg
 from tc.schedule.tensorize import dot_length
 
 UNROLL_K = 2
+ROW_TAILS = ("balanced", "ragged")
 LONG = 24  # nodes of an epilogue that is still unrolled
 
 
@@ -43,14 +44,14 @@ def schedule_contraction(plan: Plan, t: Tensor, p: Product, constants: frozenset
     row = plan.fuse_all(rows, "m") if rows else None
     tile = tile_for(plan, p, row, column)
     if row is not None:
-        plan.do("split", row, tile.mr, tail="balanced")
+        plan.do("split", row, tile.mr, tail=ROW_TAILS[plan.pick("row_tail", 0, (0, 1))])
     group = dot_group(plan, t, p, constants)
     if group > 1:
         plan.do("split", plan.loop_of(t, p.reduce.axes[0]), group)
     inner = tile_product(plan, t, p, tile, row, column, batch, group)
     packed = _place_b(plan, p, column, batch, constants, tile.nr, group)
     plan.do("relax")
-    tiles = None if row is None or not packed else row + "0"
+    tiles = None if row is None or not packed or rows_outside(plan, row) else row + "0"
     acc, k = accumulator(plan, t), plan.loop_of(t, p.reduce.axes[-1])
     if tiles is not None and group == 1 and block_sums(plan, acc, k, p, tile, tiles, column):
         finish_product(plan, t, k + "1", tile, row, column)
@@ -91,7 +92,23 @@ def neighbours(t: Tensor, p: Product) -> tuple[tuple[Var, ...], tuple[Var, ...]]
 
 def tile_for(plan: Plan, p: Product, row: str | None, column: str) -> Tile:
     rows = 1 if row is None else longest(plan.extent(row))
-    return register_tile(plan.target, p.reduce.dtype.bits, rows, fixed(plan.extent(column)))
+    bits = p.reduce.dtype.bits
+    own = register_tile(plan.target, bits, rows, fixed(plan.extent(column)))
+    return pick_tile(plan, bits, rows, own)
+
+
+def pick_tile(plan: Plan, bits: int, rows: int | None, own: Tile, label: str = "") -> Tile:
+    """`own`, or another tile that the registers can hold."""
+    tiles = {each[0].vectors: each for each in other_tiles(plan.target, bits, rows)}
+    vectors = plan.pick(f"{label}vectors", own.vectors, tiles)
+    if vectors == own.vectors:
+        return Tile(plan.pick(f"{label}mr", own.mr, _heights(tiles, own)), vectors, own.lanes)
+    most = tiles[vectors][0]
+    return Tile(plan.pick(f"{label}mr", most.mr, _heights(tiles, most)), vectors, most.lanes)
+
+
+def _heights(tiles: dict[int, tuple[Tile, ...]], like: Tile) -> list[int]:
+    return [tile.mr for tile in tiles.get(like.vectors, ())]
 
 
 def dot_group(plan: Plan, t: Tensor, p: Product, constants: frozenset[str]) -> int:
@@ -117,15 +134,22 @@ def tile_product(
 ) -> list[str]:
     """Split the columns and take the reduction out of the tile; the loops over tiles."""
     outer = [column + "0"] + ([] if row is None else [row + "0"])
+    if rows_outside(plan, row):
+        outer.reverse()
     inside = ([] if row is None else [row + "1"]) + [column + "1"]
     plan.do("split", column, tile.nr, tail="guard")
     if not plan.has(column + "0"):
-        outer = outer[1:]
+        outer.remove(column + "0")
     loops = plan.loops_of(t, p.reduce.axes)
     if group > 1:
         loops = [loops[0] + "0"] if plan.has(loops[0] + "0") else []
     plan.do("reorder", *batch, *outer, *loops, *inside)
     return outer
+
+
+def rows_outside(plan: Plan, row: str | None) -> bool:
+    """Whether all columns pass for each tile of rows, not all rows for each block of columns."""
+    return row is not None and bool(plan.pick("rows_outside", 0, (0, 1)))
 
 
 def finish_product(
@@ -141,8 +165,8 @@ def finish_product(
     if group > 1:
         plan.do("tensorize", k + "1")
         k += "0"
-    steps = unrolled_steps(tile)
-    long = (fixed(plan.extent(k)) or steps) >= steps
+    steps = unrolled_steps(plan, tile)
+    long = steps > 1 and (fixed(plan.extent(k)) or steps) >= steps
     if long:
         plan.do("split", k, steps, tail="cut")
     plan.do("vectorize", column + "1", tile.lanes)

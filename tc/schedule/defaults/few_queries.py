@@ -13,6 +13,7 @@ from tc.ir.expr import Binary, Const, Expr, Var
 from tc.ir.tensor import Compute
 from tc.ir.visit import children
 from tc.schedule.defaults.attention import Attention, few_columns, value_tiles
+from tc.schedule.defaults.contraction import pick_tile
 from tc.schedule.defaults.plan import Plan, fixed, longest
 from tc.schedule.defaults.rowwise import reduce_in_lanes
 from tc.schedule.defaults.shape import reductions
@@ -99,4 +100,5 @@ def _values(plan: Plan, a: Attention, row: str, column: str, key: str) -> None:
         tile = few_columns(plan, bits, rows, None)
     else:
         tile = register_tile(plan.target, bits, rows, columns)
+    tile = pick_tile(plan, bits, rows, tile, "value_")
     value_tiles(plan, a, tile, (row, column, key))

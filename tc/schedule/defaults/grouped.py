@@ -64,7 +64,8 @@ def schedule_grouped(plan: Plan, t: Compute, grouped: Grouped, constants: frozen
         plan.do("stage", sums[0])
     plan.do("reorder", *batch, *rows, column)
     row = plan.fuse_all(rows, "m") if rows else None
-    tile = _tile(plan, 1 if row is None else longest(plan.extent(row)))
+    rows_at_once = 1 if row is None else longest(plan.extent(row))
+    tile = _pick(plan, rows_at_once, _tile(plan, rows_at_once))
     if row is not None:
         plan.do("split", row, tile.mr, tail="balanced")
     loop = plan.loop(k)
@@ -96,6 +97,15 @@ def _tile(plan: Plan, rows: int | None) -> Tile:
         return Tile(1, 2 * VECTORS, lanes)
     most = min(ROWS, (plan.target.vector_registers - VECTORS - BESIDE) // VECTORS)
     return Tile(most if rows is None else min(most, max(rows, 1)), VECTORS, lanes)
+
+
+def _pick(plan: Plan, rows: int | None, own: Tile) -> Tile:
+    """`own`, or another tile for whose sums there are registers."""
+    vectors = plan.pick("vectors", own.vectors, (1, 2, 3, 4) if rows != 1 else (1, 2, 4, 6, 8))
+    most = max(1, (plan.target.vector_registers - vectors - BESIDE) // vectors)
+    most = most if rows is None else min(most, max(rows, 1))
+    own_rows = own.mr if vectors == own.vectors else min(own.mr, most)
+    return Tile(plan.pick("mr", own_rows, range(most, 0, -1)), vectors, own.lanes)
 
 
 def _lay_out(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from tc.errors import ScheduleError
 from tc.ir.expr import Const, Expr, Var
@@ -12,19 +12,39 @@ from tc.ir.lower import Lowered
 from tc.ir.simplify import simplify
 from tc.ir.tensor import Tensor
 from tc.schedule.apply import apply_step
+from tc.schedule.knobs import Chooser, Knob
 from tc.schedule.rewrite import loops
 from tc.schedule.step import Arg, Schedule
 from tc.target import Target
 
 
 class Plan:
-    """A kernel, and the steps that made it what it is."""
+    """A kernel, and the steps that made it what it is.
 
-    def __init__(self, lowered: Lowered, target: Target) -> None:
+    Attributes:
+        family: the kind of workload, once that is known.
+    """
+
+    def __init__(self, lowered: Lowered, target: Target, choose: Chooser | None = None) -> None:
         self.func = lowered.func
         self.target = target
         self.schedule = Schedule()
+        self.family = ""
         self._lowered = lowered
+        self._choose = choose
+        self._picked: dict[str, int] = {}
+
+    def pick(self, name: str, default: int, others: Iterable[int] = ()) -> int:
+        """Decide on a number, which is `default` unless somebody chooses one of `others`.
+
+        A decision that is asked for again stands, where its value is still among these.
+        """
+        knob = Knob(name, default, tuple(dict.fromkeys((default, *others))))
+        value = self._picked.get(name)
+        if value is None or value not in knob.values:
+            value = default if self._choose is None else self._choose(knob)
+            self._picked[name] = value
+        return value
 
     def do(self, name: str, *args: Arg, **options: Arg) -> None:
         """Apply one step."""
@@ -81,6 +101,22 @@ class Plan:
         hi = longest(self.extent(name))
         if self.has(name) and (hi is None or hi > 1):
             self.do("vectorize", name, narrowed(self.lanes(bits), hi))
+
+    def vectorize_map(self, name: str, bits: int = 32) -> None:
+        """As `vectorize`, for a loop that nothing else refers to: several vectors at once."""
+        hi = longest(self.extent(name))
+        lanes = narrowed(self.lanes(bits), hi)
+        counts = [n for n in (2, 4) if self.has(name) and (hi is None or hi >= 2 * n * lanes)]
+        count = self.pick("unroll", 1, counts)
+        if count == 1 or count not in counts:
+            self.vectorize(name, bits)
+            return
+        self.do("split", name, lanes * count, tail="cut")
+        for part in (name + "1", name + "t"):
+            if self.has(part):
+                self.vectorize(part, bits)
+        if self.has(name + "1"):
+            self.do("unroll", name + "1")
 
     def divide(self, names: Sequence[str]) -> None:
         """Contiguous shares of a loop nest for the threads, as deep as it is perfectly nested."""

@@ -65,7 +65,7 @@ def _transpose(plan: Plan, axes: list[str], along: str, bits: int) -> None:
     """
     outer, last = [a for a in axes[:-1] if a != along], axes[-1]
     if not outer and (fixed(plan.extent(last)) or STRIP) >= STRIP:
-        plan.do("split", last, STRIP, tail="ragged")
+        plan.do("split", last, plan.pick("strip", STRIP, (16, 32, 64, 128, 256)), tail="ragged")
         plan.do("reorder", last + "0", along)
         outer, last = [last + "0"], last + "1"
     if outer and axes[-2] != along:
@@ -87,7 +87,8 @@ def _one_nest(plan: Plan, axes: list[str], flat: bool, bits: int) -> None:
         plan.do("fuse", axes[-2], axes[-1], axes[-1] + "f")
         axes = [*axes[:-2], axes[-1] + "f"]
     if len(axes) == 1:
-        plan.do("split", axes[0], CHUNK, tail="ragged")
+        chunk = plan.pick("chunk", CHUNK, (256, 512, 1024, 2048, 4096, 8192, 16384))
+        plan.do("split", axes[0], chunk, tail="ragged")
         axes = [axes[0] + "0", axes[0] + "1"]
-    plan.divide(axes[:-1])
-    plan.vectorize(axes[-1], bits)
+    plan.divide(axes[: plan.pick("divided", len(axes) - 1, range(1, len(axes)))])
+    plan.vectorize_map(axes[-1], bits)

@@ -69,7 +69,7 @@ def _inside_row(plan: Plan, t: Tensor, rank: int) -> None:
             reduce_in_lanes(plan, k, max(s.bits for s in r.monoid.dtypes), len(r.monoid.left))
     inner = [n for n in plan.loops_of(t, t.axes[rank:]) if plan.has(n)]
     if inner and not found:
-        plan.vectorize(inner[-1], max(32, t.dtype.bits))
+        plan.vectorize_map(inner[-1], max(32, t.dtype.bits))
 
 
 def reduce_in_lanes(plan: Plan, k: str, bits: int, states: int) -> None:
@@ -79,7 +79,13 @@ def reduce_in_lanes(plan: Plan, k: str, bits: int, states: int) -> None:
         return
     lanes = narrowed(plan.lanes(max(bits, 32)), hi)
     rows = ROWS if states == 1 and (hi is None or hi >= 2 * ROWS * lanes) else 1
+    rows = plan.pick("accumulators", rows, [n for n in (1, 2, 4, 8) if fits(hi, n * lanes)])
     plan.do("rfactor", k, lanes, rows=rows)
+
+
+def fits(hi: int | None, length: int) -> bool:
+    """Whether a loop of at most `hi` iterations has as many as that."""
+    return hi is None or hi >= length
 
 
 def schedule_columns(plan: Plan, t: Tensor) -> None:
@@ -89,7 +95,8 @@ def schedule_columns(plan: Plan, t: Tensor) -> None:
     axes, reduce_loops = plan.loops_of(t, t.axes), plan.loops_of(t, r.axes)
     column = axes[-1]
     lanes = narrowed(plan.lanes(max(32, t.dtype.bits)), longest(plan.extent(column)))
-    plan.do("split", column, lanes * COLUMN_VECTORS, tail="guard")
+    vectors = plan.pick("vectors", COLUMN_VECTORS, (1, 2, 4, 6, 8))
+    plan.do("split", column, lanes * vectors, tail="guard")
     outer = [*axes[:-1], column + "0"] if plan.has(column + "0") else axes[:-1]
     plan.do("reorder", *outer, *reduce_loops, column + "1")
     plan.do("vectorize", column + "1", lanes)

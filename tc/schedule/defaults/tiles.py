@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from tc.target import Target
 
 MAX_ROWS = 8
+MOST_VECTORS, MOST_TILE_ROWS = 8, 14  # of tiles that are worth trying
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,18 @@ def register_tile(target: Target, bits: int, rows: int | None, columns: int | No
             best = (score, tile)
     assert best is not None
     return best[1]
+
+
+def other_tiles(target: Target, bits: int, rows: int | None) -> tuple[tuple[Tile, ...], ...]:
+    """Tiles that the registers can hold: for each number of vectors those of all heights."""
+    lanes = max(1, target.vector_lanes(bits))
+    found = []
+    for vectors in range(1, MOST_VECTORS + 1):
+        most = min(MOST_TILE_ROWS, (target.vector_registers - vectors - 1) // vectors)
+        if rows is not None:
+            most = min(most, max(rows, 1))
+        found.append(tuple(Tile(mr, vectors, lanes) for mr in range(max(most, 0), 0, -1)))
+    return tuple(tiles for tiles in found if tiles)
 
 
 def _efficiency(tile: Tile, columns: int | None) -> float:
