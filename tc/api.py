@@ -33,6 +33,7 @@ def compile(
     dynamic: bool = True,
     example_inputs: tuple[Any, ...] | Mapping[str, Any] | None = None,
     fallback: str = "warn",
+    codegen: str = "llvm",
 ) -> ModelT:
     """A copy of a torch module that runs as machine code: same call, same results, same class.
 
@@ -52,10 +53,11 @@ def compile(
         example_inputs: a call to compile for now; a Hugging Face model needs none, another module
             compiles at its first call without them.
         fallback: "warn" runs operators that tc lacks eagerly, "error" forbids it.
+        codegen: "llvm", or "c" to go through the C compiler of this machine.
 
     Raises:
         UnsupportedError: an option or model that tc does not know, or an operator if forbidden.
-        CompileError: the model cannot be traced.
+        CompileError: the model cannot be traced, or there is no C compiler where one is wanted.
     """
     from tc.frontend.model import compile_model
 
@@ -68,6 +70,7 @@ def compile(
         dynamic=dynamic,
         example_inputs=example_inputs,
         fallback=fallback,
+        codegen=codegen,
     )
 
 
@@ -90,11 +93,12 @@ def build(
     *,
     constants: Sequence[Tensor] = (),
     threads: int | None = None,
+    codegen: str = "llvm",
 ) -> Kernel:
     """Compile a tensor expression to a function of arrays; see `tc.kernel.build`."""
     from tc.kernel import build as build_kernel
 
-    return build_kernel(what, target, constants=constants, threads=threads)
+    return build_kernel(what, target, constants=constants, threads=threads, codegen=codegen)
 
 
 def devices(

@@ -11,6 +11,7 @@ arguments given by a caller always override what is read here.
 | TC_TUNING_DB | sqlite file of tuning records | in the user's cache folder |
 | TC_DEBUG | what to print, 0 (nothing) to 4 (everything) | 0 |
 | TC_DUMP_IR | folder that receives the IR after each pass | none |
+| CC | words that call the C compiler | cc, gcc or clang |
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class Config:
     tuning_db: Path | None
     debug: int
     dump_ir: Path | None
+    cc: str | None = None
 
     @property
     def records(self) -> Path:
@@ -58,6 +60,7 @@ def read(environ: Mapping[str, str] | None = None) -> Config:
         tuning_db=_path(env, "TC_TUNING_DB"),
         debug=_integer(env, "TC_DEBUG", low=0, high=MAX_DEBUG) or 0,
         dump_ir=_path(env, "TC_DUMP_IR"),
+        cc=env.get("CC", "").strip() or None,
     )
 
 

@@ -13,6 +13,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final
 
+from tc.codegen.c.kernel import render_kernel
+from tc.codegen.c.module import join_kernels
 from tc.config import read as read_config
 from tc.device.arrays import Arrays
 from tc.device.artifact import (
@@ -99,12 +101,19 @@ class Kernel:
     """
 
     def __init__(
-        self, scheduled: Scheduled, target: Target, threads: int, cache_dir: Path | None
+        self,
+        scheduled: Scheduled,
+        target: Target,
+        threads: int,
+        cache_dir: Path | None,
+        codegen: str = "llvm",
+        cc: str | None = None,
     ) -> None:
         self.schedule = str(scheduled.schedule)
         self.target = target
         self._threads = threads
         self._cache_dir = cache_dir
+        self._codegen, self._cc = codegen, cc
         self._given = _inputs_of(scheduled)
         naive = lower(scheduled.outputs, self._given)
         self._func = apply(naive, scheduled.schedule)
@@ -180,14 +189,10 @@ class Kernel:
 
     @property
     def c_source(self) -> str:
-        """The kernel as C. Raises UnsupportedError: there is no C back end in this version."""
-        raise UnsupportedError(
-            describe(
-                "c_source",
-                why="this version of tc generates no C",
-                way_out="look at .loops, .llvm_ir or .asm",
-            )
-        )
+        """The kernel as C99, whatever it was compiled by."""
+        flat = run_passes(self._func)
+        heading = f"{self._func}\nschedule: {self.schedule or 'none'}"
+        return join_kernels([render_kernel(flat, self.target, heading=heading)])
 
     def __repr__(self) -> str:
         def texts(infos: Sequence[TensorInfo]) -> str:
@@ -238,7 +243,7 @@ class Kernel:
         flat = run_passes(func)
         main = _artifact(func, flat, inputs, outputs, schedule, self.target)
         found = entries(len(main.storages), (), main.main)
-        made = make_code([flat], found, self.target, self._cache_dir)
+        made = make_code([flat], found, self.target, self._cache_dir, self._codegen, self._cc)
         artifact = replace(main, code=made.code)
         stats = Stats(1, 1, made.cache_hits)
         return made, Either(partial(_program, artifact, self._threads, stats))
@@ -250,6 +255,7 @@ def build(
     *,
     constants: Sequence[Tensor] = (),
     threads: int | None = None,
+    codegen: str = "llvm",
 ) -> Kernel:
     """Compile a tensor expression.
 
@@ -258,12 +264,17 @@ def build(
             get the default schedule.
         constants: for a default schedule: inputs that it may want packed, see `Kernel.pack`.
         threads: of a call; default: TC_NUM_THREADS, else the target's cores.
+        codegen: "llvm", or "c" to go through the C compiler of this machine.
 
     Raises:
         ScheduleError: a step that does not apply.
         CompileError: an expression that indexes out of bounds, or a target that is not this host.
         UnsupportedError: an unknown target.
     """
+    if codegen not in ("llvm", "c"):
+        raise UnsupportedError(
+            describe(f"codegen={codegen!r}", why="unknown", way_out="known: 'llvm', 'c'")
+        )
     config = read_config()
     chosen = target if isinstance(target, Target) else Target.parse(target)
     if threads is not None and (type(threads) is not int or threads < 1):
@@ -274,7 +285,7 @@ def build(
         check_indices(tensor)
     scheduled = _scheduled(what, constants, chosen)
     count = threads or config.num_threads or chosen.cores
-    return Kernel(scheduled, chosen, count, config.cache_dir)
+    return Kernel(scheduled, chosen, count, config.cache_dir, codegen, config.cc)
 
 
 def _scheduled(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tc import __version__
-from tc.codegen.llvm.cache import ObjectCache
+from tc.codegen.cache import ObjectCache
 from tc.codegen.llvm.emit import KernelText
 from tc.device.artifact import KernelInfo
 from tc.device.artifact_io import kernel_from_json, kernel_to_json

@@ -1,7 +1,7 @@
 """From a graph to a compiled program: the one list of passes, in their order.
 
     Graph --GRAPH_PASSES--> Graph --fold--> prepare and main --fuse--> groups
-          --lower, schedule--> loops --KERNEL_PASSES--> flat vector IR --LLVM--> object code
+          --lower, schedule--> loops --KERNEL_PASSES--> flat vector IR --LLVM or C--> object code
 
 What was scheduled and emitted before, for equal naive loops, is taken from the store instead.
 Every pass is named here, and nowhere else is one run. Which schedule a kernel gets is the
@@ -20,6 +20,7 @@ import tc.ops  # noqa: F401  (fills the operator table)
 from tc.assembly import Assembler
 from tc.codegen.llvm.emit import KernelText
 from tc.codegen.llvm.hardware import product_rate
+from tc.config import read as config
 from tc.device.artifact import Artifact, KernelInfo, entries
 from tc.device.dims import dim_of
 from tc.device.run_code import make_code
@@ -77,6 +78,8 @@ class Settings(Protocol):
     def dump_ir(self) -> Path | None: ...
     @property
     def debug(self) -> int: ...
+    @property
+    def codegen(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,20 +158,22 @@ def compile_graph(
     """
     see = dump or dumper(settings.dump_ir, settings.debug)
     store = None
-    if settings.cache_dir is not None and see is None:
+    if settings.cache_dir is not None and see is None and settings.codegen == "llvm":
         store = KernelStore(settings.cache_dir, settings.target)
     if settings.precision != "fp32":
         graph = shortened(graph, settings, see or _unseen)
     assembled = assemble(graph, settings.target, schedules, see, store)
     artifact = assembled.artifact
     found = entries(len(artifact.storages), artifact.prepare, artifact.main)
-    made = make_code(assembled.code, found, settings.target, settings.cache_dir)
+    made = make_code(
+        assembled.code, found, settings.target, settings.cache_dir, settings.codegen, config().cc
+    )
     for number, (info, code) in enumerate(zip(artifact.kernels, made.kernels, strict=True)):
-        if not isinstance(code, KernelText):
+        if isinstance(code, Func):
             continue  # nothing calls it
         if see is not None:
-            see(f"{info.name}.llvm", code.text)
-        if store is not None and number in assembled.new:
+            see(f"{info.name}.{settings.codegen}", code.text)
+        if isinstance(code, KernelText) and store is not None and number in assembled.new:
             store.put(assembled.new[number], StoredKernel(replace(info, origin=()), code))
     return Compiled(replace(artifact, code=made.code), made.cache_hits)
 

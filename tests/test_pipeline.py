@@ -35,6 +35,7 @@ class Settings:
     precision: str = "fp32"
     dump_ir: Path | None = None
     debug: int = 0
+    codegen: str = "llvm"
 
 
 def verified(_name: str, ir: object) -> None:

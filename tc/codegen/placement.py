@@ -25,15 +25,11 @@ V = TypeVar("V")
 
 @dataclass(frozen=True, slots=True)
 class Info:
-    """What a node depends on: buffers that it loads from, variables that are free in it.
-
-    `pinned`: it is written where it stands, for it takes statements of its own.
-    """
+    """What a node depends on: buffers that it loads from, variables that are free in it."""
 
     node: Expr  # kept so that its identity is not given anew
     buffers: frozenset[str]
     free: frozenset[Var]
-    pinned: bool = False
 
 
 _NOTHING: Final[frozenset[str]] = frozenset()
@@ -53,17 +49,12 @@ class Placement(Generic[V]):
         # Values that depend on a variable bound by Let hold while its innermost binding lasts.
         self._frames: dict[Var, tuple[int, dict[object, V]]] = {}
 
-    def pins(self, x: Expr) -> bool:
-        """Whether `x` itself, its parts aside, takes statements of its own."""
-        del x
-        return False
-
     def info(self, x: Expr) -> Info:
         """The dependences of `x`."""
         known = self._infos.get(id(x))
         if known is not None:
             return known
-        buffers, free, pinned = _NOTHING, _NO_VARS, self.pins(x)
+        buffers, free = _NOTHING, _NO_VARS
         if isinstance(x, Var):
             free = frozenset((x,))
         elif not isinstance(x, Const | Sym):
@@ -71,12 +62,11 @@ class Placement(Generic[V]):
                 part = self.info(k)
                 buffers = part.buffers if not buffers else buffers | part.buffers
                 free = part.free if not free else free | part.free
-                pinned = pinned or part.pinned
             if isinstance(x, Load):
                 buffers = buffers | {x.buffer.name}
             elif isinstance(x, Let):
                 free = self.info(x.value).free | (self.info(x.body).free - {x.var})
-        found = self._infos[id(x)] = Info(x, buffers, free, pinned)
+        found = self._infos[id(x)] = Info(x, buffers, free)
         return found
 
     def poly(self, x: Expr) -> Poly:
@@ -92,7 +82,7 @@ class Placement(Generic[V]):
 
     def fixed_depth(self, info: Info) -> int | None:
         """The scope that a node without loads changes with; None where it must stay here."""
-        return None if info.buffers or info.pinned else self._variable_depth(info)
+        return None if info.buffers else self._variable_depth(info)
 
     def _variable_depth(self, info: Info) -> int | None:
         depth = 0
@@ -132,9 +122,9 @@ class Placement(Generic[V]):
         return self._loading(x, info, key, write)
 
     def _loading(self, x: Expr, info: Info, key: object, write: Callable[[Expr], V]) -> V:
-        """A value that depends on memory, or is pinned."""
+        """A value that depends on memory."""
         b = self.scopes
-        depth = None if info.pinned else self._variable_depth(info)
+        depth = self._variable_depth(info)
         at = len(b.scopes) if depth is None else b.outermost(depth, info.buffers)
         known: V | None
         if at < len(b.scopes) and not b.scopes[at].always:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 from dataclasses import dataclass
 
-from tc.codegen.llvm.program import stamp_count
+from tc.codegen.abi import stamp_count
 from tc.device.artifact import FallbackCall, KernelCall
 
 

@@ -106,6 +106,7 @@ def compile_model(
     dynamic: bool = True,
     example_inputs: tuple[Any, ...] | Mapping[str, Any] | None = None,
     fallback: str = "warn",
+    codegen: str = "llvm",
     natural: bool = True,
 ) -> ModelT:
     """See `tc.compile`; without `natural` nothing is compiled before the first call.
@@ -115,7 +116,7 @@ def compile_model(
             operator that tc lacks where `fallback` forbids it.
         CompileError: the model cannot be traced.
     """
-    options = Options.of(target, precision, threads, tuning_db, dynamic, fallback)
+    options = Options.of(target, precision, threads, tuning_db, dynamic, fallback, codegen)
     if not isinstance(model, torch.nn.Module):
         raise UnsupportedError(
             describe(
@@ -156,6 +157,7 @@ def compile_model(
         tuning_db=tuning_db,
         dynamic=dynamic,
         fallback=fallback,
+        codegen=codegen,
         natural=False,
     )
     exact = partial(again, model, precision="fp32")

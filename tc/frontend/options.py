@@ -17,6 +17,7 @@ from tc.target import Target
 
 PRECISIONS: Final = ("fp32", "bf16", "int8")
 FALLBACKS: Final = ("warn", "error")
+CODEGENS: Final = ("llvm", "c")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class Options:
         cache_dir: folder of compiled code.
         dump_ir: folder that receives the IR after each pass, or None.
         debug: what to print of a compilation, 0 (nothing) to 4.
+        codegen: what makes the machine code, one of `CODEGENS`.
     """
 
     target: Target
@@ -44,6 +46,7 @@ class Options:
     cache_dir: Path
     dump_ir: Path | None = None
     debug: int = 0
+    codegen: str = "llvm"
 
     @staticmethod
     def of(
@@ -53,6 +56,7 @@ class Options:
         tuning_db: str | os.PathLike[str] | None = None,
         dynamic: bool = True,
         fallback: str = "warn",
+        codegen: str = "llvm",
     ) -> Options:
         """Check options as a user gives them; what is None comes from the environment.
 
@@ -64,6 +68,7 @@ class Options:
         chosen = _target(target)
         _among("precision", precision, PRECISIONS)
         _among("fallback", fallback, FALLBACKS)
+        _among("codegen", codegen, CODEGENS)
         if not isinstance(dynamic, bool):
             raise _bad("dynamic", dynamic, "True or False")
         if threads is not None and (type(threads) is not int or not 1 <= threads <= 1024):
@@ -83,6 +88,7 @@ class Options:
             config.cache_dir,
             config.dump_ir,
             config.debug,
+            codegen,
         )
 
 

@@ -12,7 +12,7 @@ import gc
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from tc.codegen.llvm.cache import ObjectCache
+from tc.codegen.cache import ObjectCache
 from tc.frontend.captured import Request
 from tc.frontend.options import Options
 from tc.frontend.recall_entry import Built, from_bytes, to_bytes

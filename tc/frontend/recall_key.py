@@ -58,6 +58,7 @@ def _options(options: Options, pipeline: str) -> Iterator[str]:
     yield f"target {options.target} {options.target.llvm_triple}"
     yield f"precision {options.precision} threads {options.threads} fallback {options.fallback}"
     yield f"pipeline {pipeline} records {records_of(options).digest}"
+    yield f"codegen {options.codegen}"
 
 
 def _state() -> Iterator[str]:

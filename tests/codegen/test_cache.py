@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tc.codegen.llvm.cache import ObjectCache
+from tc.codegen.cache import ObjectCache
 from tc.codegen.llvm.kernel import compile_func
 from tc.ir.parser import parse_func
 from tc.target import Target

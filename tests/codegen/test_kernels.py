@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tc.codegen.llvm.kernel import CallableKernel, aligned_empty, compile_func
-from tc.codegen.llvm.machine import check_runs_here
+from tc.codegen.runs_here import check_runs_here
 from tc.errors import CompileError
 from tc.ir.interpret import run
 from tc.ir.loop import Func

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tc.codegen.llvm import jit, openmp
+from tc.codegen import openmp
+from tc.codegen.abi import Call, Slot, stamp_count
+from tc.codegen.llvm import jit
 from tc.codegen.llvm.jit import Module, compile_module, load_object
-from tc.codegen.llvm.program import Call, Slot, stamp_count
 from tc.errors import CompileError
 from tc.ir.parser import parse_func
 from tc.ir.passes import run_passes
@@ -170,7 +171,7 @@ def test_torch_and_tc_share_one_runtime() -> None:
     pytest.importorskip("torch")
     code = (
         "import torch\n"
-        "from tc.codegen.llvm.openmp import runtime, _loaded\n"
+        "from tc.codegen.openmp import runtime, _loaded\n"
         "from pathlib import Path\n"
         "assert runtime().path in _loaded(Path('/proc/self/maps'))\n"
         "assert len({Path(p).resolve() for p in _loaded(Path('/proc/self/maps'))}) == 1\n"

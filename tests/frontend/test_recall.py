@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 import tc
-from tc.codegen.llvm.cache import ObjectCache
+from tc.codegen.cache import ObjectCache
 from tc.errors import TcError
 from tc.frontend.hf import dispatcher_of
 from tests.frontend.recalls import X, hits, small

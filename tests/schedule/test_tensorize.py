@@ -10,7 +10,7 @@ import torch
 
 import tc
 from tc import te
-from tc.codegen.llvm.machine import check_runs_here
+from tc.codegen.runs_here import check_runs_here
 from tc.errors import CompileError, ScheduleError
 from tc.ir.expr import Dot
 from tc.ir.interpret import run, storage

@@ -22,7 +22,8 @@ class Helper:
     calls: tuple[str, ...] = ()
 
 
-def _one(head: str, *body: str) -> str:
+def function(head: str, *body: str) -> str:
+    """A static function of these lines."""
     return "\n".join([f"static inline {head}", "{", *[f"    {line}" for line in body], "}"])
 
 
@@ -33,10 +34,10 @@ def _wrapping() -> dict[str, Helper]:
         s = t[3:5]
         for name, op in (("add", "+"), ("sub", "-"), ("mul", "*")):
             out[f"tc_{name}_i{s}"] = Helper(
-                _one(f"{t} tc_{name}_i{s}({t} a, {t} b)", f"return ({t})(({u})a {op} ({u})b);")
+                function(f"{t} tc_{name}_i{s}({t} a, {t} b)", f"return ({t})(({u})a {op} ({u})b);")
             )
         out[f"tc_abs_i{s}"] = Helper(
-            _one(f"{t} tc_abs_i{s}({t} x)", f"return x < 0 ? ({t})(0u - ({u})x) : x;")
+            function(f"{t} tc_abs_i{s}({t} x)", f"return x < 0 ? ({t})(0u - ({u})x) : x;")
         )
     return out
 
@@ -65,8 +66,8 @@ def _division() -> dict[str, Helper]:
                 f"const {wide} r = a % d;",
                 f"return ({t})(r != 0 && (r < 0) != (d < 0) ? r + d : r);",
             ]
-        out[f"tc_floordiv_{s}"] = Helper(_one(f"{t} tc_floordiv_{s}({t} a, {t} b)", *quotient))
-        out[f"tc_mod_{s}"] = Helper(_one(f"{t} tc_mod_{s}({t} a, {t} b)", *rest))
+        out[f"tc_floordiv_{s}"] = Helper(function(f"{t} tc_floordiv_{s}({t} a, {t} b)", *quotient))
+        out[f"tc_mod_{s}"] = Helper(function(f"{t} tc_mod_{s}({t} a, {t} b)", *rest))
     return out
 
 
@@ -76,14 +77,14 @@ def _shifts() -> dict[str, Helper]:
     for s, t, bits in _INTS:
         u = f"uint{max(bits, 32)}_t"
         out[f"tc_shl_{s}"] = Helper(
-            _one(
+            function(
                 f"{t} tc_shl_{s}({t} a, {t} n)",
                 f"return ({t})(n >= 0 && n < {bits} ? ({u})a << n : 0);",
             )
         )
         gone = "0" if s == "u8" else "(a < 0 ? -1 : 0)"
         out[f"tc_shr_{s}"] = Helper(
-            _one(
+            function(
                 f"{t} tc_shr_{s}({t} a, {t} n)",
                 f"return ({t})(n >= 0 && n < {bits} ? a >> n : {gone});",
             )
@@ -97,7 +98,7 @@ def _extremes() -> dict[str, Helper]:
     for s, t in (("f32", "float"), ("f64", "double")):
         for name, op in (("min", "<"), ("max", ">")):
             out[f"tc_{name}_{s}"] = Helper(
-                _one(
+                function(
                     f"{t} tc_{name}_{s}({t} a, {t} b)",
                     f"return b {op} a ? b : (b == b ? a : ({t})NAN);",
                 ),
@@ -106,7 +107,7 @@ def _extremes() -> dict[str, Helper]:
     for s, t, _ in _INTS:
         for name, op in (("min", "<"), ("max", ">")):
             out[f"tc_{name}_{s}"] = Helper(
-                _one(f"{t} tc_{name}_{s}({t} a, {t} b)", f"return a {op} b ? a : b;")
+                function(f"{t} tc_{name}_{s}({t} a, {t} b)", f"return a {op} b ? a : b;")
             )
     return out
 
@@ -117,7 +118,7 @@ def _float_division() -> dict[str, Helper]:
     for s, t, f in (("f32", "float", "f"), ("f64", "double", "")):
         zero = f"0.0{f}"
         out[f"tc_mod_{s}"] = Helper(
-            _one(
+            function(
                 f"{t} tc_mod_{s}({t} a, {t} b)",
                 f"const {t} r = fmod{f}(a, b);",
                 f"if (r == {zero}) return copysign{f}({zero}, b);",
@@ -126,7 +127,7 @@ def _float_division() -> dict[str, Helper]:
             ("math.h",),
         )
         out[f"tc_floordiv_{s}"] = Helper(
-            _one(
+            function(
                 f"{t} tc_floordiv_{s}({t} a, {t} b)",
                 f"const {t} r = fmod{f}(a, b);",
                 f"const {t} m = r != {zero} && (r < {zero}) != (b < {zero}) ? r + b : r;",
@@ -144,7 +145,7 @@ def _float_to_int() -> dict[str, Helper]:
         for bits in (32, 64):
             top = f"{2 ** (bits - 1)}{edge}"
             out[f"tc_i{bits}_from_{s}"] = Helper(
-                _one(
+                function(
                     f"int{bits}_t tc_i{bits}_from_{s}({f} x)",
                     f"return x >= -{top} && x < {top} ? (int{bits}_t)x : INT{bits}_MIN;",
                 )
@@ -158,7 +159,7 @@ def _bits() -> dict[str, Helper]:
     types = {"f32": "float", "f64": "double", "i32": "int32_t", "i64": "int64_t"}
     for a, b in (("f32", "i32"), ("i32", "f32"), ("f64", "i64"), ("i64", "f64")):
         out[f"tc_{b}_of_bits_{a}"] = Helper(
-            _one(
+            function(
                 f"{types[b]} tc_{b}_of_bits_{a}({types[a]} x)",
                 f"{types[b]} y;",
                 "memcpy(&y, &x, sizeof y);",
@@ -171,7 +172,7 @@ def _bits() -> dict[str, Helper]:
 
 _HALVES: Final = {
     "tc_f32_from_bf16": Helper(
-        _one(
+        function(
             "float tc_f32_from_bf16(uint16_t h)",
             "const uint32_t bits = (uint32_t)h << 16;",
             "float x;",
@@ -181,7 +182,7 @@ _HALVES: Final = {
         ("string.h",),
     ),
     "tc_bf16_from_f32": Helper(
-        _one(
+        function(
             "uint16_t tc_bf16_from_f32(float x)",
             "uint32_t bits;",
             "memcpy(&bits, &x, sizeof bits);",
@@ -192,7 +193,7 @@ _HALVES: Final = {
     ),
     # Giesen, "float -> half variants" (2012): to nearest even, with denormals.
     "tc_f32_from_f16": Helper(
-        _one(
+        function(
             "float tc_f32_from_f16(uint16_t h)",
             "const uint32_t sign = (uint32_t)(h & 0x8000) << 16, rest = (uint32_t)(h & 0x7fff) << 13;",  # noqa: E501
             "float x;",
@@ -208,7 +209,7 @@ _HALVES: Final = {
         ("string.h",),
     ),
     "tc_f16_from_f32": Helper(
-        _one(
+        function(
             "uint16_t tc_f16_from_f32(float x)",
             "uint32_t bits, half;",
             "memcpy(&bits, &x, sizeof bits);",

@@ -16,8 +16,10 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from tc.codegen.c import memory, scalar
-from tc.codegen.c.helpers import closure
+from tc.codegen.c import scalar
+from tc.codegen.c.helpers import HELPERS, closure
+from tc.codegen.c.isa import isa_of
+from tc.codegen.c.stores import Stores
 from tc.codegen.c.text import (
     INDENT,
     MEMORY,
@@ -28,11 +30,12 @@ from tc.codegen.c.text import (
     pointer,
     wrap,
 )
-from tc.codegen.c.values import Values, count_uses
+from tc.codegen.c.values import count_uses
+from tc.codegen.c.vectors import Vectors
 from tc.codegen.c.writer import Writer
 from tc.codegen.func import has_parallel, independent_inputs, messages_of
 from tc.errors import InternalError
-from tc.ir.expr import Const, Expr, LaneReduce
+from tc.ir.expr import Const, Expr
 from tc.ir.interval import Bounds, Interval
 from tc.ir.loop import (
     Alloc,
@@ -49,7 +52,7 @@ from tc.ir.loop import (
     Store,
 )
 from tc.ir.passes.place_scratch import buffer_bytes
-from tc.ir.visit import loads_of, own_exprs, sub_stmts
+from tc.ir.visit import own_exprs, sub_stmts
 from tc.target import Target
 
 _TAIL_PARAMS = ("int64_t tid", "int64_t team", "void *scratch", "int32_t *error")
@@ -101,10 +104,10 @@ class _Kernel:
         names = Names(("tid", "team", "scratch", "error"))
         self.w = Writer(names)
         roots = [x for s in sub_stmts(func.body) for x in own_exprs(s)]
-        self.values = Values(self.w, count_uses(roots))
+        self.values = Vectors(self.w, count_uses(roots), isa_of(target))
         self.scratch: Expr = Const(0)
-        self.dead: set[str] = set()  # register buffers that nothing reads
         self.shared = independent_inputs(func)
+        self.stores = Stores(self.values, self.aliases)
 
     def text(self, name: str, heading: str | None) -> CKernel:
         v, names = self.values, self.w.names
@@ -119,9 +122,12 @@ class _Kernel:
             self.w.do("if (tid != 0) return;")
             self.stmt(self.func.body)
         body = self.w.text()
-        lines = [*self._head(name), "{", *self._unused(body), body, "}"]
+        words = set(re.findall(r"\w+", body))
+        lines = [*self._head(name), "{", *self._unused(words), body, "}"]
         above = [] if heading is None else [comment(heading)]
-        found = closure(self.w.helpers)
+        isa = self.values.isa
+        table = HELPERS if isa is None else {**HELPERS, **isa.helpers}
+        found = closure((h for h in self.w.helpers if h in words), table)
         headers = {"stdint.h", "stdbool.h", *self.w.headers}
         headers.update(h for x in found.values() for h in x.headers)
         return CKernel(
@@ -144,9 +150,8 @@ class _Kernel:
         restrict = "restrict " if p.name in self.shared else ""
         return f"const {pointer(p.dtype)}{restrict}{name}"
 
-    def _unused(self, body: str) -> list[str]:
+    def _unused(self, words: set[str]) -> list[str]:
         """What keeps compilers from complaining of parameters that this kernel has no use for."""
-        words = set(re.findall(r"\w+", body))
         v = self.values
         every = [*v.buffers.values(), *v.symbols.values(), "tid", "team", "scratch", "error"]
         given = {v.buffers[p.name] for p in self.func.params} | set(v.symbols.values())
@@ -236,7 +241,7 @@ class _Kernel:
     def stmt(self, s: Stmt) -> None:
         match s:
             case Store():
-                self.store(s)
+                self.stores.store(s)
             case Seq(body):
                 for x in body:
                     self.stmt(x)
@@ -316,24 +321,18 @@ class _Kernel:
 
     def alloc(self, s: Alloc, inside: Callable[[Stmt], None]) -> None:
         buffer, v, w = s.buffer, self.values, self.w
-        name = v.buffers[buffer.name] = w.names.take(buffer.name)
-        kind = MEMORY[buffer.dtype]
         if buffer.scope is not Scope.SCRATCH:
-            if not isinstance(buffer.shape[0], Const):
-                raise InternalError(f"emit: register buffer {buffer.name} has no constant size")
-            if all(x.buffer.name != buffer.name for x in loads_of(s.body)):
-                self.dead.add(buffer.name)
-            else:
-                w.do(f"{kind} {name}[{max(1, int(buffer.shape[0].value))}];")
+            self.stores.declare(s)
             inside(s.body)
-            self.dead.discard(buffer.name)
+            self.stores.forget(buffer)
             return
+        name = v.buffers[buffer.name] = w.names.take(buffer.name)
         at = self.scratch
         # The place depends on symbols alone; in front of all loops every use can see it.
         here, w.out = w.out, w.place(0)
         offset = v(at)
         place = "scratch" if offset.text == "0" else f"(void *)((char *)scratch + {offset.atom})"
-        w.do(f"{kind} *const restrict {name} = {place};")
+        w.do(f"{MEMORY[buffer.dtype]} *const restrict {name} = {place};")
         w.out = here
         self.scratch = at + buffer_bytes(buffer)
         inside(s.body)
@@ -345,61 +344,3 @@ class _Kernel:
 
     def prefetch(self, s: Prefetch) -> None:
         """C99 has no such hint."""
-
-    # --- stores
-
-    def store(self, s: Store) -> None:
-        (index,) = s.indices
-        if s.buffer.name in self.dead:
-            return
-        if index.lanes == 1:
-            self.store_scalar(s, index)
-        else:
-            self.store_lanes(s, index)
-        for name in self.aliases({s.buffer.name}):
-            self.w.stored(name)
-
-    def store_scalar(self, s: Store, index: Expr) -> None:
-        v, w = self.values, self.w
-        mask = s.mask
-        if mask is not None and mask.lanes > 1:
-            mask = LaneReduce("or", mask)
-        cond = None if mask is None else v(mask)
-        if cond is None:
-            w.do(self.assignment(s, index))
-            return
-        w.begin(w.prepare(), f"if ({cond.text}) {{", None, frozenset())
-        w.do(self.assignment(s, index))
-        w.end()
-
-    def assignment(self, s: Store, index: Expr) -> str:
-        """The statement that stores a scalar, or the present lane."""
-        value = self.values(s.value)
-        return f"{memory.element(self.values, s.buffer, index).text} = {value.text};"
-
-    def store_lanes(self, s: Store, index: Expr) -> None:
-        v, w = self.values, self.w
-        roots = [index, s.value, *([] if s.mask is None else [s.mask])]
-        stores = self.aliases({s.buffer.name})
-        value = s.value
-        held: str | None = None
-        if self.reads_elsewhere(s, index, stores):
-            held = w.names.numbered("held")
-            w.do(f"{MEMORY[value.dtype]} {held}[{index.lanes}];")
-            with v.lanes(index.lanes, (value,), frozenset()) as lane:
-                w.do(f"{held}[{lane.name}] = {v(value).text};")
-        with v.lanes(index.lanes, roots, stores) as lane:
-            if s.mask is not None:
-                w.begin(w.prepare(), f"if ({v(s.mask).text}) {{", None, frozenset())
-                v.holds = s.mask
-            if held is None:
-                w.do(self.assignment(s, index))
-            else:
-                w.do(f"{memory.element(v, s.buffer, index).text} = {held}[{lane.name}];")
-            if s.mask is not None:
-                v.holds = None
-                w.end()
-
-    def reads_elsewhere(self, s: Store, index: Expr, stores: frozenset[str]) -> bool:
-        """Whether lanes read what other lanes of the same statement may have written before."""
-        return any(x.buffer.name in stores and x.indices != (index,) for x in loads_of(s))

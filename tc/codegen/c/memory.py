@@ -6,19 +6,53 @@ This module must not write statements.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from tc.codegen.c import scalar
 from tc.codegen.c.text import SUM, Term, int_literal, literal
+from tc.codegen.c.writer import Writer
 from tc.errors import InternalError
-from tc.ir.affine import ONE, Monomial, atom_order
+from tc.ir.affine import ONE, Monomial, Poly, atom_order, sub
 from tc.ir.expr import Const, Expr, Load, Ramp
-from tc.ir.interval import ends
+from tc.ir.interval import Interval, ends
 from tc.ir.loop import Buffer
 from tc.ir.types import BOOL, I64
 
-if TYPE_CHECKING:
-    from tc.codegen.c.values import Values
+
+class Lane(Protocol):
+    """The lane that a vector is computed for."""
+
+    @property
+    def term(self) -> Term:
+        """Its number."""
+
+
+class Values(Protocol):
+    """What is needed of the writer of expressions."""
+
+    w: Writer
+    buffers: dict[str, str]
+    holds: Expr | None
+
+    @property
+    def lane(self) -> Lane | None:
+        """The present lane."""
+
+    def __call__(self, x: Expr) -> Term:
+        """The value of `x`."""
+
+    def poly(self, x: Expr) -> Poly:
+        """The polynomial of a scalar index."""
+
+    def range(self, x: Expr) -> Interval:
+        """What `x` is known to lie in here."""
+
+    def is_size(self, x: Expr) -> bool:
+        """Whether an integer is made of sizes and loop variables alone."""
+
+    def depth_of(self, x: Expr) -> int | None:
+        """The scope that `x` changes with; None where it must be written in place."""
+
 
 _SAFE: Final = float(1 << 62)
 
@@ -70,10 +104,10 @@ def fits(v: Values, index: Expr) -> bool:
     return total < _SAFE
 
 
-def offset(v: Values, index: Expr) -> Term:
-    """A scalar index."""
+def offset(v: Values, index: Expr, more: int = 0) -> Term:
+    """A scalar index, and `more` beyond it."""
     if not fits(v, index):
-        return v(index)
+        return _plus(v(index), more)
     p = v.poly(index)
     groups: dict[int, list[tuple[Monomial, int]]] = {}
     here = len(v.w.scopes)
@@ -85,7 +119,16 @@ def offset(v: Values, index: Expr) -> Term:
     known = Term("0")
     for depth in sorted(groups):
         known = _advance(v, known, groups[depth], depth, here)
-    return _plus(known, p.get(ONE, 0))
+    return _plus(known, p.get(ONE, 0) + more)
+
+
+def difference(v: Values, a: Expr, b: Expr, more: int) -> Term:
+    """a - b + more of two scalar indices."""
+    p = sub(v.poly(a), v.poly(b))
+    terms = sorted(
+        ((m, c) for m, c in p.items() if m), key=lambda t: (t[1] < 0, [atom_order(x) for x in t[0]])
+    )
+    return _plus(_sum(v, Term("0"), terms), p.get(ONE, 0) + more)
 
 
 def _plus(x: Term, number: int) -> Term:
@@ -122,6 +165,8 @@ def _sum(v: Values, total: Term, terms: list[tuple[Monomial, int]]) -> Term:
         term = v(m[0])
         for atom in m[1:]:
             term = scalar.infix("*", term, v(atom))
+        if term.text == "0":
+            continue  # a loop that runs once
         if abs(c) != 1:
             term = scalar.infix("*", term, Term(str(abs(c))))
         if total.text == "0":

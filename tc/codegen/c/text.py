@@ -198,6 +198,8 @@ def wrap(line: str, depth: int) -> list[str]:
         if cut < MOST_COLUMNS // 2:
             cut = line.rfind(" ", least, MOST_COLUMNS + 1)
         if cut <= least:
+            cut = line.rfind("(", least, MOST_COLUMNS) + 1
+        if cut <= least:
             break
         out.append(line[:cut].rstrip())
         line = more + line[cut:].lstrip()

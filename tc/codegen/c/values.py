@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from tc.codegen.c import memory, scalar
-from tc.codegen.c.text import LOOSE, SUM, VALUE, Term, literal
+from tc.codegen.c.text import LOOSE, SUM, VALUE, Term, identifier, literal
 from tc.codegen.c.writer import LONGEST_INLINE, Writer
-from tc.codegen.placement import Placement
+from tc.codegen.placement import Info, Placement
 from tc.errors import InternalError
 from tc.ir.expr import (
     Binary,
@@ -70,7 +71,7 @@ class Lane:
         return Lane(self.name, self.scale * count, self.offset * count + number)
 
 
-class Values(Placement[Term]):
+class Values(Placement[Any]):
     """Writes expressions into `w`; `uses` counts how often each node is used."""
 
     def __init__(self, w: Writer, uses: Mapping[int, int]) -> None:
@@ -84,10 +85,6 @@ class Values(Placement[Term]):
         self._lets: dict[Var, Expr] = {}
         self._own_uses: Mapping[int, int] = {}
 
-    def pins(self, x: Expr) -> bool:
-        """See `Placement.pins`."""
-        return isinstance(x, LaneReduce)
-
     def __call__(self, x: Expr) -> Term:
         """The value of `x` as an operand of the code here; of a vector, in the present lane."""
         match x:
@@ -100,18 +97,19 @@ class Values(Placement[Term]):
             case Var() if x in self._lets:
                 return self(self._lets[x])
             case Var():
-                return self.names[x]
+                named: Term = self.names[x]
+                return named
         if x.lanes > 1:
             return self._in_lane(x)
         info = self.info(x)
-        if self.uses.get(id(x), 2) > 1 or info.pinned or self._leaves(x):
-            return self.placed(x, id(x), self._settled)
+        if self.uses.get(id(x), 2) > 1 or self._leaves(info):
+            placed: Term = self.placed(x, id(x), self._settled)
+            return placed
         out = self._write(x)
         return out if len(out.text) <= LONGEST_INLINE else self._named(x, out)
 
-    def _leaves(self, x: Expr) -> bool:
+    def _leaves(self, info: Info) -> bool:
         """Whether a value that depends on memory is computed outside of this loop."""
-        info = self.info(x)
         if not info.buffers or self._frame(info) is not None:
             return False
         depth = self._variable_depth(info)
@@ -124,7 +122,7 @@ class Values(Placement[Term]):
         """A variable for `value`, unless it is a name already."""
         if value.text.isidentifier():
             return value
-        stem = self.buffers[x.buffer.name] if isinstance(x, Load) else "t"
+        stem = identifier(x.buffer.name) if isinstance(x, Load) else "t"
         return self.w.settle(VALUE[x.dtype], value, stem)
 
     # --- lanes
@@ -158,14 +156,11 @@ class Values(Placement[Term]):
         """A loop over lanes; `roots` are the expressions computed in it."""
         w, uses = self.w, self._own_uses
         self._own_uses = count_uses(roots)
-        before, header = w.prepare(), w.prepare()
         name = w.names.take("l")
-        w.begin(before, f"for (int {name} = 0; {name} < {width}; {name}++) {{", header, stores)
-        w.scopes[-1].always = True
+        head = f"for (int {name} = 0; {name} < {width}; {name}++) {{"
         lane = Lane(name)
-        with self.at(lane):
+        with w.detached(head, stores), self.at(lane):
             yield lane
-        w.end()
         w.names.release(name)
         self._own_uses = uses
 
@@ -196,7 +191,8 @@ class Values(Placement[Term]):
                 return self(body)
             case Let(var, value, body):
                 bound = self._named(value, self(value))
-                return self.bound(var, bound, lambda: self(body))
+                out: Term = self.bound(var, bound, lambda: self(body))
+                return out
             case Ramp(base, stride, _):
                 return self._ramp(x, base, stride)
             case LaneReduce(op, y):

@@ -5,10 +5,17 @@ This module must not know the IR.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from tc.codegen.c.text import Names, Term, wrap
-from tc.codegen.scopes import Lines, Scopes
+from tc.codegen.scopes import Lines, Scope, Scopes
 
 LONGEST_INLINE = 64
+_WORD = re.compile(r"[A-Za-z_]\w*")
+_VARIABLE = re.compile(r"const [\w ]+?[ *](\w+) = ")
 
 
 class Block(list["str | Lines"]):
@@ -20,9 +27,9 @@ class Writer(Scopes):
 
     def __init__(self, names: Names) -> None:
         super().__init__()
-        self.declared: Lines = []  # what stands at the beginning of the function
         self.names = names
         self.helpers: dict[str, None] = {}
+        self._outer: list[Lines] = []
         self.headers: set[str] = set()
 
     def do(self, line: str) -> None:
@@ -45,27 +52,68 @@ class Writer(Scopes):
         self.do(f"const {kind}{space}{name} = {value.text};")
         return Term(name)
 
+    @contextmanager
+    def detached(self, head: str, stores: frozenset[str]) -> Iterator[None]:
+        """A loop that runs at least once, added where lines go when its body is complete.
+
+        So what the body needs from outside is added in front of it, wherever that is.
+        """
+        out, lines = self.out, Block()
+        before: Lines = []
+        header: Lines = []
+        self.scopes.append(Scope(before, lines, header, stores, always=True))
+        self.out = lines
+        yield
+        self.scopes.pop()
+        self.out = out
+        out.extend((before, header, head, lines, "}"))
+
     def begin(self, before: Lines, head: str, header: Lines | None, stores: frozenset[str]) -> None:
         """Begin the block of a loop or a branch."""
         self.scopes[-1].lines.append(head)
         self.push(before, header, stores, Block())
+
+    def open(self, head: str) -> None:
+        """Begin a block within the code here that is not a scope of its own places."""
+        block = Block()
+        self.out.extend((head, block, "}"))
+        self._outer.append(self.out)
+        self.scopes.append(Scope(block, block))
+        self.out = block
+
+    def close(self) -> None:
+        """End the block that `open` began."""
+        self.scopes.pop()
+        self.out = self._outer.pop()
 
     def end(self, tail: str = "}") -> None:
         """End the innermost block."""
         self.pop()
         self.do(tail)
 
-    def text(self, depth: int = 1) -> str:
-        """All lines."""
-        out: list[str] = []
-        for part in (self.declared, self.scopes[0].lines):
-            _flatten(part, depth, out)
-        return "\n".join(out)
+    def text(self) -> str:
+        """All lines, but for variables that nothing uses."""
+        lines: list[tuple[int, str]] = []
+        _flatten(self.scopes[0].lines, 1, lines)
+        counts = Counter(w for _, line in lines for w in _WORD.findall(line))
+        unused = True
+        while unused:
+            unused = False
+            kept = []
+            for depth, line in lines:
+                found = _VARIABLE.match(line)
+                if found and counts[found[1]] == 1:
+                    counts.subtract(_WORD.findall(line))
+                    unused = True
+                else:
+                    kept.append((depth, line))
+            lines = kept
+        return "\n".join(part for depth, line in lines for part in wrap(line, depth))
 
 
-def _flatten(lines: Lines, depth: int, out: list[str]) -> None:
+def _flatten(lines: Lines, depth: int, out: list[tuple[int, str]]) -> None:
     for line in lines:
         if isinstance(line, str):
-            out.extend(wrap(line, depth))
+            out.append((depth, line))
         else:
             _flatten(line, depth + isinstance(line, Block), out)

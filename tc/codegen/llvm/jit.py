@@ -18,18 +18,19 @@ from typing import Any
 import llvmlite.binding as llvm
 
 from tc import __version__
-from tc.codegen.llvm import openmp
-from tc.codegen.llvm.cache import ObjectCache
+from tc.codegen import openmp
+from tc.codegen.abi import Call
+from tc.codegen.cache import ObjectCache
 from tc.codegen.llvm.emit import KernelText, emit_kernel, messages_of
 from tc.codegen.llvm.hardware import hardware_of
 from tc.codegen.llvm.machine import (
     PIPELINE,
     Machine,
-    check_runs_here,
     initialize,
     version,
 )
-from tc.codegen.llvm.program import SINGLE_THREAD, Call, entry_text
+from tc.codegen.llvm.program import SINGLE_THREAD, entry_text
+from tc.codegen.runs_here import check_runs_here
 from tc.errors import CompileError, InternalError, describe
 from tc.ir.loop import Func
 from tc.target import Target

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from tc.codegen.llvm.cache import ObjectCache
+from tc.codegen.abi import Call, Slot
+from tc.codegen.cache import ObjectCache
 from tc.codegen.llvm.jit import Module, compile_module
-from tc.codegen.llvm.program import Call, Slot
 from tc.errors import CompileError, describe
 from tc.ir.expr import Binary, Const, Expr, Sym
 from tc.ir.loop import Buffer, Func

@@ -8,14 +8,13 @@ and SLP vectorisers and unrollers are not run. This module must not keep modules
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import llvmlite.binding as llvm
 
-from tc.errors import CompileError, InternalError, UnsupportedError, describe
-from tc.target import LEVELS, Target, host
+from tc.errors import InternalError, UnsupportedError, describe
+from tc.target import Target
 
 # Part of every cache key: change it when the passes below or the emitted runtime change.
 PIPELINE = "sroa,new_gvn,instcombine,simplify_cfg;opt=2;no-machine-licm;1"
@@ -83,27 +82,3 @@ class Machine:
             if not function.is_declaration:
                 passes.run(function, builder)
         return emit(module)
-
-
-@functools.cache
-def _host() -> Target:
-    return host()
-
-
-def check_runs_here(target: Target) -> None:
-    """Raise CompileError where this machine cannot run code for `target`."""
-    here = _host()
-    if target.arch not in (here.arch, "generic"):
-        missing = [f"{target.arch} processor"]
-    else:
-        wanted = {*LEVELS[target.level].implies, *target.features}
-        missing = sorted(f for f in wanted if not here.has(f))
-    if missing or not sys.platform.startswith("linux"):
-        raise CompileError(
-            describe(
-                f"code for target {target}",
-                where="this machine",
-                why=f"it lacks {', '.join(missing) or 'Linux'}",
-                way_out='compile for target "host" here',
-            )
-        )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import llvmlite.binding as llvm
 
-from tc.codegen.llvm.machine import check_runs_here
+from tc.codegen.runs_here import check_runs_here
 from tc.errors import CompileError, describe
 from tc.target import Target
 
