@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tc.codegen.c import memory
+from tc.codegen.c.registers import Held, Vec
 from tc.codegen.c.text import MEMORY, Term
-from tc.codegen.c.vectors import Held, Vec, Vectors
+from tc.codegen.c.vectors import Vectors
 from tc.errors import InternalError
 from tc.ir.expr import Const, Expr, LaneReduce, Load, Ramp
 from tc.ir.loop import Alloc, Buffer, Stmt, Store
@@ -140,7 +141,7 @@ class Stores:
                 raise InternalError(f"emit: a masked store to the variables of {s.buffer.name}")
             new = chosen
         if len(new.parts) > 1 and self._reads_elsewhere(s, index, frozenset((s.buffer.name,))):
-            new = v._hold(s.value, new)
+            new = v.hold(s.value, new)
         for variable, part in zip(old.parts, new.parts, strict=True):
             if variable != part and variable.text not in self.dead:
                 w.do(f"{variable.text} = {part.text};")
@@ -183,9 +184,9 @@ class Stores:
             mask = v.operand(s.mask, lanes)
             if mask is None:
                 return False
-            columns.append(v._hold(s.mask, mask).parts)
+            columns.append(v.hold(s.mask, mask).parts)
         if len(value.parts) > 1 and self._reads_elsewhere(s, index, self.aliases({s.buffer.name})):
-            columns[0] = v._hold(s.value, value).parts
+            columns[0] = v.hold(s.value, value).parts
         places = v.addresses(s.buffer, index.base, kind, lanes)
         for place, *rest in zip(places, *columns, strict=True):
             self.w.do(f"{v.write(row, place, *rest).text};")
