@@ -29,6 +29,7 @@ from tc.device.submission import (
     read_signals,
     read_waits,
 )
+from tc.device.words import words
 from tc.errors import DeviceError, describe
 
 
@@ -37,6 +38,7 @@ class Queue:
 
     Attributes:
         name: for messages.
+        gate: two words, see `tc.codegen.direct.Word`: GATE and INSIDE.
         depth: how many unfinished submissions it holds at most.
         concurrency: how many of its submissions run at a time at most.
         priority: the priority of its submissions that name none; higher goes first.
@@ -65,6 +67,9 @@ class Queue:
         self._submitted = 0
         # One entry for each call of `run` in progress; a deque's append and pop are atomic.
         self._inline: deque[None] = deque()
+        # For machine code, which does as `run` with the interpreter's lock held: whether a call
+        # may not begin on its own thread, and how many are in progress.
+        self.gate = words(2)
 
     def submit(
         self,
@@ -105,6 +110,7 @@ class Queue:
             submission.fence.label = f"{self.name}: submission {self._submitted}"
             self._submitted += 1
             self._unfinished[submission] = None
+            self._set_gate()
             failed = self._make_ready(submission) if not waits else []
         _fail_all(failed)
         for item in waits:
@@ -144,7 +150,7 @@ class Queue:
         finally:
             inline.pop()
             if self._fault is not None:
-                self._notify_closing()
+                self.notify_closing()
         return self._run_in_turn(program, args, kwargs)
 
     def pending(self) -> int:
@@ -171,7 +177,7 @@ class Queue:
             if self._scheduler.on_lane():
                 return  # a program cannot wait for its own end
             if not self._scheduler.space.wait_for(self._empty, timeout):
-                left = len(self._unfinished) + len(self._inline)
+                left = len(self._unfinished) + len(self._inline) + self.gate[1]
                 raise FenceTimeoutError(
                     describe(
                         self.name,
@@ -191,6 +197,7 @@ class Queue:
         with self._scheduler.lock:
             if self._fault is None:
                 self._fault = _closed(self.name)
+            self._set_gate()
             self._scheduler.space.notify_all()
 
     def device_lost(self, error: DeviceLost) -> bool:
@@ -201,6 +208,7 @@ class Queue:
         """For the device layer: fail all that is unfinished and refuse what comes."""
         with self._scheduler.lock:
             self._fault = error
+            self._set_gate()
             unfinished = list(self._unfinished)
             self._ready.clear()
             self._scheduler.space.notify_all()
@@ -234,12 +242,15 @@ class Queue:
         """For a submission whose outcome is decided: give its room to others."""
         with self._scheduler.lock:
             self._unfinished.pop(submission, None)
+            self._set_gate()
             self._scheduler.space.notify_all()
 
     def reset_after_fork(self, error: DeviceLost) -> None:
         """For the device layer, in a forked child: what the parent submitted fails here."""
         unfinished, self._unfinished = self._unfinished, {}
         self._ready, self.running, self._inline = [], set(), deque()
+        self.gate[1] = 0
+        self._set_gate()
         for submission in unfinished:
             submission.fence.reset_after_fork()
             submission.fail(error)
@@ -285,12 +296,16 @@ class Queue:
         finally:
             fence.cancel()  # no effect on a fence that is done: this is for a Ctrl-C
 
-    def _notify_closing(self) -> None:
+    def notify_closing(self) -> None:
+        """After a call of `run`, or of machine code: whoever closes the queue may go on."""
         with self._scheduler.lock:
             self._scheduler.space.notify_all()
 
+    def _set_gate(self) -> None:
+        self.gate[0] = bool(self._unfinished) or self._fault is not None
+
     def _empty(self) -> bool:
-        return not self._unfinished and not self._inline
+        return not self._unfinished and not self._inline and not self.gate[1]
 
     def __deepcopy__(self, memo: dict[int, object]) -> Queue:
         return self  # a handle on a device, as a file is: a copied program shares it

@@ -7,11 +7,13 @@ framework (see `arrays`), nor compile.
 
 from __future__ import annotations
 
+import ctypes
+import itertools
 import math
 import weakref
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from time import perf_counter_ns
 from typing import Any, NoReturn
@@ -20,9 +22,7 @@ from tc.device.arena import Block
 from tc.device.arrays import Arrays
 from tc.device.artifact import (
     FIRST_SLOT,
-    PROFILE,
     Artifact,
-    FallbackCall,
     KernelCall,
     Place,
 )
@@ -30,17 +30,21 @@ from tc.device.artifact_file import RawTensor
 from tc.device.faults import QueueClosedError
 from tc.device.physical import shared_device
 from tc.device.run_bind import Binder
-from tc.device.run_call import Arena, Frame, Weights
+from tc.device.run_call import Arena, Weights
+from tc.device.run_direct import Direct, direct
+from tc.device.run_execute import Executor
 from tc.device.run_items import Function, Item, Kernels, items_of, raise_reported
-from tc.device.run_plan import Plan, Planner
+from tc.device.run_plan import Planner
 from tc.device.run_planned import Planned
 from tc.device.run_prepared import find, keys, share
 from tc.device.run_profile import CallTime, Profile
-from tc.device.run_stats import LAST, Stats
+from tc.device.run_stats import Stats, record
 from tc.device.run_steps import Stepper, StepPlans
+from tc.device.words import word
 from tc.errors import InternalError, TcError, UnsupportedError, describe
 
 _MOST_PLANS = 4096
+_NUMBERS = itertools.count(1)
 
 
 class Program:
@@ -54,7 +58,6 @@ class Program:
         stats: what it has done.
         threads: of a call.
         arrays: of which kind it takes and gives them.
-        last_values: of the symbols in the last call; None: not called yet.
     """
 
     def __init__(
@@ -83,10 +86,13 @@ class Program:
         weakref.finalize(self, self.stats.retire)
         self._functions = functions
         self._arrays = self.arrays = arrays
-        self.last_values: tuple[int, ...] | None = None
+        self._last = word()  # the number of a plan, or 0
+        self._values: dict[int, tuple[int, ...]] = {}
+        self._epoch = word()
         self._binder = Binder(artifact)
         self._planner = Planner(artifact, threads)
         self._table_size = self._planner.table_size
+        self._execute = Executor(artifact, arrays, self._planner, self.stats)
         self._main = self._items("main")
         only = self._main[0] if len(self._main) == 1 else None
         self._only = only if isinstance(only, Kernels) else None
@@ -97,21 +103,17 @@ class Program:
         )
         self._planned: dict[tuple[tuple[int, ...], ...], Planned] = {}
         self._step_plans = StepPlans(artifact, self._planner)
-        self._pool: deque[Arena] = deque()
+        self._pool: list[Arena] = []
         self._queue = shared_device().queue
         self.set_weights(weights)
 
-    def __call__(self, args: Sequence[Any], planned: Planned | None = None) -> list[Any]:
-        """Run on the queue that all programs of this process share; see `run`.
-
-        With `planned`, which `self.planned` gave, the arrays must be ready and of its shapes.
-        """
-        program = planned or self
+    def __call__(self, args: Sequence[Any]) -> list[Any]:
+        """Run on the queue that all programs of this process share; see `run`."""
         try:
-            return self._queue.run(program, args)  # type: ignore[return-value]  # what `run` returns
+            return self._queue.run(self, args)  # type: ignore[return-value]  # what `run` returns
         except QueueClosedError:
             self._queue = shared_device().queue
-            return self._queue.run(program, args)  # type: ignore[return-value]
+            return self._queue.run(self, args)  # type: ignore[return-value]
 
     def run(self, args: Any, /) -> list[Any]:
         """The results for these inputs, in the order of the artifact's.
@@ -122,9 +124,35 @@ class Program:
         """
         return self._run(args, None)
 
-    def planned(self, shapes: tuple[tuple[int, ...], ...]) -> Planned:
-        """The program at these shapes of its inputs; TcError where they do not fit."""
-        return self._planned.get(shapes) or self._plan(shapes)
+    @property
+    def last_values(self) -> tuple[int, ...] | None:
+        """Of the symbols in the last call; None: not called yet."""
+        return self._values.get(self._last[0])
+
+    @last_values.setter
+    def last_values(self, values: tuple[int, ...]) -> None:
+        self._last[0] = self._number(values)
+
+    def direct(self, shapes: tuple[tuple[int, ...], ...]) -> Direct | None:
+        """What machine code needs to call it as `__call__` does, on inputs of these shapes.
+
+        The call is another way into the same queue, with an arena of the same pool. None where it
+        has to be Python; TcError where the shapes do not fit.
+        """
+        if (only := self._only) is None or self.artifact.mutated:
+            return None
+        planned = self._planned.get(shapes) or self._plan(shapes)
+        arena, weights = self._take_arena(), self._weights
+        frame = arena.frame(planned.plan, weights, self.threads, self._table_size)
+        found = direct(only.function, self._queue, arena, frame, planned, self._inputs)
+        self._pool.append(arena)
+        if found is None:
+            return None
+        conditions = (*found.conditions, (ctypes.addressof(self._epoch), self._epoch[0]))
+        last = ctypes.addressof(self._last)
+        return replace(
+            found, pool=self._pool, weights=weights, last=last, conditions=conditions, kept=self
+        )
 
     def fixed(self, args: Sequence[Any]) -> tuple[Callable[[], None], list[Any]]:
         """A function that runs on these arrays, and the results that it fills, each time anew.
@@ -152,9 +180,9 @@ class Program:
                 frame.table[slot] = self._arrays.address(outputs[-1])
 
         def run() -> None:
-            arena.calls[0] += 1
-            if not plan.empty:
-                self._execute(self._main, arena, frame, plan, None)
+            begin = perf_counter_ns()
+            spent = 0 if plan.empty else self._execute(self._main, arena, frame, plan, None)
+            record(arena.counter, begin, spent)
 
         run.kept = (inputs, outputs, weights)  # type: ignore[attr-defined]  # read and written to
         return run, outputs
@@ -188,7 +216,9 @@ class Program:
             for s, storage in enumerate(self.artifact.storages)
             if storage.place is Place.PARAM
         ]
-        self._weights = self._prepare(ready, slots)
+        made = self._prepare(ready, slots)
+        self._epoch[0] += 1  # before the old ones may go
+        self._weights = made
 
     def constant_memory(self) -> dict[int, tuple[int, int]]:
         """Of each storage that holds a parameter or something prepared: (address, bytes).
@@ -216,7 +246,6 @@ class Program:
             only.function,
             partial(raise_reported, messages=only.messages),
             self.threads,
-            self.stats,
         )
         weakref.finalize(stepper, self._pool.append, arena).atexit = False
         return stepper
@@ -311,8 +340,8 @@ class Program:
         weights = self._weights  # kept alive until the end of this call, whatever comes meanwhile
         arena = self._take_arena()
         try:
-            arena.calls[0] += 1
             if plan.empty:
+                record(arena.counter, perf_counter_ns(), 0)
                 return [make() for _, make in planned.outputs]
             frame = arena.frame(plan, weights, self.threads, self._table_size)
             table, address = frame.table, self._arrays.address
@@ -324,19 +353,16 @@ class Program:
                 outputs.append(output)
                 for slot in slots:
                     table[slot] = address(output)
-            stats = self.stats
-            self.last_values = plan.values
+            self._last[0] = planned.number
+            begin = perf_counter_ns()
             if (only := self._only) is not None and profile is None:
-                begin = perf_counter_ns()
                 only.function(frame.address)
-                stats.last_nanoseconds = LAST.nanoseconds = perf_counter_ns() - begin
-                stats.last_started = begin
+                record(arena.counter, begin, perf_counter_ns() - begin)
                 if arena.error.value:
                     raise_reported(arena, only.messages)
             else:
-                stats.last_started = perf_counter_ns()
                 spent = self._execute(self._main, arena, frame, plan, profile)
-                stats.last_nanoseconds = LAST.nanoseconds = spent
+                record(arena.counter, begin, spent)
         finally:
             self._pool.append(arena)
         return outputs
@@ -344,57 +370,23 @@ class Program:
     def _plan(self, shapes: tuple[tuple[int, ...], ...]) -> Planned:
         plan = self._planner.main(self._binder.bind(shapes))
         if len(self._planned) >= _MOST_PLANS:
-            self._planned = {}
+            self._planned, self._values = {}, {}
         outputs = [
             (slots, self._arrays.maker(shape, dtype)) for slots, shape, dtype in plan.outputs
         ]
-        found = self._planned[shapes] = Planned(plan, tuple(outputs), self._run_planned)
+        number = self._number(plan.values)
+        found = self._planned[shapes] = Planned(plan, tuple(outputs), number)
         return found
+
+    def _number(self, values: tuple[int, ...]) -> int:
+        number = next(_NUMBERS)
+        self._values[number] = values
+        return number
 
     def _take_arena(self) -> Arena:
         if self._pool:
             with suppress(IndexError):  # another thread may have taken the last one
                 return self._pool.pop()
         arena = Arena()
-        self.stats.calls.append(arena.calls)
+        self.stats.counters.append(arena.counter)
         return arena
-
-    def _execute(
-        self,
-        items: Sequence[Item],
-        arena: Arena,
-        frame: Frame,
-        plan: Plan,
-        profile: Profile | None,
-    ) -> int:
-        """Run the items in order; the nanoseconds inside compiled code."""
-        spent = 0
-        for item in items:
-            begin = perf_counter_ns()
-            if isinstance(item, FallbackCall):
-                self._fall_back(item, frame, plan)
-                if profile is not None:
-                    profile.fallback(item, begin, perf_counter_ns())
-                continue
-            if profile is not None:
-                frame.table[PROFILE] = profile.begin(len(item.calls))
-                begin = perf_counter_ns()
-            try:
-                item.function(frame.address)
-            finally:
-                frame.table[PROFILE] = 0
-            spent += perf_counter_ns() - begin
-            if arena.error.value:
-                raise_reported(arena, item.messages)
-            if profile is not None:
-                profile.kernels(item.calls, plan.values)
-        return spent
-
-    def _fall_back(self, call: FallbackCall, frame: Frame, plan: Plan) -> None:
-        self.stats.count_fallback(call.op)
-        storages = self.artifact.storages
-        views = {
-            s: (frame.table[FIRST_SLOT + s], plan.shapes[s], storages[s].dtype)
-            for s in (*call.inputs, *call.outputs)
-        }
-        self._arrays.fallback(call, views, self._planner.fallback_dims(call, plan.values))

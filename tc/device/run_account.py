@@ -51,9 +51,9 @@ def account(program: Program, args: Sequence[object], runs: int) -> Account:
         begin = perf_counter_ns()
         program(args)
         plain.append(perf_counter_ns() - begin)
-        inside.append(program.stats.last_nanoseconds)
+        inside.append(program.stats.last[1])
         profiles.append(program.profile(args))
-        forks.append(program.stats.last_nanoseconds - _regions(profiles[-1]))
+        forks.append(program.stats.last[1] - _regions(profiles[-1]))
     eager = [sum(t.nanoseconds for t in times if not _compiled(t)) for times in profiles]
     outside = [p - i - e for p, i, e in zip(plain, inside, eager, strict=True)]
     return Account(

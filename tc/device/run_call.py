@@ -17,6 +17,8 @@ from typing import Any, Final
 from tc.device.arena import Block
 from tc.device.artifact import ERROR, PROFILE, SCRATCH, SCRATCH_BYTES, THREADS
 from tc.device.run_plan import Plan
+from tc.device.run_stats import new_counter
+from tc.device.words import word
 from tc.errors import DeviceError, describe
 
 _MOST_FRAMES = 64
@@ -67,21 +69,23 @@ class Arena:
     """The memory of one call: the error slot, temporaries, scratch; grows, and is reused.
 
     Attributes:
-        calls: a list of one number, how many calls it has served.
+        counter: the words of `Counter`, of the calls that it has served.
+        epoch: one word, which changes when frames made before are good no more.
         error: the error slot, 0 for none.
     """
 
-    __slots__ = ("__weakref__", "_block", "_frames", "calls", "error")
+    __slots__ = ("__weakref__", "_block", "_frames", "counter", "epoch", "error")
 
     def __init__(self) -> None:
-        self.calls = [0]
+        self.counter = new_counter()
+        self.epoch = word()
         _ARENAS.add(self)
         self._frames: dict[Plan, Frame] = {}
         self._hold(Block(1))
 
     def _hold(self, block: Block) -> None:
         self._block = block
-        self._frames.clear()
+        self.forget()
         self.error = ctypes.c_int32.from_address(block.address)
 
     def frame(self, plan: Plan, weights: Weights, threads: int, table_size: int) -> Frame:
@@ -111,6 +115,7 @@ class Arena:
 
     def forget(self) -> None:
         """Make every table anew."""
+        self.epoch[0] += 1
         self._frames.clear()
 
 

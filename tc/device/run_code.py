@@ -141,4 +141,5 @@ def _function(module: Module | CModule) -> Function:
     entry = module.entry
     # The entry is valid while its module lives, so it holds it: a wrapper would cost every call.
     entry.module = module  # type: ignore[attr-defined]  # a foreign function takes attributes
+    entry.address = module.address  # type: ignore[attr-defined]
     return entry

@@ -15,7 +15,7 @@ from time import perf_counter_ns
 from tc.device.artifact import FIRST_SLOT, Artifact, Place
 from tc.device.run_call import Arena, Weights
 from tc.device.run_plan import Plan, Planner, Shape
-from tc.device.run_stats import LAST, Stats
+from tc.device.run_stats import record
 from tc.errors import InternalError
 from tc.ir.types import DType
 
@@ -82,7 +82,6 @@ class Stepper:
         function: Callable[[int], object],
         fail: Callable[[Arena], object],
         threads: int,
-        stats: Stats,
     ) -> None:
         """On `arena`, which is its own as long as it lives.
 
@@ -99,7 +98,6 @@ class Stepper:
         self._weights = weights
         self._function = function
         self._fail = fail
-        self._stats = stats
         self._arena = arena
         self._frame = self._arena.frame(plan, weights, threads, planner.table_size)
         self._slots = step_plan.slots
@@ -119,10 +117,8 @@ class Stepper:
         table = self._frame.table
         for slot, value in self._planner.slots(values):
             table[slot] = value
-        self._arena.calls[0] += 1
         begin = perf_counter_ns()
         self._function(self._frame.address)
-        self._stats.last_nanoseconds = LAST.nanoseconds = perf_counter_ns() - begin
-        self._stats.last_started = begin
+        record(self._arena.counter, begin, perf_counter_ns() - begin)
         if self._arena.error.value:
             self._fail(self._arena)

@@ -62,46 +62,51 @@ def rebuild(
     raise AssertionError(f"no object for {node}")
 
 
-def result_maker(node: Node) -> Callable[[Sequence[torch.Tensor]], Any] | None:
-    """What `rebuild` does, as one function, for a mapping of all outputs in turn; else None."""
+def result_names_of(node: Node) -> tuple[type, tuple[str, ...]] | None:
+    """The class and the names of a mapping of all outputs in turn; None for anything else."""
     if not isinstance(node, MappingNode):
         return None
     if any(item != LeafNode(number) for number, item in enumerate(node.items)):
         return None
-    return _maker(node.type, node.names)
+    return node.type, node.names
 
 
 @functools.cache
 def _maker(kind: type, names: tuple[str, ...]) -> Callable[[Sequence[Any]], Any]:
-    """A function from the parts to a mapping of this kind that names them.
+    """A function from the parts to a mapping of this kind that names them."""
+    empty = other_attributes(kind, names)
+    if empty is None:
+        return lambda parts: kind(**dict(zip(names, parts, strict=True)))
+    return functools.partial(_put_together, kind, names, empty)
+
+
+@functools.cache
+def other_attributes(kind: type, names: tuple[str, ...]) -> dict[str, None] | None:
+    """The attributes, all None at first, of a mapping that may be put together by hand.
 
     transformers' classes look through all their fields several times when they are made, which
     takes longer than finding the program of a call. Where an object made without that is the same
-    in all that can be seen of it, it is made so.
+    in all that can be seen of it, it is made so; else this is None.
     """
-
-    def slow(parts: Sequence[Any]) -> Any:
-        return kind(**dict(zip(names, parts, strict=True)))
-
     if not is_output_class(kind):
-        return slow
+        return None
     samples = [object() for _ in names]
-    like = slow(samples)
+    like = kind(**dict(zip(names, samples, strict=True)))
     empty = dict.fromkeys(vars(like))
-    put = OrderedDict.__setitem__
-
-    def fast(parts: Sequence[Any]) -> Any:
-        made: Any = kind.__new__(kind)  # type: ignore[call-overload]  # of no known class
-        attributes = made.__dict__
-        attributes.update(empty)
-        attributes.update(zip(names, parts, strict=True))
-        for name, part in zip(names, parts, strict=True):
-            put(made, name, part)
-        return made
-
-    tried = fast(samples)
+    tried = _put_together(kind, names, empty, samples)
     same = list(tried.items()) == list(like.items()) and vars(tried) == vars(like)
-    return fast if same else slow
+    return empty if same else None
+
+
+def _put_together(
+    kind: type, names: tuple[str, ...], empty: dict[str, None], parts: Sequence[Any]
+) -> Any:
+    made: Any = kind.__new__(kind)  # type: ignore[call-overload]  # of no known class
+    made.__dict__.update(empty)
+    made.__dict__.update(zip(names, parts, strict=True))
+    for name, part in zip(names, parts, strict=True):
+        OrderedDict.__setitem__(made, name, part)
+    return made
 
 
 def _blank(kind: type) -> Any:

@@ -176,7 +176,7 @@ class Generation:
         steps = []
         for prompt in (True, False):
             captured, runner = self._make(step_request(traced, self._decoder, prompt))
-            steps.append(Step(captured, runner, WeightWatch(traced, captured.weights)))
+            steps.append(Step(captured.signature, runner, WeightWatch(traced, captured.weights)))
         artifact = steps[1].runner.program.artifact
         if any(isinstance(step, FallbackCall) for step in artifact.main):
             raise UnsupportedError("generation: the step has operators that run eagerly")

@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 
 from tc.errors import InternalError
-from tc.frontend.captured import Interface
 from tc.frontend.generate_capture import Decoder
 from tc.frontend.generate_loop import Tokens
 from tc.frontend.hf_program import Runner
 from tc.frontend.hf_weights import WeightWatch
-from tc.frontend.signature import IdCheck
+from tc.frontend.signature import IdCheck, Signature
 from tc.frontend.signature_bind import bind, check_ids
 from tc.frontend.tensors import DTYPES
 
@@ -42,7 +41,7 @@ class ProgramRunner(Runner, Protocol):
 class Step:
     """A program of a generation, with what must hold of its inputs."""
 
-    captured: Interface
+    signature: Signature
     runner: ProgramRunner
     watch: WeightWatch
 
@@ -53,12 +52,12 @@ class Step:
 
     def count(self, name: str) -> IdCheck | None:
         """The rows of the table that an input indexes."""
-        checks = self.captured.signature.checks
+        checks = self.signature.checks
         return next((c for c in checks if isinstance(c, IdCheck) and c.input == name), None)
 
     def check(self, tensors: Sequence[torch.Tensor]) -> None:
         """Refuse ids out of their table and sizes that the program does not take."""
-        signature = self.captured.signature
+        signature = self.signature
         bind(signature, [tuple(t.shape) for t in tensors])
         for spec, tensor in zip(signature.inputs, tensors, strict=True):
             check = self.count(spec.name)

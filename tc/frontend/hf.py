@@ -21,7 +21,7 @@ from tc.frontend.captured import TraceError
 from tc.frontend.hf_dispatch import Dispatcher, OnEager
 from tc.frontend.hf_natural import natural_inputs
 from tc.frontend.hf_program import Make
-from tc.frontend.shortcut import MISSED
+from tc.frontend.shortcut import Shortcuts
 
 Model = TypeVar("Model", bound=torch.nn.Module)
 
@@ -72,7 +72,8 @@ def wrap(
     dispatcher = Dispatcher(model, make, dynamic=dynamic, on_eager=on_eager, hooks=_hooks_of(made))
     made.__dict__[_ATTRIBUTE] = dispatcher
     made.__dict__["forward"] = _forward_of(model, dispatcher)
-    made.__dict__["_compiled_call_impl"] = _call_of(made, dispatcher)
+    dispatcher.shortcuts = Shortcuts(_call_of(made))
+    made.__dict__["_compiled_call_impl"] = dispatcher.shortcuts.call
     made.__dict__["train"] = _train_of(made)
     made.__dict__["training"] = False
     if isinstance(example_inputs, dict):
@@ -121,14 +122,11 @@ def _hooks_of(made: torch.nn.Module) -> list[dict[Any, Any]]:
     return [table for table in tables if isinstance(table, dict)]
 
 
-def _call_of(made: torch.nn.Module, dispatcher: Dispatcher) -> Callable[..., Any]:
-    """What `Module.__call__` runs in place of its own, as after `Module.compile`."""
-    shortcuts, alive = dispatcher.shortcuts, weakref.ref(made)
+def _call_of(made: torch.nn.Module) -> Callable[..., Any]:
+    """What `Module.__call__` would run if nothing stood in its place."""
+    alive = weakref.ref(made)
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        result = shortcuts(args, kwargs)
-        if result is not MISSED:
-            return result
         module = alive()
         assert module is not None  # it is being called
         return module._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]  # torch's own

@@ -54,7 +54,7 @@ class _Route:
 
 
 class Dispatcher:
-    """Runs calls of one model; `stats` counts its calls and compilations.
+    """Runs calls of one model; `stats` counts its compilations.
 
     Safe to call from several threads; compilations of one model happen one at a time.
     """
@@ -76,11 +76,11 @@ class Dispatcher:
         self._signature = inspect.signature(model.forward)
         config = getattr(model, "config", None)
         self._config: dict[str, Any] = vars(config) if hasattr(config, "__dict__") else {}
-        self.shortcuts = Shortcuts()
+        self.shortcuts: Shortcuts | None = None  # those of the calls that come here
         self._routes: dict[tuple[Any, ...], _Route] = {}
         self._programs: dict[tuple[Any, ...], list[Program]] = {}
         self._lock = threading.RLock()
-        self.stats = {"calls": 0, "compilations": 0}
+        self.stats = {"compilations": 0}
 
     def __reduce__(self) -> NoReturn:
         # pickle and copy.copy come here; a deep copy of a compiled model is one of its own making.
@@ -121,7 +121,6 @@ class Dispatcher:
         if route.caches is not None:
             caches = [caches[index] for index in route.caches]
         shapes = tuple([tensor.shape for tensor in tensors])
-        self.stats["calls"] += 1
         for program in route.programs:
             if shapes in program.admitted:
                 result = program.run(tensors, caches)
@@ -146,13 +145,13 @@ class Dispatcher:
     ) -> None:
         """Let the next call like this one go the short way, if it may."""
         glance = program.watch.glance
-        if glance is None or any(self._hooks):
+        if glance is None or self.shortcuts is None or any(self._hooks):
             return
         # The flags in the key were read between the making of the glance and now.
         if self._flags() == list(key[: len(_FLAGS)]) and glance.same():
-            serve = program.quickly(shapes, self.stats)
-            if serve is not None:
-                self.shortcuts.add(args, kwargs, route.order, glance, serve)
+            found = program.direct(shapes)
+            if found is not None:
+                self.shortcuts.add(args, kwargs, route.order, glance, *found)
 
     def _flags(self) -> list[Any]:
         return [self._config.get(flag) for flag in _FLAGS]
@@ -164,7 +163,6 @@ class Dispatcher:
         if self._on_eager is None:
             raise why
         self._on_eager(why)
-        self.stats["calls"] += 1
         training = any(module.training for module in self._model.modules())
         model = twin(self._model) if training else self._model
         with torch.no_grad():

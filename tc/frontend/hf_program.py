@@ -10,12 +10,13 @@ from typing import Any, Protocol
 
 import torch
 
+from tc.device.run_direct import Direct
 from tc.errors import TcError
 from tc.frontend import capture_tree as tree
-from tc.frontend.capture_result import rebuild, result_maker
+from tc.frontend.capture_result import other_attributes, rebuild, result_names_of
 from tc.frontend.captured import Interface, Request, Weight
 from tc.frontend.hf_weights import WeightWatch
-from tc.frontend.shortcut import Serve
+from tc.frontend.shortcut import Result
 from tc.frontend.signature import IdCheck
 from tc.frontend.signature_bind import bind, check_ids
 
@@ -31,11 +32,10 @@ class Runner(Protocol):
     def refresh(self, weights: Sequence[Weight]) -> None:
         """Take these weights, in the order of `Interface.weights`, from the next call on."""
 
-    def planned(self, shapes: tuple[torch.Size, ...]) -> RunPlanned | None:
-        """As `__call__`, for dense tensors of these shapes; None: there is no shorter way."""
+    def direct(self, shapes: tuple[torch.Size, ...]) -> Direct | None:
+        """The call for dense tensors of these shapes; None: there is no shorter way."""
 
 
-RunPlanned = Callable[[list[torch.Tensor]], Sequence[torch.Tensor]]
 # From a call to the two ends of its program, and the program.
 Make = Callable[[Request], tuple[Interface, Runner]]
 
@@ -50,7 +50,7 @@ class Program:
         runner: Runner,
         beside: Sequence[dict[str, Any]] = (),
     ) -> None:
-        self.captured = captured
+        self._signature = captured.signature  # no more: the weights of the capture may go
         self.runner = runner
         self.watch = WeightWatch(model, captured.weights, beside)
         self.admitted: set[tuple[torch.Size, ...]] = set()
@@ -64,11 +64,10 @@ class Program:
         self.result, given = captured.result.items
         assert isinstance(given, tree.SequenceNode)
         self.unseen = given.items
-        self._result = result_maker(self.result) if not self.unseen else None
 
     def admit(self, shapes: tuple[torch.Size, ...]) -> None:
         """Check shapes not seen before; ShapeMismatchError or TcError where they do not fit."""
-        bind(self.captured.signature, shapes)
+        bind(self._signature, shapes)
         if len(self.admitted) >= _MAX_SHAPES:
             self.admitted.clear()
         self.admitted.add(shapes)
@@ -77,38 +76,35 @@ class Program:
         """The call's result, of the class that eager returns."""
         if self.watch.changed():
             self.runner.refresh(self.watch.weights)
-        return self._run(self.runner, tensors, caches)
-
-    def quickly(self, shapes: tuple[torch.Size, ...], stats: dict[str, int]) -> Serve | None:
-        """As `run`, for dense tensors of these shapes while no weight changes; counts its calls."""
-        planned, result = self.runner.planned(shapes), self._result
-        if planned is None:
-            return None
-
-        def serve(tensors: list[torch.Tensor]) -> Any:
-            stats["calls"] += 1
-            if result is None:
-                return self._run(planned, tensors, ())
-            try:
-                return result(planned(tensors))
-            except (TcError, IndexError):
-                self._check_ids(tensors)
-                raise
-
-        return serve
-
-    def _run(self, run: RunPlanned, tensors: list[torch.Tensor], caches: Sequence[Any]) -> Any:
         try:
-            outputs = run(tensors)
+            outputs = self.runner(tensors)
         except (TcError, IndexError):
             # Where an id is at fault say so in the caller's terms; a call without does not look.
             self._check_ids(tensors)
             raise
-        if self._result is not None:
-            return self._result(outputs)
         for node in self.unseen:
             rebuild(node, outputs, tensors, caches)
         return rebuild(self.result, outputs, tensors, caches)
+
+    def direct(self, shapes: tuple[torch.Size, ...]) -> tuple[Direct, Result] | None:
+        """As `run`, for dense tensors of these shapes while no weight changes; None: not so."""
+        result = self._direct_result()
+        direct = None if result is None else self.runner.direct(shapes)
+        return None if direct is None or result is None else (direct, result)
+
+    def _direct_result(self) -> Result | None:
+        if self.unseen:
+            return None
+        if self.result == tree.LeafNode(0):
+            return Result()
+        if (found := result_names_of(self.result)) is not None:
+            kind, names = found
+            attributes = other_attributes(kind, names)
+            if attributes is not None:
+                return Result(kind=kind, names=names, attributes=attributes)
+        if any(isinstance(leaf, tree.InputNode) for _, leaf in tree.leaves(self.result, "")):
+            return None
+        return Result(finish=lambda *outputs: rebuild(self.result, outputs))
 
     def _check_ids(self, tensors: list[torch.Tensor]) -> None:
         for index, check in self.ids:

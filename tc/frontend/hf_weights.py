@@ -118,15 +118,20 @@ class WeightWatch:
 class Glance:
     """Words of memory that stay the same while no weight changes, looked at by a compiled loop.
 
-    They belong to the holders and tensors, which must live as long as it does.
+    They belong to the holders, and to tensors that live as long as no holder changes.
+
+    Attributes:
+        address, count: of the pairs that `watch.first_changed` reads.
     """
 
-    __slots__ = ("_address", "_count", "_first", "_pairs")
+    __slots__ = ("_first", "_holders", "_pairs", "_words", "address", "count")
 
-    def __init__(self, words: Sequence[tuple[int, int]]) -> None:
+    def __init__(self, words: Sequence[tuple[int, int]], holders: Sequence[object]) -> None:
+        self._words = tuple(words)
+        self._holders = tuple(holders)
         self._pairs = watch.pairs(words)
-        self._address = ctypes.addressof(self._pairs)
-        self._count = len(words)
+        self.address = ctypes.addressof(self._pairs)
+        self.count = len(words)
         self._first = _first_changed()
 
     @staticmethod
@@ -140,11 +145,15 @@ class Glance:
             words.append((place, ctypes.c_uint64.from_address(place).value))
         for tensor in tensors:
             words += places.words(tensor)
-        return Glance(words)
+        return Glance(words, holders)
+
+    def with_words(self, words: Sequence[tuple[int, int]]) -> Glance:
+        """A glance at these words too, and at them first."""
+        return Glance((*words, *self._words), self._holders)
 
     def same(self) -> bool:
         """Whether all of them hold what they held."""
-        return self._first(self._address, self._count) == self._count
+        return self._first(self.address, self.count) == self.count
 
 
 @functools.cache

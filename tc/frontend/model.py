@@ -18,6 +18,7 @@ from tc.codegen.llvm.resident import LARGE, release
 from tc.device.artifact import Artifact, FallbackCall, TensorInfo
 from tc.device.run import Program
 from tc.device.run_code import load_functions
+from tc.device.run_direct import Direct
 from tc.device.run_explain import RUNS, explain
 from tc.device.run_explanation import Explanation
 from tc.device.run_stats import Stats, summary
@@ -28,7 +29,6 @@ from tc.frontend.copies import allow_copies
 from tc.frontend.eager import EagerCalls
 from tc.frontend.hf import dispatcher_of, wrap
 from tc.frontend.hf_dispatch import Dispatcher
-from tc.frontend.hf_program import RunPlanned
 from tc.frontend.hf_types import is_generative
 from tc.frontend.options import Options
 from tc.frontend.recall import Builder
@@ -72,9 +72,9 @@ class Runner:
         """See `hf_program.Runner`."""
         self.program.set_weights(self._pick(weights))
 
-    def planned(self, shapes: tuple[torch.Size, ...]) -> RunPlanned:
+    def direct(self, shapes: tuple[torch.Size, ...]) -> Direct | None:
         """See `hf_program.Runner`."""
-        return partial(self.program, planned=self.program.planned(shapes))
+        return self.program.direct(shapes)
 
     def _pick(self, weights: Sequence[Weight]) -> list[torch.Tensor]:
         # An alias: it keeps the memory alive even where the parameter is given other memory.
@@ -267,10 +267,7 @@ class _Handle:
         """The counters of this model: compilations, kernels, calls, fallbacks (operator ->
         count), cache_hits (compiled objects), program_hits (whole programs that were compiled
         before), last_kernel_seconds (time inside compiled code in the last call)."""
-        runners = self._runners
-        last = max(runners, key=lambda r: r.stats.last_started, default=None)
-        counted = [self._eager.stats, *(runner.stats for runner in runners)]
-        return summary(counted, last.stats.last_nanoseconds if last else 0)
+        return summary([self._eager.stats, *(runner.stats for runner in self._runners)])
 
     def explain(self, runs: int = RUNS) -> Explanation:
         """Run each program `runs` times at the sizes of its last call; a table of its kernels."""

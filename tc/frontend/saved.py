@@ -345,8 +345,7 @@ class LoadedModel:
 
     def stats(self) -> dict[str, object]:
         """The counters, as of a compiled model."""
-        last = max((p.stats for p in self._programs), key=lambda s: s.last_started)
-        return summary([p.stats for p in self._programs], last.last_nanoseconds)
+        return summary([p.stats for p in self._programs])
 
     def explain(self, runs: int = RUNS) -> Explanation:
         """Run each program `runs` times at the sizes of its last call; a table of its kernels."""

@@ -1,58 +1,73 @@
 """The short way of a call that was met before, and of nothing else.
 
-Everything that a call is looked up by is compared at once by one C function of PyTorch's own, the
-one that its compiled code is guarded with, and everything else that a call depends on (weights,
-flags of the config, hooks) by one glance at memory. What either does not accept goes the long way,
-which knows every case. This module must not decide what program serves a call.
+A call is compared at once by one C function of PyTorch's own, the one that its compiled code is
+guarded with, and everything else that it depends on (weights, flags of the config, hooks, the
+queue) by one look at memory; both from machine code, which then makes the call. What either does
+not accept goes the long way, which knows every case. This module must not decide what program
+serves a call.
 """
 
 from __future__ import annotations
 
+import ctypes
 import functools
-from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
+import struct
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import torch
 
-MISSED: Final = object()
-_MOST_KINDS = 8
-_MOST_SHAPES = 4096
+from tc.codegen.direct import MOST_OUTPUTS, Offsets, State, Word
+from tc.device.run_direct import Direct
+from tc.frontend.hf_weights import Glance
+from tc.frontend.tensor_layout import layout
+from tc.target import Target
 
-Shapes = tuple[torch.Size, ...]
-Serve = Callable[[list[torch.Tensor]], Any]
-_Accepts = Callable[..., bool]
+_MOST: Final = 32
+_WORD: Final = 8
+_BUFFER: Final = 16  # in a ctypes array, behind the reference count and the type
+_FASTCALL_WITH_KEYWORDS: Final = 0x0082
+
+Call = Callable[..., Any]
 
 
-class Glance(Protocol):
-    """Tells whether memory that a call depends on has changed."""
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How the result of a call is made of its outputs; with neither `finish` nor `kind` it is the
+    first of them.
 
-    def same(self) -> bool:
-        """Whether it is as it was when the glance was made."""
+    Attributes:
+        finish: called with the outputs.
+        kind: class of a mapping, made by its `__new__`, whose items and attributes they are.
+        names: of the outputs.
+        attributes: the others.
+    """
+
+    finish: Call | None = None
+    kind: type | None = None
+    names: tuple[str, ...] = ()
+    attributes: Mapping[str, Any] | None = None
 
 
 class Shortcuts:
-    """The ways that calls of one model have gone. Safe to use from several threads."""
+    """The ways that calls of one model have gone. Safe to use from several threads.
 
-    def __init__(self) -> None:
-        self._kinds: tuple[_Kind, ...] = ()
+    Attributes:
+        call: takes the short way, or does as the function that the shortcuts were made with.
+    """
 
-    def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The result of the call, or MISSED."""
-        # All in one function: between two calls of a large model the weights go through every
-        # cache, and whatever is touched here comes from memory.
-        tensors = [*args, *kwargs.values()]
-        for kind in self._kinds:
-            if kind.names == tuple(kwargs) and kind.count == len(args) and kind.accepts(*tensors):
-                if kind.order is not None:
-                    tensors = [tensors[index] for index in kind.order]
-                found = kind.known.get(tuple([tensor.shape for tensor in tensors]))
-                if found is None or not found[0].same():
-                    return MISSED
-                for tensor in tensors:
-                    if not tensor.is_contiguous():
-                        return MISSED
-                return found[1](tensors)
-        return MISSED
+    def __init__(self, otherwise: Call) -> None:
+        self._lock = threading.Lock()
+        self._state: _State | None = None
+        self.call = otherwise
+        if (code := _code()) is not None:
+            self._state = _State()
+            self._state.kept = otherwise
+            self._state[State.FALLBACK] = id(otherwise)
+            self.call = _new_function(code, self._state)
 
     def add(
         self,
@@ -60,83 +75,198 @@ class Shortcuts:
         kwargs: dict[str, Any],
         order: Sequence[int] | None,
         glance: Glance,
-        serve: Serve,
+        direct: Direct,
+        result: Result,
     ) -> None:
-        """Let calls with arguments like these be served, while the glance stays the same.
+        """Let calls with arguments like these, of the same sizes, be served directly.
 
-        Does nothing where an argument is no dense tensor, or this PyTorch has no such function.
+        Does nothing where an argument is no dense tensor, or this PyTorch or Python lacks a part.
 
         Args:
             args, kwargs: of a call that has been served.
             order: where each of a program's inputs stands among the arguments; None: in turn.
             glance: made before what it vouches for was looked at.
-            serve: the result for the program's inputs, which are ready and of the same shapes.
+            direct: of the program at these sizes.
         """
         values = [*args, *kwargs.values()]
-        if not all(map(_plain, values)):
+        if self._state is None or len(direct.outputs) > MOST_OUTPUTS:
             return
-        names = tuple(kwargs)
-        for kind in self._kinds:
-            if kind.names == names and kind.count == len(args) and kind.accepts(*values):
-                kind.learn(values, glance, serve)
-                return
-        accepts = accepting(values)
-        if accepts is not None and accepts(*values):
-            kind = _Kind(names, len(args), accepts, order)
-            kind.learn(values, glance, serve)
-            self._kinds = (*self._kinds[1 - _MOST_KINDS :], kind)
+        if not all(map(_plain, values)) or (accepts := _accepting(values)) is None:
+            return
+        sizes = [value.element_size() for value in values]
+        inputs = []
+        for slot, number in direct.inputs:
+            at = number if order is None else order[number]
+            inputs.append((slot, at, sizes[at]))
+        made = _Template(len(args), tuple(kwargs), accepts, inputs, glance, direct, result)
+        with self._lock:
+            # Those that are good no more would keep a model's former weights.
+            known = [old for old in self._state.templates if old.glance.same()]
+            templates = [made, *known][:_MOST]
+            self._state[State.COUNT] = 0
+            for number, template in enumerate(templates):
+                self._state[State.FIRST + number] = ctypes.addressof(template.words)
+            self._state.templates = templates
+            self._state[State.COUNT] = len(templates)
 
 
-class _Kind:
-    """Calls that are alike in everything but the sizes of their tensors."""
+class _State(ctypes.c_int64 * (State.FIRST + _MOST)):  # type: ignore[misc]  # made at run time
+    """The state of a direct call; holds what its words refer to."""
 
-    __slots__ = ("accepts", "count", "known", "names", "order")
+    def __init__(self) -> None:
+        self.templates: list[_Template] = []
+        self.kept: object = None
+
+
+class _Template:
+    """The words of a template, and what they refer to."""
+
+    __slots__ = ("glance", "kept", "words")
 
     def __init__(
-        self, names: tuple[str, ...], count: int, accepts: _Accepts, order: Sequence[int] | None
+        self,
+        positional: int,
+        names: tuple[str, ...],
+        accepts: Call,
+        inputs: Sequence[tuple[int, int, int]],
+        glance: Glance,
+        direct: Direct,
+        result: Result,
     ) -> None:
-        self.names = names
-        self.count = count
-        self.accepts = accepts
-        self.order = order
-        self.known: dict[Shapes, tuple[Glance, Serve]] = {}
+        self.glance = glance.with_words(direct.conditions)
+        arguments = [how for _, how in direct.outputs]
+        outputs = [
+            (id(make), id(how), id(name))
+            for (make, _), how, name in zip(
+                direct.outputs, arguments, result.names or ("",) * len(arguments), strict=True
+            )
+        ]
+        tables = [[id(name) for name in names], _flat(inputs), _flat(outputs), _flat(direct.slots)]
+        first = int(Word.COUNT)
+        self.words = (ctypes.c_int64 * (Word.COUNT + sum(map(len, tables))))()
+        base = ctypes.addressof(self.words)
+        places = []
+        for table in tables:
+            places.append(base + _WORD * first)
+            for number in table:
+                self.words[first] = number
+                first += 1
+        kind = result.kind
+        make = None if kind is None else kind.__new__
+        attributes = None if kind is None else dict(result.attributes or {})
+        found = {
+            Word.OWNER: id(self),
+            Word.POSITIONAL: positional,
+            Word.NAMED: len(names),
+            Word.NAMES: places[0],
+            Word.ACCEPTS: id(accepts),
+            Word.PAIRS: self.glance.address,
+            Word.PAIR_COUNT: self.glance.count,
+            Word.POOL: id(direct.pool),
+            Word.ARENA: id(direct.arena),
+            Word.WEIGHTS: id(direct.weights),
+            Word.INSIDE: direct.inside,
+            Word.GATE: direct.gate,
+            Word.NOTIFY: id(direct.notify),
+            Word.COUNTERS: direct.counters,
+            Word.LAST: direct.last,
+            Word.NUMBER: direct.number,
+            Word.TABLE: direct.table,
+            Word.FUNCTION: direct.function,
+            Word.ERROR: direct.error,
+            Word.INPUTS: places[1],
+            Word.INPUT_COUNT: len(inputs),
+            Word.OUTPUTS: places[2],
+            Word.OUTPUT_COUNT: len(outputs),
+            Word.SLOTS: places[3],
+            Word.SLOT_COUNT: len(direct.slots),
+            Word.FINISH: 0 if result.finish is None else id(result.finish),
+            Word.MAKE: 0 if make is None else id(make),
+            Word.CLASS: id(kind),
+            Word.ATTRIBUTES: id(attributes),
+        }
+        for word, value in found.items():
+            self.words[word] = value
+        # The weights are the program's to keep.
+        self.kept = (names, accepts, replace(direct, weights=None), result, make, attributes)
 
-    def learn(self, values: Sequence[torch.Tensor], glance: Glance, serve: Serve) -> None:
-        tensors = values if self.order is None else [values[index] for index in self.order]
-        if len(self.known) >= _MOST_SHAPES:
-            self.known = {}
-        self.known[tuple([tensor.shape for tensor in tensors])] = (glance, serve)
+
+def _flat(rows: Sequence[tuple[int, ...]]) -> list[int]:
+    return [number for row in rows for number in row]
+
+
+class _MethodDef(ctypes.Structure):
+    """CPython's PyMethodDef."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("function", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+        ("doc", ctypes.c_char_p),
+    )
+
+
+def _new_function(code: _MethodDef, state: _State) -> Call:
+    """A built-in function with `state` as its self, which it keeps alive."""
+    make = ctypes.pythonapi.PyCFunction_NewEx
+    make.restype, make.argtypes = (
+        ctypes.py_object,
+        (ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p),
+    )
+    found: Call = make(ctypes.addressof(code), state, None)
+    return found
+
+
+@functools.cache
+def _code() -> _MethodDef | None:
+    """The machine code of every direct call; None where this Python or PyTorch is another."""
+    places, scratch = layout(), _State()
+    known = sys.implementation.name == "cpython" and struct.calcsize("P") == _WORD
+    if places is None or not known or not getattr(sys, "_is_gil_enabled", lambda: True)():
+        return None
+    if not _guard_works() or not hasattr(ctypes.pythonapi, "PyODict_SetItem"):
+        return None
+    if ctypes.c_uint64.from_address(id(scratch) + _BUFFER).value != ctypes.addressof(scratch):
+        return None
+    from tc.codegen.llvm.direct import direct_call
+
+    offsets = Offsets(_BUFFER, places.handle, places.storage, places.offset, places.data)
+    address = direct_call(Target.parse("host"), offsets)
+    return _MethodDef(b"call", address, _FASTCALL_WITH_KEYWORDS, None)
 
 
 def _plain(value: Any) -> bool:
-    """Whether a program takes it as it is, whatever its sizes and strides."""
-    return type(value) is torch.Tensor and not (value.requires_grad or value.is_neg())
+    """Whether a program takes it as it is."""
+    return (
+        type(value) is torch.Tensor
+        and not (value.requires_grad or value.is_neg())
+        and value.is_contiguous()
+    )
 
 
-def accepting(tensors: Sequence[torch.Tensor]) -> _Accepts | None:
-    """A function that tells whether its arguments are tensors like these in all but sizes.
+def _accepting(tensors: Sequence[torch.Tensor]) -> Call | None:
+    """A function that tells whether its arguments are tensors like these.
 
-    It compares class, dtype, rank, device, layout, whether gradients are required, and the modes
-    and views that dispatch keys tell of. None where this PyTorch has no such function.
+    It compares class, dtype, sizes, strides, device, layout, whether gradients are required, and
+    the modes and views that dispatch keys tell of. None where these are not like themselves.
     """
-    return _guard(tensors) if _guard_works() else None
-
-
-def _guard(tensors: Sequence[torch.Tensor]) -> _Accepts:
-    free = [[None] * tensor.ndim for tensor in tensors]
     guards: Any = torch._C._dynamo.guards  # its own types say less than it takes
-    made = guards.TensorGuards(*tensors, dynamic_dims_sizes=free, dynamic_dims_strides=free)
-    check: _Accepts = made.check
-    return check
+    sizes = [list(tensor.shape) for tensor in tensors]
+    strides = [list(tensor.stride()) for tensor in tensors]
+    made = guards.TensorGuards(*tensors, dynamic_dims_sizes=sizes, dynamic_dims_strides=strides)
+    check: Call = made.check
+    return check if check(*tensors) else None
 
 
 @functools.cache
 def _guard_works() -> bool:
-    """Whether the function is there and tells apart what it has to: it is not documented."""
+    """Whether that function is there and tells apart what it has to: it is not documented."""
     like = torch.zeros(2, 3)
     others = [
         like.double(),
         like[0],
+        torch.zeros(2, 4),
+        torch.zeros(3, 2).t(),
         like.to_sparse(),
         like.to("meta"),
         like._neg_view(),
@@ -147,8 +277,9 @@ def _guard_works() -> bool:
         1.0,
     ]
     try:
-        accepts = _guard([like, like])
-        same = accepts(like, torch.ones(5, 7)) and accepts(torch.ones(0, 1), like)
-        return bool(same) and not any(accepts(like, other) for other in others)
+        accepts = _accepting([like, torch.ones(5)])
+        if accepts is None or not accepts(torch.ones(2, 3), torch.zeros(5)):
+            return False
+        return not any(accepts(other, torch.ones(5)) for other in others)
     except (AttributeError, TypeError, ValueError, RuntimeError, SystemError):
         return False

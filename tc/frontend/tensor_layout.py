@@ -21,6 +21,7 @@ import torch
 _WORD = 8
 _TENSOR_WORDS = 20  # an implementation of a tensor is larger in every PyTorch since 1.13
 _STORAGE_WORDS = 4
+_OBJECT_WORDS = 4  # the reference count, the type, and the pointer
 _COUNTER_BYTES = 32
 _SCRATCH = 24  # elements of a scratch tensor
 
@@ -30,6 +31,7 @@ class Layout:
     """Byte offsets.
 
     Attributes:
+        handle: in the Python object of a tensor, of the pointer to the tensor.
         storage: in a tensor, of the pointer to its storage.
         offset: in a tensor, of its offset into the storage.
         counter: in a tensor, of the pointer to its version counter.
@@ -37,6 +39,7 @@ class Layout:
         data: in a storage, of the pointer to the memory.
     """
 
+    handle: int
     storage: int
     offset: int
     counter: int
@@ -81,6 +84,7 @@ def _look(tensor: torch.Tensor, version: int, offset: int) -> Layout | None:
     place, moved = _implementation(tensor), _implementation(view)
     tensor_words = [_read(place + _WORD * i) for i in range(_TENSOR_WORDS)]
     view_words = [_read(moved + _WORD * i) for i in range(_TENSOR_WORDS)]
+    object_words = [_read(id(tensor) + _WORD * i) for i in range(_OBJECT_WORDS)]
     storage_words = [_read(storage._cdata + _WORD * i) for i in range(_STORAGE_WORDS)]
     counters = [
         (_WORD * i, at)
@@ -90,10 +94,11 @@ def _look(tensor: torch.Tensor, version: int, offset: int) -> Layout | None:
     ]
     if len(counters) != 1 or storage._cdata not in tensor_words or offset not in view_words:
         return None
-    if storage.data_ptr() not in storage_words:
+    if storage.data_ptr() not in storage_words or place not in object_words:
         return None
     counter, at = counters[0]
     return Layout(
+        handle=_WORD * object_words.index(place),
         storage=_WORD * tensor_words.index(storage._cdata),
         offset=_WORD * view_words.index(offset),
         counter=counter,

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tc.codegen.direct import Counter
 from tc.device.arrays import NumpyArrays
 from tc.device.artifact import Artifact, Code, FallbackCall, KernelCall, Place, StorageArg
 from tc.device.run import Program
@@ -83,8 +84,8 @@ def test_sizes_in_turn_share_an_arena() -> None:
     p = program()
     for n in (2, 900, 2, 900, 1):
         np.testing.assert_array_equal(p([rows(n)])[0], expected(rows(n)))
-    assert len(p.stats.calls) == 1
-    assert p.stats.calls[0][0] == 5
+    assert len(p.stats.counters) == 1
+    assert p.stats.counters[0][Counter.CALLS] == 5
 
 
 @pytest.mark.parametrize("shape", [(), (0, 3), (1,), (5, 7)])
@@ -197,7 +198,7 @@ def test_many_threads_on_one_program() -> None:
     for t in threads:
         t.join()
     assert wrong == []
-    assert sum(c[0] for c in p.stats.calls) == 8 * 39
+    assert sum(c[Counter.CALLS] for c in p.stats.counters) == 8 * 39
 
 
 def test_an_input_that_is_written_to_comes_back() -> None:

@@ -540,11 +540,11 @@ def test_generations_share_plans_and_arenas() -> None:
     call: dict[str, Any] = {"input_ids": prompt(2, 5), "max_new_tokens": 6, "do_sample": False}
     made.generate(**call)
     program = made.generate.runners[1].program
-    plans, arenas = program._step_plans((2, 11, 11)), len(program.stats.calls)
+    plans, arenas = program._step_plans((2, 11, 11)), len(program.stats.counters)
     for _ in range(5):
         made.generate(**call)
     assert program._step_plans((2, 11, 11)) is plans
-    assert len(program.stats.calls) == arenas
+    assert len(program.stats.counters) == arenas
 
 
 # --- weights, limits, other uses

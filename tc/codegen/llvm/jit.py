@@ -93,6 +93,12 @@ class Module:
             self._entry = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._tracker["tc.entry"])
         return self._entry
 
+    @property
+    def address(self) -> int:
+        """Where the entry point is."""
+        self.entry  # noqa: B018  # loads it
+        return int(self._tracker["tc.entry"])
+
     def _given_texts(self) -> tuple[str, ...]:
         if not self.texts:
             raise CompileError(

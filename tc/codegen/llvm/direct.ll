@@ -1,0 +1,438 @@
+; The functions of direct.py, with three shorthands: "%x = word NAME" and "%x = wordp NAME" load a
+; word of the template %t, "%x = at TYPE %base, BYTES" loads from so many bytes behind an address,
+; and a name in angle brackets is a number. A call that goes well runs through them in this order.
+
+declare i32 @clock_gettime(i32, ptr)
+
+define internal i64 @now() {
+  %t = alloca [2 x i64], align 8
+  %ok = call i32 @clock_gettime(i32 1, ptr %t)
+  %s = load i64, ptr %t, align 8
+  %f = at i64 %t, 8
+  %whole = mul i64 %s, 1000000000
+  %ns = add i64 %whole, %f
+  ret i64 %ns
+}
+
+; The address of a tensor's first element.
+define internal i64 @data(ptr %tensor, i64 %bytes) {
+  %i = at ptr %tensor, <handle>
+  %s = at ptr %i, <storage>
+  %d = at i64 %s, <data>
+  %o = at i64 %i, <offset>
+  %b = mul i64 %o, %bytes
+  %a = add i64 %d, %b
+  ret i64 %a
+}
+
+; Whether the names are the template's.
+define internal i1 @named(ptr %t, ptr %names) {
+  %n = word NAMED
+  %wanted = wordp NAMES
+  br label %head
+head:
+  %i = phi i64 [ 0, %0 ], [ %next, %same ]
+  %end = icmp eq i64 %i, %n
+  br i1 %end, label %yes, label %body
+body:
+  %given = call ptr @PyTuple_GetItem(ptr %names, i64 %i)
+  %at = shl i64 %i, 3
+  %name = at ptr %wanted, %at
+  %equal = icmp eq ptr %given, %name
+  br i1 %equal, label %same, label %no
+same:
+  %next = add i64 %i, 1
+  br label %head
+yes:
+  ret i1 true
+no:
+  ret i1 false
+}
+
+; Whether the arguments are like those of the template.
+define internal i1 @alike(ptr %t, ptr %args, i64 %count) {
+  %accepts = wordp ACCEPTS
+  %told = call ptr @PyObject_Vectorcall(ptr %accepts, ptr %args, i64 %count, ptr null)
+  %failed = icmp eq ptr %told, null
+  br i1 %failed, label %clear, label %read
+clear:
+  call void @PyErr_Clear()
+  ret i1 false
+read:
+  %true = icmp eq ptr %told, inttoptr (i64 <true> to ptr)
+  call void @Py_DecRef(ptr %told)
+  ret i1 %true
+}
+
+; Whether all words hold what they held. Its loads do not wait for each other.
+define internal i1 @same(ptr %t) {
+  %pairs = wordp PAIRS
+  %n = word PAIR_COUNT
+  br label %head
+head:
+  %i = phi i64 [ 0, %0 ], [ %next, %good ]
+  %end = icmp eq i64 %i, %n
+  br i1 %end, label %yes, label %body
+body:
+  %at = shl i64 %i, 4
+  %place = at ptr %pairs, %at
+  %beside = add i64 %at, 8
+  %old = at i64 %pairs, %beside
+  %new = load i64, ptr %place, align 4
+  %equal = icmp eq i64 %old, %new
+  br i1 %equal, label %good, label %no
+good:
+  %next = add i64 %i, 1
+  br label %head
+yes:
+  ret i1 true
+no:
+  ret i1 false
+}
+
+define internal void @drop(ptr %outs, i64 %n) {
+  br label %head
+head:
+  %i = phi i64 [ 0, %0 ], [ %next, %body ]
+  %end = icmp eq i64 %i, %n
+  br i1 %end, label %done, label %body
+body:
+  %at = shl i64 %i, 3
+  %o = at ptr %outs, %at
+  call void @Py_DecRef(ptr %o)
+  %next = add i64 %i, 1
+  br label %head
+done:
+  ret void
+}
+
+; Allocates the results; false with a Python error.
+define internal i1 @allocate(ptr %t, ptr %outs) {
+  %n = word OUTPUT_COUNT
+  %specs = wordp OUTPUTS
+  br label %head
+head:
+  %i = phi i64 [ 0, %0 ], [ %next, %good ]
+  %end = icmp eq i64 %i, %n
+  br i1 %end, label %yes, label %body
+body:
+  %at = mul i64 %i, 24
+  %make = at ptr %specs, %at
+  %beside = add i64 %at, 8
+  %how = at ptr %specs, %beside
+  %made = call ptr @PyObject_Call(ptr %make, ptr %how, ptr null)
+  %failed = icmp eq ptr %made, null
+  br i1 %failed, label %no, label %good
+good:
+  %place = shl i64 %i, 3
+  %out = getelementptr i8, ptr %outs, i64 %place
+  store ptr %made, ptr %out, align 8
+  %next = add i64 %i, 1
+  br label %head
+yes:
+  ret i1 true
+no:
+  call void @drop(ptr %outs, i64 %i)
+  ret i1 false
+}
+
+; Takes the arena from the pool: 1, or 0 where it is not there, or -1 with a Python error.
+define internal i64 @take(ptr %t) {
+  %pool = wordp POOL
+  %arena = wordp ARENA
+  %n = call i64 @PyList_Size(ptr %pool)
+  %none = icmp slt i64 %n, 1
+  br i1 %none, label %no, label %look
+look:
+  %at = sub i64 %n, 1
+  %last = call ptr @PyList_GetItem(ptr %pool, i64 %at)
+  %ours = icmp eq ptr %last, %arena
+  br i1 %ours, label %remove, label %no
+remove:
+  %bad = call i32 @PyList_SetSlice(ptr %pool, i64 %at, i64 %n, ptr null)
+  %failed = icmp ne i32 %bad, 0
+  br i1 %failed, label %error, label %yes
+yes:
+  ret i64 1
+no:
+  ret i64 0
+error:
+  ret i64 -1
+}
+
+; Writes the addresses of inputs and results to the table.
+define internal void @fill(ptr %t, ptr %args, ptr %outs) {
+  %inputs = wordp INPUTS
+  %n = word INPUT_COUNT
+  %slots = wordp SLOTS
+  %m = word SLOT_COUNT
+  br label %head
+head:
+  %i = phi i64 [ 0, %0 ], [ %next, %body ]
+  %end = icmp eq i64 %i, %n
+  br i1 %end, label %results, label %body
+body:
+  %at = mul i64 %i, 24
+  %slot = at ptr %inputs, %at
+  %beside = add i64 %at, 8
+  %number = at i64 %inputs, %beside
+  %behind = add i64 %at, 16
+  %bytes = at i64 %inputs, %behind
+  %which = shl i64 %number, 3
+  %tensor = at ptr %args, %which
+  %address = call i64 @data(ptr %tensor, i64 %bytes)
+  store i64 %address, ptr %slot, align 8
+  %next = add i64 %i, 1
+  br label %head
+results:
+  %j = phi i64 [ 0, %head ], [ %after, %more ]
+  %last = icmp eq i64 %j, %m
+  br i1 %last, label %done, label %more
+more:
+  %place = shl i64 %j, 4
+  %to = at ptr %slots, %place
+  %second = add i64 %place, 8
+  %from = at i64 %slots, %second
+  %choice = shl i64 %from, 3
+  %out = at ptr %outs, %choice
+  %memory = call i64 @data(ptr %out, i64 0)
+  store i64 %memory, ptr %to, align 8
+  %after = add i64 %j, 1
+  br label %results
+done:
+  ret void
+}
+
+; Runs the program, others being let in meanwhile; whether it has reported no error.
+define internal i1 @run(ptr %t) {
+  %counters = wordp COUNTERS
+  %inside = wordp INSIDE
+  %last = wordp LAST
+  %number = word NUMBER
+  %table = wordp TABLE
+  %function = wordp FUNCTION
+  %error = wordp ERROR
+  %weights = wordp WEIGHTS
+  %pool = wordp POOL
+  %arena = wordp ARENA
+  %gate = wordp GATE
+  call void @Py_IncRef(ptr %weights)
+  %before = load i64, ptr %inside, align 8
+  %more = add i64 %before, 1
+  store i64 %more, ptr %inside, align 8
+  %calls = load i64, ptr %counters, align 8
+  %counted = add i64 %calls, 1
+  store i64 %counted, ptr %counters, align 8
+  store i64 %number, ptr %last, align 8
+  %thread = call ptr @PyEval_SaveThread()
+  %begin = call i64 @now()
+  call void %function(ptr %table)
+  %end = call i64 @now()
+  call void @PyEval_RestoreThread(ptr %thread)
+  %spent = sub i64 %end, %begin
+  %s = getelementptr i8, ptr %counters, i64 <started>
+  store i64 %begin, ptr %s, align 8
+  %ns = getelementptr i8, ptr %counters, i64 <nanoseconds>
+  store i64 %spent, ptr %ns, align 8
+  %reported = load i32, ptr %error, align 4
+  %good = icmp eq i32 %reported, 0
+  br i1 %good, label %back, label %reset
+reset:
+  store i32 0, ptr %error, align 4
+  br label %back
+back:
+  %ok = call i32 @PyList_Append(ptr %pool, ptr %arena)
+  %lost = icmp ne i32 %ok, 0
+  br i1 %lost, label %clear, label %leave
+clear:
+  call void @PyErr_Clear()
+  br label %leave
+leave:
+  call void @Py_DecRef(ptr %weights)
+  %now = load i64, ptr %inside, align 8
+  %fewer = sub i64 %now, 1
+  store i64 %fewer, ptr %inside, align 8
+  %waited = load i64, ptr %gate, align 8
+  %nobody = icmp eq i64 %waited, 0
+  br i1 %nobody, label %done, label %tell
+tell:
+  %notify = wordp NOTIFY
+  %told = call ptr @PyObject_Vectorcall(ptr %notify, ptr null, i64 0, ptr null)
+  %failed = icmp eq ptr %told, null
+  br i1 %failed, label %ignore, label %heard
+ignore:
+  call void @PyErr_Clear()
+  br label %done
+heard:
+  call void @Py_DecRef(ptr %told)
+  br label %done
+done:
+  ret i1 %good
+}
+
+; A mapping of the outputs, which are also attributes of it; null with a Python error.
+define internal ptr @mapping(ptr %t, ptr %outs) {
+  %n = word OUTPUT_COUNT
+  %specs = wordp OUTPUTS
+  %make = wordp MAKE
+  %attributes = wordp ATTRIBUTES
+  %class = getelementptr i8, ptr %t, i64 <class>
+  %made = call ptr @PyObject_Vectorcall(ptr %make, ptr %class, i64 1, ptr null)
+  %none = icmp eq ptr %made, null
+  br i1 %none, label %nothing, label %begin
+begin:
+  %dict = call ptr @PyDict_Copy(ptr %attributes)
+  %empty = icmp eq ptr %dict, null
+  br i1 %empty, label %bad, label %head
+head:
+  %i = phi i64 [ 0, %begin ], [ %next, %put ]
+  %end = icmp eq i64 %i, %n
+  br i1 %end, label %set, label %body
+body:
+  %place = shl i64 %i, 3
+  %out = at ptr %outs, %place
+  %spec = mul i64 %i, 24
+  %behind = add i64 %spec, 16
+  %name = at ptr %specs, %behind
+  %one = call i32 @PyDict_SetItem(ptr %dict, ptr %name, ptr %out)
+  %two = call i32 @PyODict_SetItem(ptr %made, ptr %name, ptr %out)
+  %both = or i32 %one, %two
+  %wrong = icmp ne i32 %both, 0
+  br i1 %wrong, label %worse, label %put
+put:
+  %next = add i64 %i, 1
+  br label %head
+set:
+  %held = call i32 @PyObject_GenericSetDict(ptr %made, ptr %dict, ptr null)
+  %refused = icmp ne i32 %held, 0
+  br i1 %refused, label %worse, label %whole
+whole:
+  call void @Py_DecRef(ptr %dict)
+  ret ptr %made
+worse:
+  call void @Py_DecRef(ptr %dict)
+  br label %bad
+bad:
+  call void @Py_DecRef(ptr %made)
+  br label %nothing
+nothing:
+  ret ptr null
+}
+
+; The result of the call over the outputs, which it owns from now on; null with a Python error.
+define internal ptr @result(ptr %t, ptr %outs) {
+  %n = word OUTPUT_COUNT
+  %finish = wordp FINISH
+  %make = wordp MAKE
+  %hard = icmp ne ptr %finish, null
+  br i1 %hard, label %called, label %easy
+easy:
+  %alone = icmp eq ptr %make, null
+  br i1 %alone, label %first, label %mapped
+first:
+  %it = load ptr, ptr %outs, align 8
+  ret ptr %it
+mapped:
+  %map = call ptr @mapping(ptr %t, ptr %outs)
+  call void @drop(ptr %outs, i64 %n)
+  ret ptr %map
+called:
+  %value = call ptr @PyObject_Vectorcall(ptr %finish, ptr %outs, i64 %n, ptr null)
+  call void @drop(ptr %outs, i64 %n)
+  ret ptr %value
+}
+
+; The result by one template; 1 where it does not fit, null with a Python error.
+define internal ptr @served(ptr %t, ptr %args, i64 %positional, i64 %named, ptr %names) {
+  %outs = alloca [<most> x ptr], align 8
+  %n = word OUTPUT_COUNT
+  %p = word POSITIONAL
+  %q = word NAMED
+  %one = icmp eq i64 %p, %positional
+  %two = icmp eq i64 %q, %named
+  %both = and i1 %one, %two
+  br i1 %both, label %name, label %miss
+name:
+  %known = call i1 @named(ptr %t, ptr %names)
+  br i1 %known, label %look, label %miss
+look:
+  %count = add i64 %positional, %named
+  %like = call i1 @alike(ptr %t, ptr %args, i64 %count)
+  br i1 %like, label %make, label %miss
+make:
+  %made = call i1 @allocate(ptr %t, ptr %outs)
+  br i1 %made, label %check, label %error
+check:
+  %unchanged = call i1 @same(ptr %t)
+  br i1 %unchanged, label %take, label %back
+take:
+  %taken = call i64 @take(ptr %t)
+  switch i64 %taken, label %go [ i64 0, label %back
+                                 i64 -1, label %fail ]
+go:
+  call void @fill(ptr %t, ptr %args, ptr %outs)
+  %good = call i1 @run(ptr %t)
+  br i1 %good, label %done, label %back
+done:
+  %value = call ptr @result(ptr %t, ptr %outs)
+  ret ptr %value
+back:
+  call void @drop(ptr %outs, i64 %n)
+  br label %miss
+fail:
+  call void @drop(ptr %outs, i64 %n)
+  br label %error
+miss:
+  ret ptr inttoptr (i64 1 to ptr)
+error:
+  ret ptr null
+}
+
+define ptr @tc_direct(ptr %self, ptr %args, i64 %positional, ptr %names) {
+  %state = at ptr %self, <buffer>
+  %bare = icmp eq ptr %names, null
+  br i1 %bare, label %start, label %ask
+ask:
+  %some = call i64 @PyTuple_Size(ptr %names)
+  br label %start
+start:
+  %named = phi i64 [ 0, %0 ], [ %some, %ask ]
+  br label %head
+head:
+  %i = phi i64 [ 0, %start ], [ %next, %more ]
+  %count = load i64, ptr %state, align 8
+  %left = icmp slt i64 %i, %count
+  br i1 %left, label %body, label %miss
+body:
+  %eight = shl i64 %i, 3
+  %place = add i64 %eight, <first>
+  %t = at ptr %state, %place
+  %owner = load ptr, ptr %t, align 8
+  call void @Py_IncRef(ptr %owner)
+  %r = call ptr @served(ptr %t, ptr %args, i64 %positional, i64 %named, ptr %names)
+  call void @Py_DecRef(ptr %owner)
+  %missed = icmp eq ptr %r, inttoptr (i64 1 to ptr)
+  br i1 %missed, label %more, label %found
+more:
+  %next = add i64 %i, 1
+  br label %head
+miss:
+  %fallback = at ptr %state, <fallback>
+  %other = call ptr @PyObject_Vectorcall(ptr %fallback, ptr %args, i64 %positional, ptr %names)
+  ret ptr %other
+found:
+  ; It is the first to be looked at next time, if it is still there.
+  %now = load i64, ptr %state, align 8
+  %there = icmp slt i64 %i, %now
+  br i1 %there, label %swap, label %done
+swap:
+  %front = getelementptr i8, ptr %state, i64 <first>
+  %was = getelementptr i8, ptr %state, i64 %place
+  %a = load i64, ptr %front, align 8
+  %b = load i64, ptr %was, align 8
+  store i64 %b, ptr %front, align 8
+  store i64 %a, ptr %was, align 8
+  br label %done
+done:
+  ret ptr %r
+}
