@@ -20,7 +20,7 @@ from tc.device.artifact import (
     Place,
     StorageArg,
 )
-from tc.device.artifact_file import WEIGHTS, RawTensor, Reader, write
+from tc.device.artifact_file import FORMAT, WEIGHTS, RawTensor, Reader, write
 from tc.device.artifact_io import from_json, to_json
 from tc.errors import CompileError, TcError
 from tc.ir.types import BF16
@@ -181,7 +181,7 @@ def test_another_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("tc.device.artifact_file.FORMAT", 99)
     save(tmp_path / "x.tc")
     monkeypatch.undo()
-    with pytest.raises(CompileError, match="is of format 99, this version of tc reads 2"):
+    with pytest.raises(CompileError, match=f"is of format 99, this version of tc reads {FORMAT}"):
         read(tmp_path / "x.tc")
 
 

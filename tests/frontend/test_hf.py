@@ -23,7 +23,6 @@ from tc.errors import CompileError, TcError, UnsupportedError
 from tc.frontend.capture import capture_request
 from tc.frontend.captured import Captured, Interface, Request, Weight
 from tc.frontend.hf import dispatcher_of, wrap
-from tc.frontend.hf_program import RunPlanned
 from tests.frontend.test_capture import assert_same
 from tests.models import MAX_POSITIONS, VOCABULARY, Entry, entry, minilm_folder, zoo
 
@@ -43,9 +42,8 @@ class EagerRunner:
             outputs: Sequence[torch.Tensor] = self._graph(*self._weights, *tensors)
             return outputs
 
-    def planned(self, shapes: tuple[torch.Size, ...]) -> RunPlanned:
+    def direct(self, shapes: tuple[torch.Size, ...]) -> None:
         assert shapes
-        return self
 
 
 class NoRunner:
@@ -60,7 +58,7 @@ class NoRunner:
     def __call__(self, _tensors: list[torch.Tensor]) -> Sequence[torch.Tensor]:
         return self._outputs
 
-    def planned(self, _shapes: tuple[torch.Size, ...]) -> None:
+    def direct(self, _shapes: tuple[torch.Size, ...]) -> None:
         return None
 
 
