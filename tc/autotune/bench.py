@@ -1,0 +1,369 @@
+"""Checking and measuring the schedules of one workload, in this process.
+
+A candidate is checked on several sizes: its outputs are poisoned before it runs and held against
+those of the naive loops afterwards, and all memory lies between guard pages. Only then is it
+measured, in turns with the default schedule, until it is known well enough how the two compare.
+This module must not start processes, nor know the database.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import math
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from tc.autotune import runnable
+from tc.autotune.guarded import Guarded
+from tc.autotune.runnable import Call, Param, Runnable
+from tc.autotune.values import POISON, error_of, is_telling, of_bytes, sample
+from tc.autotune.workload import loops_of
+from tc.device.arena import Block
+from tc.errors import TuningError, describe
+from tc.ir.loop import Func
+from tc.schedule.foreign import read_schedule
+from tc.schedule.step import Schedule
+from tc.target import Target
+
+LEAST_TURNS, MOST_TURNS = 7, 60
+HOPELESS: Final = 1.25  # times the default's time: not worth more turns
+KNOWN: Final = 0.004  # the standard error of the ratio at which turns end
+SAMPLE_SECONDS: Final = 60e-6  # of one turn at least
+COLD_SHARE: Final = 1.5  # of the last cache, which copies of the constants fill
+MOST_COPY_BYTES: Final = 512 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A workload at sizes, and how it is to be measured.
+
+    Attributes:
+        text, constants: as in the database.
+        sizes: of its symbols, where it is measured.
+        checked: further sizes at which candidates are checked.
+        default: the schedule that others are held against.
+        cold: whether constants are to come from memory.
+        seconds: for the turns of one candidate.
+    """
+
+    text: str
+    constants: str
+    sizes: tuple[int, ...]
+    checked: tuple[tuple[int, ...], ...]
+    default: str
+    target: str
+    threads: int
+    cold: bool = False
+    seconds: float = 0.15
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields by name, for another process."""
+        return asdict(self)
+
+    @staticmethod
+    def of(values: dict[str, Any]) -> Task:
+        """The task that `as_dict` gave, after a journey as JSON."""
+        sizes = tuple(values["sizes"])
+        checked = tuple(tuple(each) for each in values["checked"])
+        return Task(**{**values, "sizes": sizes, "checked": checked})
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a candidate did; times in seconds."""
+
+    median: float
+    least: float
+    p90: float
+    default: float
+    ratio: float
+    repeats: int
+    error: float
+
+
+@dataclass(slots=True)
+class _Memory:
+    """Buffers of one kernel at one set of sizes, with what keeps them alive."""
+
+    addresses: list[int] = field(default_factory=list)
+    kept: list[Any] = field(default_factory=list)
+
+
+class WrongResultError(TuningError):
+    """A candidate does not compute what its workload says."""
+
+
+class Bench:
+    """Checks and measures candidates of one task."""
+
+    def __init__(self, task: Task, cache_dir: Path | None, references: Path | None = None) -> None:
+        """Make the default's kernel ready.
+
+        Args:
+            cache_dir: of compiled objects.
+            references: folder of reference outputs, so that they are made once.
+        """
+        self.task = task
+        self.target = Target.parse(task.target)
+        self._cache = cache_dir
+        self._references = references
+        self._loops: Func = loops_of(task.text)
+        self._naive: Runnable | None = None
+        self._packers: dict[tuple[str, object], Runnable] = {}
+        self._inputs: dict[tuple[int, ...], list[Any]] = {}
+        self._positive = False
+        self._wanted: dict[tuple[int, ...], list[Any]] = {}
+        self._default = self._build(task.default)
+        self._reference_calls: list[Call] | None = None
+
+    def measure(self, schedule: str) -> Measured:
+        """Check a candidate, then measure it.
+
+        Raises:
+            ScheduleError: it is not legal.
+            WrongResultError: it computes something else, or leaves its memory.
+        """
+        made = self._build(schedule)
+        error = max(self.check(made, sizes) for sizes in (*self.task.checked, self.task.sizes))
+        return self.time(made, error)
+
+    def check(self, made: Runnable, sizes: tuple[int, ...]) -> float:
+        """The greatest error at these sizes, in units of what is tolerable."""
+        wanted = self._reference(sizes)
+        with_guards = self._memory(made, sizes, guarded=True)
+        call = made.call(with_guards.addresses, sizes, self.task.threads)
+        worst = 0.0
+        for turn in range(2):  # a second run finds what was left over from the first
+            outputs = self._poisoned(made, sizes, with_guards)
+            call()
+            if call.complaint:
+                raise WrongResultError(f"it refuses its inputs: {call.complaint}")
+            for (param, memory), reference in zip(outputs, wanted, strict=True):
+                error = error_of(of_bytes(memory.view(), param), reference, param.dtype)
+                worst = max(worst, error)
+                if error > 1:
+                    raise WrongResultError(
+                        f"{param.name} at {list(sizes)}, run {turn + 1}: off by {error:.3g} times "
+                        "what is tolerable"
+                    )
+            if any(m.trespassed() for m in with_guards.kept if isinstance(m, Guarded)):
+                raise WrongResultError(f"at {list(sizes)} it writes beside its buffers")
+        return worst
+
+    def time(self, made: Runnable, error: float = 0.0) -> Measured:
+        """Take turns with the default until the ratio is known, or time is up."""
+        task = self.task
+        if self._reference_calls is None:
+            self._reference_calls = self._calls(self._default)
+        mine, other = self._calls(made), self._reference_calls
+        counts = [_count(mine), _count(other)]
+        ours: list[float] = []
+        theirs: list[float] = []
+        places = [0, 0]
+        end = time.perf_counter() + task.seconds
+        while len(ours) < MOST_TURNS:
+            for calls, found, n in ((other, theirs, 1), (mine, ours, 0)):
+                seconds, places[n] = _turn(calls, places[n], counts[n])
+                found.append(seconds)
+            if len(ours) >= 3 and _ratio(ours, theirs) > HOPELESS:
+                break
+            if len(ours) >= LEAST_TURNS and (
+                time.perf_counter() > end or _uncertainty(ours, theirs) < KNOWN
+            ):
+                break
+        ordered = sorted(ours)
+        return Measured(
+            median=statistics.median(ours),
+            least=ordered[0],
+            p90=ordered[min(len(ordered) - 1, int(0.9 * len(ordered)))],
+            default=statistics.median(theirs),
+            ratio=_ratio(ours, theirs),
+            repeats=len(ours),
+            error=error,
+        )
+
+    def _build(self, schedule: str) -> Runnable:
+        return runnable.build(self._loops, read_schedule(schedule), self.target, self._cache)
+
+    def _reference(self, sizes: tuple[int, ...]) -> list[Any]:
+        """The outputs of the naive loops, from the folder if they are there."""
+        found = self._wanted.get(sizes)
+        if found is None:
+            found = self._stored(sizes)
+        if found is None:
+            found = self._compute(sizes)
+            if not all(
+                is_telling(w, p.dtype)
+                for w, p in zip(found, self._outputs(self._naive_kernel(), sizes), strict=True)
+            ):
+                self._positive = True
+                self._inputs.clear()
+                found = self._compute(sizes)
+            self._store(sizes, found)
+        self._wanted[sizes] = found
+        return found
+
+    def _compute(self, sizes: tuple[int, ...]) -> list[Any]:
+        naive = self._naive_kernel()
+        memory = self._memory(naive, sizes, guarded=True)
+        outputs = self._poisoned(naive, sizes, memory)
+        call = naive.call(memory.addresses, sizes, 1)
+        call()
+        if call.complaint:
+            raise TuningError(
+                describe("workload", why=f"it refuses made-up inputs: {call.complaint}")
+            )
+        return [of_bytes(m.view(), p).copy() for p, m in outputs]
+
+    def _naive_kernel(self) -> Runnable:
+        if self._naive is None:
+            self._naive = runnable.build(self._loops, Schedule(), self.target, self._cache)
+        return self._naive
+
+    def _file(self, sizes: tuple[int, ...]) -> Path | None:
+        if self._references is None:
+            return None
+        text = f"{self.task.text}\n{self.task.constants}\n{sizes}"
+        return self._references / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.npz"
+
+    def _stored(self, sizes: tuple[int, ...]) -> list[Any] | None:
+        path = self._file(sizes)
+        if path is None or not path.exists():
+            return None
+        with np.load(path, allow_pickle=False) as arrays:
+            if bool(arrays["positive"]) and not self._positive:
+                self._positive = True
+                self._inputs.clear()
+            return [arrays[f"out{n}"] for n in range(len(arrays.files) - 1)]
+
+    def _store(self, sizes: tuple[int, ...], found: Sequence[Any]) -> None:
+        path = self._file(sizes)
+        if path is not None:
+            named = {f"out{n}": array for n, array in enumerate(found)}
+            partial = path.with_suffix(".part.npz")
+            np.savez(partial, positive=np.array(self._positive), **named)
+            partial.replace(path)
+
+    def _given(self, sizes: tuple[int, ...]) -> list[Any]:
+        """The inputs, as they lie before any packing."""
+        if sizes not in self._inputs:
+            params = self._naive_kernel().params(sizes)
+            count = len(self.task.constants)
+            self._inputs[sizes] = [
+                sample(p, n, self._positive) for n, p in enumerate(params[:count])
+            ]
+        return self._inputs[sizes]
+
+    def _outputs(self, made: Runnable, sizes: tuple[int, ...]) -> list[Param]:
+        return [p for p in made.params(sizes) if p.output]
+
+    def _memory(self, made: Runnable, sizes: tuple[int, ...], *, guarded: bool) -> _Memory:
+        """Memory for every buffer, inputs filled in and packed."""
+        found = _Memory()
+        count = len(self.task.constants)
+        for n, param in enumerate(made.params(sizes)):
+            held: Any = Guarded(param.bytes) if guarded else Block(max(param.bytes, 1))
+            found.kept.append(held)
+            found.addresses.append(held.address)
+            if n < count:
+                self._put(made, param, n, sizes, held.address)
+        return found
+
+    def _put(
+        self, made: Runnable, param: Param, number: int, sizes: tuple[int, ...], address: int
+    ) -> None:
+        array = self._given(sizes)[number]
+        source = array.__array_interface__["data"][0]
+        packing = made.packings.get(param.name)
+        if packing is None:
+            ctypes.memmove(address, source, param.bytes)
+            return
+        key = (param.name, packing)
+        if key not in self._packers:
+            buffer = self._loops.params[number]
+            self._packers[key] = runnable.packer(buffer, packing, self.target, self._cache)
+        self._packers[key].call((source, address), (), 1)()
+
+    def _poisoned(
+        self, made: Runnable, sizes: tuple[int, ...], memory: _Memory
+    ) -> list[tuple[Param, Guarded]]:
+        """The outputs, each byte such that no result can be mistaken for it."""
+        count = len(self.task.constants)
+        found = []
+        for n, param in enumerate(made.params(sizes)):
+            if not param.output:
+                continue
+            if n < count:
+                self._put(made, param, n, sizes, memory.addresses[n])  # updated in place
+            else:
+                memory.kept[n].fill(POISON)
+            found.append((param, memory.kept[n]))
+        return found
+
+    def _calls(self, made: Runnable) -> list[Call]:
+        """A call for each copy of the constants; one where they are to be in the caches."""
+        task = self.task
+        memory = self._memory(made, task.sizes, guarded=False)
+        params = made.params(task.sizes)
+        fixed = [n for n, letter in enumerate(task.constants) if letter == "c"]
+        size = sum(params[n].bytes for n in fixed)
+        copies = 1
+        if task.cold and size:
+            wanted = int(COLD_SHARE * max(self.target.l3_bytes, self.target.l2_bytes)) // size + 1
+            copies = max(2, min(wanted, 256, MOST_COPY_BYTES // size))
+        calls = []
+        for copy in range(copies):
+            addresses = list(memory.addresses)
+            if copy:
+                for n in fixed:
+                    block = Block(params[n].bytes)
+                    ctypes.memmove(block.address, memory.addresses[n], params[n].bytes)
+                    memory.kept.append(block)
+                    addresses[n] = block.address
+            call = made.call(addresses, task.sizes, task.threads)
+            call.memory = memory  # type: ignore[attr-defined]  # alive as long as the call
+            calls.append(call)
+        return calls
+
+
+def _count(calls: Sequence[Call]) -> int:
+    """How many calls make a turn long enough to be timed."""
+    calls[0]()
+    start = time.perf_counter()
+    calls[-1]()
+    return max(1, min(1000, int(SAMPLE_SECONDS / max(time.perf_counter() - start, 1e-7))))
+
+
+def _turn(calls: Sequence[Call], at: int, count: int) -> tuple[float, int]:
+    """Seconds of a call, and the number of the next one's copy."""
+    many = len(calls)
+    order = [calls[(at + n) % many] for n in range(count)]
+    pairs = [(call.entry, call.address) for call in order]
+    start = time.perf_counter()
+    for entry, address in pairs:
+        entry(address)
+    return (time.perf_counter() - start) / count, (at + count) % many
+
+
+def _ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """Of the lower quartiles: what disturbs a kernel only ever makes it slower."""
+    return _quartile(ours) / max(_quartile(theirs), 1e-9)
+
+
+def _quartile(seconds: Sequence[float]) -> float:
+    return sorted(seconds)[len(seconds) // 4]
+
+
+def _uncertainty(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """The standard error of the median ratio, from the middle half of the pairs."""
+    ratios = sorted(a / b for a, b in zip(ours, theirs, strict=True))
+    quarter = len(ratios) // 4
+    spread = ratios[-1 - quarter] - ratios[quarter]
+    return 0.93 * spread / math.sqrt(len(ratios)) / max(ratios[len(ratios) // 2], 1e-9)

@@ -1,0 +1,177 @@
+"""One kernel as machine code, called with addresses: what is measured and checked.
+
+It is made from a workload's naive loops and a schedule, as the pipeline would, and run in the way
+of a whole program: one foreign call, one parallel region. The caller gives all memory, so that it
+can lie between guard pages. This module must not measure, nor judge results.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tc.codegen.llvm.jit import load_object
+from tc.device.artifact import (
+    ERROR,
+    FIRST_SLOT,
+    PROFILE,
+    SCRATCH,
+    SCRATCH_BYTES,
+    THREADS,
+    Entry,
+    SlotCall,
+)
+from tc.device.dims import compile_dim, dim_of
+from tc.device.run_code import make_code
+from tc.graph.graph import Value
+from tc.graph.packing import pack_value
+from tc.ir.buffer import Buffer
+from tc.ir.loop import Func
+from tc.ir.lower import lower_named
+from tc.ir.passes import place_scratch, run_passes
+from tc.ir.types import DType
+from tc.schedule.defaults import default_schedule
+from tc.schedule.foreign import scheduled
+from tc.schedule.pack import Packing, packings
+from tc.schedule.step import Schedule
+from tc.target import Target
+
+MOST_BYTES: Final = 4 << 30  # of one buffer
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """A buffer of a kernel at known sizes."""
+
+    name: str
+    dtype: DType
+    shape: tuple[int, ...]
+    output: bool
+
+    @property
+    def bytes(self) -> int:
+        """Of the whole buffer."""
+        count = self.dtype.bytes
+        for n in self.shape:
+            count *= n
+        return count
+
+
+class Runnable:
+    """A kernel's machine code in this process.
+
+    Attributes:
+        func: the flat loops that it was made from.
+        packings: how constant inputs must lie, by name of the parameter.
+    """
+
+    def __init__(
+        self,
+        func: Func,
+        packed: Mapping[str, Packing],
+        target: Target,
+        cache_dir: Path | None,
+    ) -> None:
+        flat, scratch = place_scratch(run_passes(func))
+        self.func = flat
+        self.packings = dict(packed)
+        self._shaped = func.params
+        self._names = tuple(s.name for s in flat.symbols)
+        self._scratch = compile_dim(dim_of(scratch), self._names)
+        count = len(flat.params)
+        call = SlotCall(
+            0,
+            tuple(FIRST_SLOT + n for n in range(count)),
+            tuple(FIRST_SLOT + count + n for n in range(len(self._names))),
+        )
+        made = make_code([flat], [Entry("main_0", (call,))], target, cache_dir)
+        (code,) = made.code
+        self._messages = code.messages
+        self._module = load_object(code.data, target, code.messages)
+
+    def params(self, sizes: Sequence[int]) -> tuple[Param, ...]:
+        """The buffers at these values of the symbols, in calling order."""
+        found = []
+        for buffer in self._shaped:
+            shape = tuple(_size(dim_of(n), self._names, sizes) for n in buffer.shape)
+            found.append(Param(buffer.name, buffer.dtype, shape, buffer.name in self.func.outputs))
+        return tuple(found)
+
+    def call(self, addresses: Sequence[int], sizes: Sequence[int], threads: int) -> Call:
+        """A call on this memory, ready to be made over and over."""
+        return Call(
+            self._module.entry,
+            (*addresses, *sizes),
+            self._scratch(sizes),
+            threads,
+            self._messages,
+            self._module,
+        )
+
+
+class Call:
+    """A kernel with its argument table; calling it runs the kernel."""
+
+    def __init__(
+        self,
+        entry: Callable[[int], object],
+        arguments: Sequence[int],
+        scratch: int,
+        threads: int,
+        messages: Sequence[str],
+        kept: object,
+    ) -> None:
+        each = (scratch + 63) // 64 * 64
+        self._memory = ctypes.create_string_buffer(each * threads + 128)
+        self._error = ctypes.c_int32(0)
+        self._table = (ctypes.c_int64 * (FIRST_SLOT + len(arguments)))()
+        self._table[THREADS] = threads
+        self._table[PROFILE] = 0
+        self._table[SCRATCH] = (ctypes.addressof(self._memory) + 63) // 64 * 64
+        self._table[SCRATCH_BYTES] = each
+        self._table[ERROR] = ctypes.addressof(self._error)
+        for n, value in enumerate(arguments):
+            self._table[FIRST_SLOT + n] = value
+        self._messages = tuple(messages)
+        self._kept = kept
+        self.entry = entry
+        self.address = ctypes.addressof(self._table)
+
+    def __call__(self) -> None:
+        """Run once."""
+        self.entry(self.address)
+
+    @property
+    def complaint(self) -> str:
+        """What the kernel said of its inputs; "" for nothing."""
+        number = self._error.value
+        if not number:
+            return ""
+        known = number <= len(self._messages)
+        return self._messages[number - 1] if known else f"error {number}"
+
+
+def build(loops: Func, schedule: Schedule, target: Target, cache_dir: Path | None) -> Runnable:
+    """The kernel of a workload's naive loops under a schedule.
+
+    Raises:
+        ScheduleError: the schedule is not legal for them.
+    """
+    packed = {p.buffer: p for p in packings(schedule)}
+    return Runnable(scheduled(loops, schedule), packed, target, cache_dir)
+
+
+def packer(buffer: Buffer, packing: Packing, target: Target, cache_dir: Path | None) -> Runnable:
+    """The kernel that lays out a constant as `packing` says: from its buffer to the packed one."""
+    value = Value(buffer.name, buffer.shape, buffer.dtype)
+    _, made = pack_value(value, packing)
+    lowered = lower_named(made.outputs, made.inputs)
+    schedule = default_schedule(made.outputs, made.inputs, frozenset(), target, lowered)
+    return build(lowered.func, schedule, target, cache_dir)
+
+
+def _size(dim: int | str, names: Sequence[str], sizes: Sequence[int]) -> int:
+    return compile_dim(dim, names)(sizes)

@@ -1,0 +1,64 @@
+"""The process in which candidates run: a batch on stdin, what became of each on stdout.
+
+    python -m tc.autotune.worker < request.json
+
+The request and every answer are one line of JSON. Before each candidate its number is said, so
+that whoever started this process knows which one it was that ended it. Memory is limited here;
+time is limited by who waits. This module must not decide what is tried.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TextIO
+
+from tc.autotune.bench import Bench, Task
+from tc.errors import InternalError, TcError
+
+
+def serve(request: dict[str, Any], out: TextIO) -> None:
+    """Check and measure a batch.
+
+    Args:
+        request: {"task", "schedules", "cache_dir", "references", "memory_bytes"}.
+    """
+    limit = request["memory_bytes"]
+    if limit:
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    folders = [Path(request[n]) if request[n] else None for n in ("cache_dir", "references")]
+    bench = Bench(Task.of(request["task"]), *folders)
+    _say(out, {"ready": True})
+    for number, schedule in enumerate(request["schedules"]):
+        _say(out, {"begins": number})
+        try:
+            answer: dict[str, Any] = {"measured": asdict(bench.measure(schedule))}
+        except InternalError:
+            raise
+        except TcError as error:
+            answer = {"failed": error.message}
+        except MemoryError:
+            answer = {"failed": "it wants more memory than it may have"}
+        _say(out, {"number": number, **answer})
+
+
+def _say(out: TextIO, answer: dict[str, Any]) -> None:
+    print(json.dumps(answer), file=out, flush=True)
+
+
+def main() -> int:
+    """Serve the request on stdin; answers go to what stdout was, and prints of others nowhere."""
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    with contextlib.suppress(BrokenPipeError):
+        serve(json.loads(sys.stdin.readline()), out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

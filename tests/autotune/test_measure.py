@@ -1,0 +1,121 @@
+"""Measuring: right candidates are measured, wrong ones never pass, and nothing ends the run."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tc.autotune.bench import Bench, Task, WrongResultError
+from tc.autotune.guarded import Guarded
+from tc.autotune.measure import Measurer
+from tc.autotune.space import Space
+from tc.autotune.workload import key_of
+from tc.errors import ScheduleError, TuningError
+from tc.target import Target
+from tests.autotune import bad_worker
+from tests.autotune.workloads import WORKLOADS, product
+
+HOST = Target.parse("host")
+BAD = (sys.executable, "-m", "tests.autotune.bad_worker")
+SMALL = product(None, 24, 20)
+
+
+def a_task(build=SMALL, sizes: tuple[int, ...] = (9,), **other: object) -> Task:
+    workload = build(HOST)
+    key = key_of(workload)
+    default = str(Space(workload).default.schedule)
+    checked = ((1,), (17,)) if key.symbols else ()
+    values = {"checked": checked, "threads": 1, "seconds": 0.002, **other}
+    sizes = sizes if key.symbols else ()
+    return Task(key.text, key.constants, sizes, default=default, target=str(HOST), **values)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.mark.parametrize("name", ["gemm, odd", "softmax, odd", "transposed", "column sums", "gemv"])
+def test_a_default_is_right_and_as_fast_as_itself(name: str, cache: Path) -> None:
+    task = a_task(WORKLOADS[name])
+    found = Bench(task, cache).measure(task.default)
+    assert found.error <= 1
+    assert found.repeats >= 3
+    assert 0 < found.least <= found.median <= found.p90
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_random_candidates_are_right(cache: Path, threads: int) -> None:
+    space, random = Space(SMALL(HOST)), Random(5)
+    bench = Bench(a_task(threads=threads, cold=threads == 2), cache)
+    for _ in range(3):
+        assert bench.measure(str(space.draw(random).schedule)).error <= 1
+
+
+def test_references_are_made_once(cache: Path, tmp_path: Path) -> None:
+    task = a_task()
+    Bench(task, cache, tmp_path).measure(task.default)
+    assert len(list(tmp_path.glob("*.npz"))) == 3
+    again = Bench(task, cache, tmp_path)
+    again._compute = None  # type: ignore[assignment,method-assign]  # it must not be asked
+    again.measure(task.default)
+
+
+def test_an_illegal_schedule_is_an_error(cache: Path) -> None:
+    with pytest.raises(ScheduleError, match="no loop"):
+        Bench(a_task(), cache).measure("split(nothing, 4)")
+
+
+# "far" leaves the memory of the process and "beside" may: a process of its own sees to those.
+@pytest.mark.parametrize("what", sorted({*bad_worker.MISCOMPILED} - {"far"}))
+def test_a_miscompiled_candidate_never_passes(
+    what: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(a_task(), cache)
+    monkeypatch.setattr("tc.autotune.runnable.build", bad_worker.build)
+    monkeypatch.setattr("tc.autotune.bench.Bench._build", lambda self, text: bad_worker.build(
+        self._loops, bad_worker.Schedule.parse(text), self.target, None))  # fmt: skip
+    with pytest.raises(WrongResultError):
+        bench.measure(f"uniform({what})")
+
+
+def test_what_goes_wrong_is_an_outcome_and_the_rest_goes_on(cache: Path) -> None:
+    task = a_task()
+    names = ["far", "crash", "hog", "exit", "hang", "tail"]
+    schedules = [f"uniform({name})" for name in names] + [task.default, "split(nothing, 3)"]
+    with Measurer(cache, command=BAD, trial_seconds=3.0) as measurer:
+        found = list(measurer.measure(task, schedules))
+    assert [outcome.number for outcome in found] == list(range(8))
+    said = dict(zip([*names, "right", "illegal"], found, strict=True))
+    assert "SIGSEGV" in said["far"].error
+    assert "SIGSEGV" in said["crash"].error
+    assert "more memory than it may have" in said["hog"].error
+    assert "status 7: goodbye" in said["exit"].error
+    assert "does not end within 3 s" in said["hang"].error
+    assert "times what is tolerable" in said["tail"].error
+    assert "no loop" in said["illegal"].error
+    assert said["right"].measured is not None
+    assert all(outcome.measured is None for name, outcome in said.items() if name != "right")
+
+
+def test_a_workload_that_cannot_be_measured_is_an_error(cache: Path) -> None:
+    with Measurer(cache, setup_seconds=60.0) as measurer:
+        broken = Task("def kernel(", "", (), (), "", str(HOST), 1)
+        with pytest.raises(TuningError, match="cannot be measured: .*text cannot be read"):
+            list(measurer.measure(broken, ["split(i, 2)"]))
+        assert list(measurer.measure(a_task(), [])) == []
+
+
+def test_guards() -> None:
+    held = Guarded(100)
+    held.fill(7)
+    assert (held.address % 64, held.view().sum(), held.trespassed()) == (0, 700, False)
+    ctypes.memset(held.address + 100, 0, 1)
+    assert held.trespassed()
+    held = Guarded(100)
+    ctypes.memset(held.address - 1, 0, 1)
+    assert held.trespassed()
