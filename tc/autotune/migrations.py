@@ -195,6 +195,13 @@ MIGRATIONS: Final = (
     Migration(
         "views", (f"CREATE VIEW best_schedules AS {BEST.format(only='')}", _CURVES, _DEVICES)
     ),
+    Migration(
+        "features",
+        (
+            "CREATE TABLE features (trial_id INTEGER PRIMARY KEY REFERENCES trials(id) "
+            "ON DELETE CASCADE, layout INTEGER NOT NULL, data TEXT NOT NULL)",
+        ),
+    ),
 )
 
 

@@ -1,0 +1,185 @@
+"""The cost model: gradient-boosted trees that rank the candidates of a workload by their features.
+
+It learns which of two candidates of one workload is the faster (Burges, "From RankNet to
+LambdaRank to LambdaMART", MSR-TR-2010-82): times of different workloads or machines are never
+compared. Trees are kept as XGBoost's own JSON or UBJ. This module must not measure, and it is the
+only one that imports XGBoost, which it does when a model is made or read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from tc.autotune.features import LAYOUT, NAMES
+from tc.errors import TuningError, describe
+
+ROUNDS: Final = 80
+LEAST_ROWS: Final = 12  # fewer teach nothing
+MOST_ROWS: Final = 4000
+MOST_MODEL_BYTES: Final = 64 << 20
+_PARAMETERS: Final = {
+    "objective": "rank:pairwise",
+    "lambdarank_pair_method": "mean",
+    "lambdarank_num_pair_per_sample": 8,
+    "max_depth": 6,
+    "eta": 0.15,
+    "min_child_weight": 1.0,
+    "subsample": 0.9,
+    "colsample_bytree": 0.8,
+    "tree_method": "hist",
+    "max_bin": 64,
+    "nthread": 1,  # the sum's order, and so the model, is the same each time
+    "verbosity": 0,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Trials of one workload under one set of conditions: features, and speed over the default's.
+
+    A failed trial's speed is 0.
+    """
+
+    features: Sequence[Sequence[float]]
+    speeds: Sequence[float]
+
+
+class CostModel:
+    """Ranks candidates; without having learned anything it gives them all the same rank."""
+
+    def __init__(self, booster: Any = None) -> None:
+        self._booster = booster
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether its ranks mean anything."""
+        return self._booster is not None
+
+    @staticmethod
+    def learn(groups: Sequence[Group], seed: int = 0, base: CostModel | None = None) -> CostModel:
+        """A model of these trials; `base`, where they are too few to learn from."""
+        xgboost = _xgboost()
+        useful = [g for g in groups if len(g.speeds) > 1 and len(set(g.speeds)) > 1]
+        rows = sum(len(g.speeds) for g in useful)
+        if rows < LEAST_ROWS:
+            return base or CostModel()
+        if rows > MOST_ROWS:
+            useful = _newest(useful)
+        data = xgboost.DMatrix(
+            np.concatenate([np.asarray(g.features, np.float32) for g in useful]),
+            label=np.concatenate([_labels(g.speeds) for g in useful]),
+            feature_names=list(NAMES),
+        )
+        data.set_group([len(g.speeds) for g in useful])
+        return CostModel(xgboost.train({**_PARAMETERS, "seed": seed}, data, ROUNDS))
+
+    def rank(self, features: Sequence[Sequence[float]]) -> list[float]:
+        """A number for each candidate of one workload: the greater, the faster it should be."""
+        if self._booster is None or not features:
+            return [0.0] * len(features)
+        rows = np.asarray(features, np.float32)
+        data = _xgboost().DMatrix(rows, feature_names=list(NAMES))
+        return [float(x) for x in self._booster.predict(data)]
+
+    def save(self, path: Path) -> None:
+        """Write it as `.json` or `.ubj`.
+
+        Raises:
+            TuningError: it has learned nothing, or the system refuses.
+        """
+        if self._booster is None:
+            raise TuningError(describe("cost model", why="it has learned nothing yet"))
+        self._booster.set_attr(layout=str(LAYOUT))
+        try:
+            self._booster.save_model(path)
+        except (OSError, _xgboost().core.XGBoostError) as error:
+            raise TuningError(describe(f"cost model {path}", why=str(error)[:200])) from error
+
+    @staticmethod
+    def load(path: Path) -> CostModel:
+        """The model that `save` wrote.
+
+        Raises:
+            TuningError: no such file, no model, or one of other features.
+        """
+        xgboost = _xgboost()
+        booster = xgboost.Booster()
+        try:
+            if path.stat().st_size > MOST_MODEL_BYTES:
+                raise ValueError("larger than any model")
+            if path.suffix == ".json":
+                json.loads(path.read_text(encoding="utf-8"))
+            booster.load_model(path)
+            if booster.attr("layout") != str(LAYOUT) or booster.feature_names != list(NAMES):
+                raise ValueError("a model of other features")
+        except (OSError, ValueError, xgboost.core.XGBoostError) as error:
+            why = str(error).strip().splitlines()[0][:200] if str(error).strip() else "unreadable"
+            raise TuningError(
+                describe(f"cost model {path}", why=why, way_out="train it anew")
+            ) from error
+        return CostModel(booster)
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How well a model ranks: the share of pairs in order, and the best speed among its first k
+    over the best of all, k = 1, 5, 10."""
+
+    pairwise: float
+    peak1: float
+    peak5: float
+    peak10: float
+    groups: int
+
+
+def score(model: CostModel, groups: Sequence[Group]) -> Score:
+    """Of a model on trials that it has not learned from, the mean over groups."""
+    found = []
+    for group in groups:
+        speeds = np.asarray(group.speeds)
+        if len(speeds) < 2 or speeds.max() <= 0:
+            continue
+        ranks = np.asarray(model.rank(group.features))
+        order = np.argsort(-ranks, kind="stable")
+        peaks = [speeds[order[:k]].max() / speeds.max() for k in (1, 5, 10)]
+        # Pairs whose speeds differ by less than what a measurement can tell say nothing.
+        apart = speeds[:, None] > speeds[None, :] * 1.01
+        right = (ranks[:, None] > ranks[None, :])[apart].mean() if apart.any() else 1.0
+        found.append((float(right), *map(float, peaks)))
+    means = [float(np.mean(column)) for column in zip(*found, strict=True)] or [0.0] * 4
+    return Score(*means, groups=len(found))
+
+
+def _labels(speeds: Sequence[float]) -> Any:
+    found = np.asarray(speeds, np.float32)
+    return found / max(float(found.max()), 1e-9) * 4.0
+
+
+def _newest(groups: Sequence[Group]) -> list[Group]:
+    """The last groups, of `MOST_ROWS` trials together at most."""
+    found: list[Group] = []
+    rows = 0
+    for group in reversed(groups):
+        rows += len(group.speeds)
+        if rows > MOST_ROWS and found:
+            break
+        found.append(Group(group.features[-MOST_ROWS:], group.speeds[-MOST_ROWS:]))
+    return found[::-1]
+
+
+def _xgboost() -> Any:
+    try:
+        import xgboost
+    except ImportError as error:
+        raise TuningError(
+            describe(
+                "cost model", why="XGBoost is not installed", way_out="pip install 'tensorc[tune]'"
+            )
+        ) from error
+    return xgboost

@@ -1,0 +1,112 @@
+"""What a search knows: the trials of a workload so far, read from the database and nowhere else.
+
+Proposals are a function of this, of the seed, and of the number of the batch. A batch that was cut
+short is found again by looking at the database as it was before its first trial. This module must
+not propose anything.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tc.autotune.cost_model import Group
+from tc.autotune.database import Database
+from tc.autotune.features import LAYOUT, NAMES
+from tc.autotune.rows import FAILED, OK, Context
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A trial that was made: its place in the database, its decisions, and how it did.
+
+    Attributes:
+        ratio: of its time to the default's; None where it failed.
+        seed, number: of the search that made it.
+    """
+
+    id: int
+    schedule: str
+    knobs: str
+    ratio: float | None
+    seed: int
+    number: int
+    seconds: float | None = None
+
+
+def seen_of(database: Database, context: Context) -> list[Seen]:
+    """The trials of a workload, in the order in which they were made."""
+    return [
+        Seen(
+            row["id"],
+            row["schedule"],
+            row["knobs"],
+            row["ratio"] if row["status"] == OK else None,
+            row["seed"],
+            row["number"],
+            row["seconds_median"],
+        )
+        for row in database.trials(context)
+        if row["status"] in (OK, FAILED)
+    ]
+
+
+def before(seen: Sequence[Seen], horizon: int | None) -> list[Seen]:
+    """Those that were there when the trial `horizon` was made; None: all."""
+    return [s for s in seen if horizon is None or s.id < horizon]
+
+
+def batch_of(seen: Sequence[Seen], seed: int, size: int) -> tuple[int, int | None]:
+    """The batch that a search is in, and the trial before which it began.
+
+    The batch may be complete. (0, None): it has not begun.
+    """
+    own = [s for s in seen if s.seed == seed]
+    if not own:
+        return 0, None
+    batch = max(s.number for s in own) // size
+    return batch, min(s.id for s in own if s.number // size == batch)
+
+
+def put_features(database: Database, context: Context, schedule: str, values: list[float]) -> None:
+    """Keep what the cost model saw of a trial."""
+    with database.transaction() as connection:
+        connection.execute(
+            "INSERT OR IGNORE INTO features (trial_id, layout, data) SELECT trials.id, ?, ? "
+            "FROM trials JOIN workloads ON workloads.id = workload_id "
+            "JOIN targets ON targets.id = target_id WHERE hash = ? AND fingerprint = ? AND "
+            "threads = ? AND sizes = ? AND tc_version = ? AND llvm_version = ? AND schedule = ?",
+            (
+                LAYOUT,
+                json.dumps([round(x, 4) for x in values]),
+                context.workload,
+                context.target,
+                context.threads,
+                context.sizes,
+                context.versions.tc,
+                context.versions.llvm,
+                schedule,
+            ),
+        )
+
+
+def groups_of(database: Database, horizon: int | None = None) -> list[Group]:
+    """All trials whose features are kept, by workload and conditions: what a model learns from."""
+    rows = database.query(
+        "SELECT trials.id, workload_id, target_id, threads, sizes, tc_version, llvm_version, "
+        "status, ratio, data FROM trials JOIN features ON features.trial_id = trials.id "
+        "WHERE layout = ? AND status IN ('ok', 'failed') AND (? IS NULL OR trials.id < ?) "
+        "ORDER BY trials.id",
+        (LAYOUT, horizon, horizon),
+    )
+    found: dict[tuple[object, ...], tuple[list[list[float]], list[float]]] = {}
+    names = ("workload_id", "target_id", "threads", "sizes", "tc_version", "llvm_version")
+    for row in rows:
+        values = json.loads(row["data"])
+        if len(values) != len(NAMES):
+            continue
+        features, speeds = found.setdefault(tuple(row[n] for n in names), ([], []))
+        features.append(values)
+        speeds.append(1 / row["ratio"] if row["status"] == OK and row["ratio"] else 0.0)
+    return [Group(features, speeds) for features, speeds in found.values()]

@@ -1,0 +1,77 @@
+"""The cost model: it learns an order, and what it learned comes back from its file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tc.autotune import cost_model
+from tc.autotune.cost_model import CostModel, Group, Score, score
+from tc.autotune.features import NAMES
+from tc.errors import TuningError
+
+
+def groups(seed: int, count: int = 4, rows: int = 40) -> list[Group]:
+    """Workloads whose speed is their first feature less the second, on scales of their own."""
+    random = Random(seed)
+    found = []
+    for _ in range(count):
+        scale = random.uniform(0.5, 2)
+        features = [[random.random() for _ in NAMES] for _ in range(rows)]
+        found.append(Group(features, [scale * (2 + f[0] - f[1]) for f in features]))
+    return found
+
+
+@pytest.fixture(scope="module")
+def model() -> CostModel:
+    return CostModel.learn(groups(1))
+
+
+def test_it_ranks_what_it_has_not_seen(model: CostModel) -> None:
+    found = score(model, groups(2))
+    assert found.groups == 4
+    assert found.pairwise > 0.8
+    assert found.peak1 <= found.peak5 <= found.peak10 <= 1
+    assert found.peak5 > 0.9
+
+
+def test_without_trials_all_rank_the_same() -> None:
+    empty = CostModel.learn([])
+    assert not empty.is_trained
+    assert empty.rank([[0.0] * len(NAMES)] * 3) == [0.0] * 3
+    assert score(empty, []) == Score(0.0, 0.0, 0.0, 0.0, 0)
+    with pytest.raises(TuningError, match="learned nothing"):
+        empty.save(Path("x.json"))
+
+
+def test_it_is_a_function_of_the_trials() -> None:
+    rows = groups(3)[0].features
+    assert CostModel.learn(groups(1)).rank(rows) == CostModel.learn(groups(1)).rank(rows)
+
+
+def test_it_learns_from_the_newest_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost_model, "MOST_ROWS", 40)
+    one = CostModel.learn(groups(1))
+    assert one.rank(groups(9)[0].features) == CostModel.learn(groups(1)[-1:]).rank(
+        groups(9)[0].features
+    )
+
+
+@pytest.mark.parametrize("ending", ["json", "ubj"])
+def test_it_is_kept_as_a_file(model: CostModel, tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"model.{ending}"
+    model.save(path)
+    rows = groups(2)[0].features
+    assert CostModel.load(path).rank(rows) == model.rank(rows)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[1, 2", b"\x80\x04K\x01.", b"garbage" * 50])
+def test_a_file_that_is_no_model_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "model.json"
+    path.write_bytes(content)
+    with pytest.raises(TuningError, match="train it anew"):
+        CostModel.load(path)
+    with pytest.raises(TuningError, match="train it anew"):
+        CostModel.load(tmp_path / "none.json")

@@ -1,0 +1,68 @@
+"""Features: the right numbers for loops that can be counted by hand, and a list of fixed length."""
+
+from __future__ import annotations
+
+import pytest
+
+from tc.autotune.features import NAMES, device_features, features
+from tc.autotune.rows import target_row
+from tc.autotune.sizes import reach, value_of
+from tc.autotune.space import Space
+from tc.ir.parser import parse_expr
+from tc.target import Target
+from tests.autotune.workloads import WORKLOADS, product
+
+V3 = Target.parse("x86-64-v3 cores=2 l3=32M")
+
+
+def named(build, rows: int = 128, **knobs: int) -> dict[str, float]:
+    workload = build(V3)
+    candidate = Space(workload).make(knobs)
+    sizes = {s.name: rows for s in workload.lowered.func.symbols}
+    values = features(candidate.func, sizes, V3, 2, device_features(V3, 2, None))
+    return dict(zip(NAMES, values, strict=True))
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_every_kernel_has_as_many(name: str) -> None:
+    assert len(named(WORKLOADS[name])) == len(NAMES)
+
+
+def test_the_products_of_a_gemm_are_counted() -> None:
+    found = named(product(None, 64, 48), 32, mr=4, vectors=3, unroll_k=4)
+    assert 2 ** found["products"] - 1 == pytest.approx(32 * 64 * 48 / 8, rel=0.02)
+    assert 2 ** found["bodies"] >= 4 * 3 * 4
+    assert found["lanes"] == 8
+    # Of each step, three vectors of b serve four rows, and four elements of a three vectors.
+    steps = 32 * 48 * 64 / (4 * 24)
+    assert 2 ** found["vector_loads"] - 1 == pytest.approx(3 * steps, rel=0.1)
+    assert 2 ** found["broadcast_loads"] - 1 == pytest.approx(4 * steps, rel=0.1)
+
+
+def test_more_rows_in_a_tile_want_more_registers_and_fewer_loads() -> None:
+    low = named(product(None, 64, 48), mr=1, vectors=3)
+    high = named(product(None, 64, 48), mr=4, vectors=3)
+    assert high["pressure"] > low["pressure"]
+    assert high["vector_loads"] < low["vector_loads"]
+
+
+def test_a_block_of_rows_lowers_what_comes_from_afar() -> None:
+    build = product(None, 3072, 768)
+    whole, blocks = named(build, 4096, kc=0, mc=0), named(build, 4096, kc=0, mc=8)
+    assert blocks["l2_traffic"] != whole["l2_traffic"]
+    assert whole["unique_bytes"] == blocks["unique_bytes"]
+
+
+def test_a_device_is_described_by_what_was_measured() -> None:
+    from dataclasses import replace
+
+    row = replace(target_row(V3, "cpu"), peak_gflops_core=100.0, bandwidth_core=20.0)
+    assert device_features(V3, 2, row)[-3:] == [100.0, 20.0, 5.0]
+
+
+def test_sizes_without_simplifying() -> None:
+    x = parse_expr("min(4, n - i * 4) + (k * 8 + j) % 24")
+    assert value_of(x, {"n": 10, "i": 2, "k": 3, "j": 5}) == 2 + 5
+    assert reach(parse_expr("i * 24 + j"), {"j": 24}, {}) == 24
+    assert reach(parse_expr("i * 24 + j"), {"i": 2, "j": 24}, {}) == 48
+    assert reach(parse_expr("i"), {"j": 9}, {}) == 1
