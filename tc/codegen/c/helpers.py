@@ -195,7 +195,8 @@ _HALVES: Final = {
     "tc_f32_from_f16": Helper(
         function(
             "float tc_f32_from_f16(uint16_t h)",
-            "const uint32_t sign = (uint32_t)(h & 0x8000) << 16, rest = (uint32_t)(h & 0x7fff) << 13;",  # noqa: E501
+            "const uint32_t sign = (uint32_t)(h & 0x8000) << 16;",
+            "const uint32_t rest = (uint32_t)(h & 0x7fff) << 13;",
             "float x;",
             "uint32_t bits;",
             "memcpy(&x, &rest, sizeof x);",

@@ -41,10 +41,10 @@ store f16* i32 -> ; bitcast(cast(b[l], i16), f16) ;
 vst1_u16({a}, vmovn_u32(vreinterpretq_u32_s32({b})))
 store f32* f32 m32 -> ; b[l] ; tc_store_where_f32({a}, {b}, {c})
 store i32* i32 m32 -> ; b[l] ; tc_store_where_i32({a}, {b}, {c})
-broadcast f321 -> f32 ; a ; vdupq_n_f32({a})
-broadcast i321 -> i32 ; a ; vdupq_n_s32({a})
-broadcast f641 -> f64 ; a ; vdupq_n_f64({a})
-broadcast u81 -> u8 ; a ; vdupq_n_u8({a})
+broadcast f321 -> f32 ; a[0] ; vdupq_n_f32({a})
+broadcast i321 -> i32 ; a[0] ; vdupq_n_s32({a})
+broadcast f641 -> f64 ; a[0] ; vdupq_n_f64({a})
+broadcast u81 -> u8 ; a[0] ; vdupq_n_u8({a})
 add f32 f32 -> f32 ; a[l] + b[l] ; vaddq_f32({a}, {b})
 sub f32 f32 -> f32 ; a[l] - b[l] ; vsubq_f32({a}, {b})
 mul f32 f32 -> f32 ; a[l] * b[l] ; vmulq_f32({a}, {b})
@@ -52,7 +52,7 @@ div f32 f32 -> f32 ; a[l] / b[l] ; vdivq_f32({a}, {b})
 min f32 f32 -> f32 ; min(a[l], b[l]) ; vminq_f32({a}, {b})
 max f32 f32 -> f32 ; max(a[l], b[l]) ; vmaxq_f32({a}, {b})
 fma f32 f32 f32 -> f32 ; fma(a[l], b[l], c[l]) ; vfmaq_f32({c}, {a}, {b})
-fma f32 f321 f32 -> f32 ; fma(a[l], b, c[l]) ; vfmaq_n_f32({c}, {a}, {b})
+fma f32 f321 f32 -> f32 ; fma(a[l], b[0], c[l]) ; vfmaq_n_f32({c}, {a}, {b})
 add f64 f64 -> f64 ; a[l] + b[l] ; vaddq_f64({a}, {b})
 sub f64 f64 -> f64 ; a[l] - b[l] ; vsubq_f64({a}, {b})
 mul f64 f64 -> f64 ; a[l] * b[l] ; vmulq_f64({a}, {b})
@@ -80,7 +80,7 @@ and m32 m32 -> m32 ; a[l] & b[l] ; vandq_u32({a}, {b})
 or m32 m32 -> m32 ; a[l] | b[l] ; vorrq_u32({a}, {b})
 xor m32 m32 -> m32 ; a[l] ^ b[l] ; veorq_u32({a}, {b})
 not m32 -> m32 ; ~a[l] ; vmvnq_u32({a})
-below i641 -> m32 ; l < a ; tc_below({a})
+below i641 -> m32 ; l < a[0] ; tc_below({a})
 mask i32 -> m32 ; a[l] != 0:i32 ; vtstq_s32({a}, {a})
 any m32 -> bool1 ; a[l] ; vmaxvq_u32({a}) != 0
 add i32 i32 -> i32 ; a[l] + b[l] ; vaddq_s32({a}, {b})
@@ -91,8 +91,8 @@ max i32 i32 -> i32 ; max(a[l], b[l]) ; vmaxq_s32({a}, {b})
 and i32 i32 -> i32 ; a[l] & b[l] ; vandq_s32({a}, {b})
 or i32 i32 -> i32 ; a[l] | b[l] ; vorrq_s32({a}, {b})
 xor i32 i32 -> i32 ; a[l] ^ b[l] ; veorq_s32({a}, {b})
-shl i32 i321 -> i32 ; shl(a[l], b) ; vshlq_s32({a}, vdupq_n_s32({b}))
-shr i32 i321 -> i32 ; shr(a[l], b) ; vshlq_s32({a}, vdupq_n_s32(-{b}))
+shl i32 i321 -> i32 ; a[l] << b[0] ; vshlq_s32({a}, vdupq_n_s32({b}))
+shr i32 i321 -> i32 ; a[l] >> b[0] ; vshlq_s32({a}, vdupq_n_s32(-{b}))
 and u8 u8 -> u8 ; a[l] & b[l] ; vandq_u8({a}, {b})
 cast i32 -> f32 ; cast(a[l], f32) ; vcvtq_f32_s32({a})
 cast f32 -> i32 ; cast(a[l], i32) ; vcvtq_s32_f32({a})
@@ -124,6 +124,11 @@ dot7 u8 i8 i32 -> i32 ; dot(a[l], b[l], c[l]) ; vdotq_s32({c}, vreinterpretq_s8_
 
 _I8MM: Final = rows("i8mm", """
 dot u8 i8 i32 -> i32 ; dot(a[l], b[l], c[l]) ; vusdotq_s32({c}, {a}, {b})
+""")  # fmt: skip
+
+_BF16: Final = rows("bf16", """
+dot bf16 bf16 f32 -> f32 ; dot(a[l], b[l], c[l]) ;
+vbfdotq_f32({c}, vreinterpretq_bf16_u16({a}), vreinterpretq_bf16_u16({b}))
 """)  # fmt: skip
 
 _F32, _I32, _M32 = "float32x4_t", "int32x4_t", "uint32x4_t"
@@ -209,7 +214,7 @@ def _where(kind: str, c_type: str, vector: str, suffix: str) -> dict[str, Helper
     }  # fmt: skip
 
 
-ALL: Final[tuple[Instruction, ...]] = (*_I8MM, *_DOTPROD, *_BASE)
+ALL: Final[tuple[Instruction, ...]] = (*_I8MM, *_DOTPROD, *_BF16, *_BASE)
 TYPES: Final = {
     "f32": _F32, "i32": _I32, "f64": "float64x2_t", "m32": _M32, "u8": "uint8x16_t",
     "i8": "int8x16_t", "bf16": "uint16x8_t",
