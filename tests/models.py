@@ -186,24 +186,24 @@ def _electra(layers: int = 2) -> ElectraConfig:
     )
 
 
-def _albert() -> AlbertConfig:
+def _albert(layers: int = 2) -> AlbertConfig:
     return AlbertConfig(
         vocab_size=VOCABULARY,
         embedding_size=16,
         hidden_size=32,
-        num_hidden_layers=2,
+        num_hidden_layers=layers,
         num_attention_heads=4,
         intermediate_size=64,
         max_position_embeddings=MAX_POSITIONS,
     )
 
 
-def _gpt2() -> GPT2Config:
+def _gpt2(layers: int = 2) -> GPT2Config:
     return GPT2Config(
         vocab_size=VOCABULARY,
         n_positions=MAX_POSITIONS,
         n_embd=32,
-        n_layer=2,
+        n_layer=layers,
         n_head=4,
         bos_token_id=1,
         eos_token_id=2,
@@ -229,7 +229,7 @@ def _qwen2() -> Qwen2Config:
         vocab_size=VOCABULARY,
         hidden_size=32,
         intermediate_size=48,
-        num_hidden_layers=2,
+        num_hidden_layers=1,
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=MAX_POSITIONS,
@@ -299,7 +299,7 @@ def _entry(
 
 
 # Tracing and compiling take as long as a model has layers: where a family has a model of two, its
-# other heads stand on one.
+# other heads stand on one. Qwen2 is Llama with biases.
 ENTRIES = (
     _entry("bert", BertModel, _bert, _bert_inputs),
     _entry("bert-sequence", BertForSequenceClassification, lambda: _bert(layers=1), _bert_inputs),
@@ -328,8 +328,8 @@ ENTRIES = (
         _bert_inputs,
     ),
     _entry("albert", AlbertModel, _albert, _bert_inputs),
-    _entry("albert-mlm", AlbertForMaskedLM, _albert, _bert_inputs),
-    _entry("gpt2", GPT2Model, _gpt2, _causal_inputs),
+    _entry("albert-mlm", AlbertForMaskedLM, lambda: _albert(layers=1), _bert_inputs),
+    _entry("gpt2", GPT2Model, lambda: _gpt2(layers=1), _causal_inputs),
     _entry("gpt2-lm", GPT2LMHeadModel, _gpt2, _causal_inputs, causal=True),
     _entry("t5-encoder", T5EncoderModel, lambda: _t5(layers=1), text_inputs),
     _entry("t5", T5ForConditionalGeneration, _t5, _t5_inputs, causal=True, encoder_decoder=True),

@@ -21,6 +21,7 @@ _LOUD = (
     "torch.export._trace",
     "torch.fx.experimental.symbolic_shapes",
 )
+_STACKLESS = "do_not_emit_stack_traces"
 
 
 def refusal(
@@ -85,7 +86,7 @@ def _reason(error: Exception) -> str:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """torch.export keeps to its exceptions: nothing of it is printed."""
+    """torch.export keeps to its exceptions: nothing is printed, no stack kept with each node."""
     loggers = [logging.getLogger(name) for name in _LOUD]
     before = [logger.disabled for logger in loggers]
     for logger in loggers:
@@ -93,9 +94,13 @@ def quiet() -> Iterator[None]:
     printing = vars(importlib.import_module("torch.export._trace"))
     # It prints the graph so far with an error; its own name for `print` comes before the builtin.
     printing["print"] = lambda *_, **__: None
+    tracing = vars(importlib.import_module("torch.fx.config"))
+    stackless = tracing.get(_STACKLESS, False)
+    tracing[_STACKLESS] = True  # the stacks are a tenth of the time, and nobody looks at them
     try:
         yield
     finally:
         printing.pop("print", None)
+        tracing[_STACKLESS] = stackless
         for logger, was in zip(loggers, before, strict=True):
             logger.disabled = was
