@@ -129,6 +129,8 @@ class _Kernel:
         table = HELPERS if isa is None else {**HELPERS, **isa.helpers}
         found = closure((h for h in self.w.helpers if h in words), table)
         headers = {"stdint.h", "stdbool.h", *self.w.headers}
+        if not words.isdisjoint(("INFINITY", "NAN")):
+            headers.add("math.h")
         headers.update(h for x in found.values() for h in x.headers)
         return CKernel(
             "\n".join([*above, *lines]) + "\n",

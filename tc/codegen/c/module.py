@@ -86,12 +86,20 @@ class CModule:
             CompileError: this machine cannot run the code.
         """
         if self._entry is None:
+            self._entry = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.address)
+        return self._entry
+
+    @property
+    def address(self) -> int:
+        """Where the entry point is, loaded at first use.
+
+        Raises:
+            CompileError: this machine cannot run the code.
+        """
+        if self._library is None:
             check_runs_here(self.target)
             self._library = _load(self.object_code[len(MAGIC) :])
-            self._entry = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(
-                ctypes.cast(self._library.tc_entry, ctypes.c_void_p).value or 0
-            )
-        return self._entry
+        return ctypes.cast(self._library.tc_entry, ctypes.c_void_p).value or 0
 
 
 def join_kernels(kernels: Sequence[CKernel]) -> str:
