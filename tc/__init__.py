@@ -34,6 +34,7 @@ _LAZY = {
     "load": "tc.api",
     "stats": "tc.api",
     "Target": "tc.target",
+    "target": "tc.target",
     "te": "tc.te",
 }
 

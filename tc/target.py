@@ -1,14 +1,16 @@
 """Targets: what a program is compiled for, as one frozen value that is written and read as text.
 
 A target is a level (a row of `LEVELS`), extra features (rows of `FEATURES`) and the numbers that
-schedules are chosen by: vector width, registers, cache sizes, cores. Its text names the level and
-whatever differs from the level's own row, so that `Target.parse(str(t)) == t`:
+schedules are chosen by: vector width, registers, cache sizes, cores. Its text names the level, the
+CPU if it is for one (a row of `CPUS` gives its numbers), and whatever differs from these rows, so
+that `Target.parse(str(t)) == t`:
 
     x86-64-v4+avx512bf16+avx512vnni cores=2 l1d=48K l2=1M l3=32M
 
 `Target.parse("host")` looks at this machine and gives a concrete target; a feature that the
-operating system does not report is not assumed. This module holds the facts of each target in its
-two tables. It must not import anything but the standard library: no LLVM, no NumPy, no torch.
+operating system does not report is not assumed. The facts of each target are in the tables of
+`tc.target_tables`. This module can be called: `tc.target("arm-neon")` is `Target.parse`. It must
+not import anything but the standard library and those: no LLVM, no NumPy, no torch.
 """
 
 from __future__ import annotations
@@ -16,75 +18,16 @@ from __future__ import annotations
 import os
 import platform
 import re
+import sys
+import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tc.errors import UnsupportedError, describe
-
-_V2 = ("cx16", "popcnt", "sahf", "sse3", "sse4.1", "sse4.2", "ssse3")
-_V3 = (*_V2, "avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe", "xsave")
-_V4 = (*_V3, "avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl")
-
-
-@dataclass(frozen=True, slots=True)
-class Level:
-    """One row of the target table: the facts that the level's name stands for.
-
-    Cache sizes are bytes for one core's view of a typical machine of the level (0: no such cache);
-    `implies` are the LLVM feature names that the level guarantees.
-    """
-
-    name: str
-    arch: str
-    llvm_cpu: str
-    vector_bits: int
-    vector_registers: int
-    l1d: int
-    l2: int
-    l3: int
-    implies: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Feature:
-    """An extra instruction set: LLVM's name, the kernel's name, the levels that it may extend."""
-
-    name: str
-    kernel_flag: str
-    levels: tuple[str, ...]
-
+from tc.target_tables import CPUS, FEATURES, LEVELS
 
 _K, _M = 1 << 10, 1 << 20
-LEVELS: Mapping[str, Level] = {
-    level.name: level
-    for level in (
-        Level("generic", "generic", "generic", 128, 16, 32 * _K, 256 * _K, 0),
-        Level("x86-64-v2", "x86_64", "x86-64-v2", 128, 16, 32 * _K, 256 * _K, 4 * _M, _V2),
-        Level("x86-64-v3", "x86_64", "x86-64-v3", 256, 16, 32 * _K, 512 * _K, 8 * _M, _V3),
-        Level("x86-64-v4", "x86_64", "x86-64-v4", 512, 32, 32 * _K, _M, 16 * _M, _V4),
-        Level("arm-neon", "aarch64", "generic", 128, 32, 32 * _K, 512 * _K, 0, ("neon",)),
-    )
-}
-
-_AVX512, _AVX2, _NEON = ("x86-64-v4",), ("x86-64-v3", "x86-64-v4"), ("arm-neon",)
-FEATURES: Mapping[str, Feature] = {
-    feature.name: feature
-    for feature in (
-        Feature("amx-bf16", "amx_bf16", _AVX512),
-        Feature("amx-int8", "amx_int8", _AVX512),
-        Feature("amx-tile", "amx_tile", _AVX512),
-        Feature("avx512bf16", "avx512_bf16", _AVX512),
-        Feature("avx512fp16", "avx512_fp16", _AVX512),
-        Feature("avx512vbmi", "avx512vbmi", _AVX512),
-        Feature("avx512vnni", "avx512_vnni", _AVX512),
-        Feature("avxvnni", "avx_vnni", _AVX2),
-        Feature("bf16", "bf16", _NEON),
-        Feature("dotprod", "asimddp", _NEON),
-        Feature("fullfp16", "asimdhp", _NEON),
-        Feature("i8mm", "i8mm", _NEON),
-    )
-}
 
 # Where Linux's name for a feature is not LLVM's. sse3 is "pni" for historical reasons.
 _KERNEL_FLAGS = {
@@ -156,7 +99,8 @@ class Target:
         base = host() if name == "host" else _from_level(name, text)
         target = _with_features(base, extras, text)
         seen: set[str] = set()
-        for word in words[1:]:
+        # The numbers of a CPU are where others start from, wherever it stands.
+        for word in sorted(words[1:], key=lambda w: not w.startswith("cpu=")):
             key, equals, value = word.partition("=")
             if not equals or key in seen:
                 raise _unknown(word, text, "expected each key=value once", _known_keys())
@@ -166,7 +110,7 @@ class Target:
 
     def __str__(self) -> str:
         """The text that `parse` reads back to an equal target."""
-        row = _from_level(self.level, self.level)
+        row = _of_cpu(_from_level(self.level, self.level), self.cpu)
         words = ["+".join((self.level, *self.features))]
         if self.cpu:
             words.append(f"cpu={self.cpu}")
@@ -276,8 +220,8 @@ def _with_features(target: Target, names: list[str], text: str) -> Target:
 def _with_option(target: Target, key: str, value: str, text: str) -> Target:
     if key == "cpu":
         if not _CPU_NAME.fullmatch(value):
-            raise _unknown(f"cpu={value}", text, "not a CPU name", ("LLVM's CPU names",))
-        return replace(target, cpu=value)
+            raise _unknown(f"cpu={value}", text, "not a CPU name", (*CPUS, "LLVM's other names"))
+        return _of_cpu(target, value)
     for name, field, scaled, least in _NUMBERS:
         if key == name:
             number = _number(value, scaled)
@@ -287,6 +231,15 @@ def _with_option(target: Target, key: str, value: str, text: str) -> Target:
                 raise _unknown(f"{key}={value}", text, "not a usable number", (expected,))
             return _with_numbers(target, {field: number})
     raise _unknown(key, text, "unknown key", _known_keys())
+
+
+def _of_cpu(target: Target, name: str) -> Target:
+    """The target on a CPU of that name, with the CPU's numbers where they are known."""
+    target = replace(target, cpu=name)
+    row = CPUS.get(name)
+    if row is None or row.arch != target.arch:
+        return target
+    return replace(target, l1d_bytes=row.l1d, l2_bytes=row.l2, l3_bytes=row.l3, line_bytes=row.line)
 
 
 def _with_numbers(target: Target, numbers: Mapping[str, int]) -> Target:
@@ -379,3 +332,14 @@ def _caches(folder: Path) -> dict[str, int]:
         if line and kind in ("Data", "Unified"):
             found["line_bytes"] = line
     return found
+
+
+class _Callable(types.ModuleType):
+    """This module as the function that `tc.target("arm-neon")` calls."""
+
+    def __call__(self, text: str) -> Target:
+        """The target that `text` names, see `Target.parse`."""
+        return Target.parse(text)
+
+
+sys.modules[__name__].__class__ = _Callable

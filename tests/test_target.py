@@ -11,8 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import tc
+from tc.codegen.llvm.machine import Machine
 from tc.errors import UnsupportedError
-from tc.target import FEATURES, LEVELS, Target, host
+from tc.target import Target, host
+from tc.target_tables import CPUS, FEATURES, LEVELS
 
 V3_FLAGS = (
     "fpu sse sse2 pni ssse3 cx16 sse4_1 sse4_2 movbe popcnt xsave avx f16c lahf_lm abm fma "
@@ -53,6 +56,34 @@ def test_text_reads_back_to_an_equal_target(target: Target) -> None:
 @pytest.mark.parametrize("name", sorted(LEVELS))
 def test_a_level_prints_as_its_name(name: str) -> None:
     assert str(Target.parse(name)) == name
+
+
+def test_a_named_cpu_has_its_numbers_wherever_it_stands() -> None:
+    target = Target.parse("arm-neon+dotprod cpu=cortex-a76")
+    assert (target.l1d_bytes, target.l2_bytes, target.l3_bytes) == (64 << 10, 512 << 10, 2 << 20)
+    assert str(target) == "arm-neon+dotprod cpu=cortex-a76"
+    changed = Target.parse("arm-neon l1d=48K cpu=cortex-a76")
+    assert changed == Target.parse("arm-neon cpu=cortex-a76 l1d=48K")
+    assert changed.l1d_bytes == 48 << 10
+    assert str(changed) == "arm-neon cpu=cortex-a76 l1d=48K"
+    # A CPU of another architecture says nothing about this one.
+    assert Target.parse("x86-64-v3 cpu=cortex-a76").l1d_bytes == 32 << 10
+
+
+@pytest.mark.parametrize("cpu", sorted(CPUS))
+def test_every_named_cpu_is_one_of_llvm(cpu: str) -> None:
+    level = "arm-neon" if CPUS[cpu].arch == "aarch64" else "x86-64-v3"
+    machine = Machine(Target.parse(f"{level} cpu={cpu}"))
+    assert "ret" in machine.assembly("define void @f() { ret void }")
+
+
+def test_the_public_function() -> None:
+    assert tc.target("arm-neon cpu=apple-m1").line_bytes == 128  # type: ignore[operator]
+    assert str(tc.target("generic-c99")) == "generic-c99"  # type: ignore[operator]
+    with pytest.raises(UnsupportedError, match="known: host, generic-c99, generic, x86-64-v2"):
+        tc.target("arm")  # type: ignore[operator]
+    with pytest.raises(UnsupportedError, match="known: bf16, dotprod"):
+        tc.target("arm-neon+avx2")  # type: ignore[operator]
 
 
 def test_the_text_shows_what_differs() -> None:
@@ -216,8 +247,8 @@ def test_host_means_this_machine() -> None:
     [
         (
             "x87",
-            "'x87': target 'x87': unknown target; known: host, generic, x86-64-v2, x86-64-v3, "
-            "x86-64-v4, arm-neon",
+            "'x87': target 'x87': unknown target; known: host, generic-c99, generic, x86-64-v2, "
+            "x86-64-v3, x86-64-v4, arm-neon",
         ),
         ("", "'': target '': unknown target; known: host, generic,"),
         ("x86-64-v3+neon", "'+neon': .*: unknown feature of x86-64-v3; known: avxvnni"),

@@ -9,7 +9,8 @@ import functools
 import sys
 
 from tc.errors import CompileError, describe
-from tc.target import LEVELS, Target, host
+from tc.target import Target, host
+from tc.target_tables import LEVELS
 
 
 @functools.cache

@@ -38,7 +38,7 @@ class Instruction:
             for a scalar.
         result: the kind of the result; "" where it writes to memory.
         meaning: an expression of the loop IR for lane l over the operands a[l], b[l], c[l]; a
-            scalar is a[0]. Beside it `dot` as the node of that name, and folds `lanes_add` of all lanes.
+            scalar is a[0]. `dot` is the node of that name, `lanes_add` a fold of all lanes.
         c: the C text, with {a}, {b}, {c} for the operands.
         feature: what a target must have, by LLVM's name.
         helpers: the functions that the text calls.
