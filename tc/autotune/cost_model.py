@@ -153,7 +153,8 @@ def score(model: CostModel, groups: Sequence[Group]) -> Score:
         right = (ranks[:, None] > ranks[None, :])[apart].mean() if apart.any() else 1.0
         found.append((float(right), *map(float, peaks)))
     means = [float(np.mean(column)) for column in zip(*found, strict=True)] or [0.0] * 4
-    return Score(*means, groups=len(found))
+    pairwise, one, five, ten = means
+    return Score(pairwise, one, five, ten, len(found))
 
 
 def _labels(speeds: Sequence[float]) -> Any:

@@ -21,7 +21,7 @@ from tc.schedule.knobs import read_knobs
 
 EPSILON: Final = 0.1
 ELITE: Final = 8
-POOL: Final = 2.0  # candidates ranked for each that is measured
+POOL: Final = 1.5  # candidates ranked for each that is measured
 NEAR: Final = 0.4  # of the pool: neighbours of the best
 ALPHA, WINDOW = 0.2, 3  # of the task scheduler, as Ansor has them
 

@@ -17,6 +17,7 @@ from tc.ir.loop import Func
 from tc.pipeline import Workload
 from tc.schedule.defaults import default_plan
 from tc.schedule.defaults.plan import Plan
+from tc.schedule.dependence import proven
 from tc.schedule.foreign import MOST_BODIES, unrolled
 from tc.schedule.knobs import Chooser, Given, Knob, knobs_text
 from tc.schedule.step import Schedule
@@ -109,7 +110,8 @@ class Space:
         made = self.workload.computation
         plan = Plan(self.workload.lowered, self.workload.target, chooser)
         try:
-            return default_plan(made.outputs, made.constants, plan)
+            with proven():  # who builds a candidate applies its steps anew
+                return default_plan(made.outputs, made.constants, plan)
         except ScheduleError as error:
             raise ScheduleError(f"a candidate of {plan.family}: {error.message}") from error
 

@@ -8,9 +8,12 @@ different iterations touch different elements.
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Final
 
 from tc.ir.expr import Binary, Const, Expr, Load, Var
 from tc.ir.interval import Interval, bounds
@@ -20,6 +23,22 @@ from tc.ir.visit import own_exprs, sub_exprs, sub_stmts, substitute, uses
 from tc.schedule.rewrite import env_of, header, loops, refuse
 
 Access = tuple[Expr, ...]
+
+_PROVEN: Final[ContextVar[bool]] = ContextVar("proven", default=False)
+
+
+@contextlib.contextmanager
+def proven() -> Iterator[None]:
+    """Take iterations to be independent without looking, which is half the work of a schedule.
+
+    For whoever only looks at the loops that a schedule gives: what is compiled is made anew from
+    the steps, with every proof.
+    """
+    token = _PROVEN.set(True)
+    try:
+        yield
+    finally:
+        _PROVEN.reset(token)
 
 
 def require_independent(step: str, x: For) -> None:
@@ -37,6 +56,8 @@ def shared_buffer(x: For, apart: frozenset[str] = frozenset()) -> str | None:
 
     Those named in `apart` are known to have elements of their own for each iteration.
     """
+    if _PROVEN.get():
+        return None
     own = apart | {s.buffer.name for s in sub_stmts(x.body) if isinstance(s, Alloc)}
     for name, (shape, stored) in _writes(x.body).items():
         if name not in own and not separated(stored + _reads(x.body, name), shape, x):

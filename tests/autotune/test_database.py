@@ -97,7 +97,9 @@ def _delete_and_fail(database: Database) -> None:
 def test_migrations_are_noted_and_applied_once(path: Path) -> None:
     for _ in range(2):
         with Database.open(path) as database:
-            names = [r["name"] for r in database.query("SELECT name FROM migrations")]
+            names = [
+                r["name"] for r in database.query("SELECT name FROM migrations ORDER BY rowid")
+            ]
             assert names == [m.name for m in MIGRATIONS]
 
 

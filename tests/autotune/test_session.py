@@ -1,0 +1,148 @@
+"""A tuning run: it learns, ends, goes on where it was killed, and measures nothing twice."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tc.autotune.database import Database
+from tc.autotune.history import groups_of
+from tests.autotune.fake_tuning import Fake, session, trials_of
+
+ROOT = Path(__file__).resolve().parents[2]
+TRIALS = 18
+
+
+def run(path: Path, trials: int, seed: int = 0, stop_after: int | None = None) -> list[str]:
+    """What was measured; a run that is stopped leaves what it has."""
+    fake = Fake(stop_after)
+    with Database.open(path) as database:
+        try:
+            session(database, seed).run(fake, trials)
+        except KeyboardInterrupt:
+            assert stop_after is not None
+    return fake.asked
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[object, ...]]:
+    """The trials of a run that nothing stopped."""
+    path = tmp_path_factory.mktemp("whole") / "tuning.db"
+    asked = run(path, TRIALS)
+    assert len(asked) == len(set(asked)) == TRIALS
+    return trials_of(path)
+
+
+def test_every_workload_is_tried_from_its_default_on(whole: list[tuple[object, ...]]) -> None:
+    first = [row for row in whole if row[6] == 0]
+    assert len(first) == 3
+    assert all(row[4] in (1.0, None) for row in first)
+    assert {row[3] for row in whole} == {"ok", "failed"}
+
+
+def test_a_run_is_a_function_of_its_seed(
+    whole: list[tuple[object, ...]], path: Path, tmp_path: Path
+) -> None:
+    run(path, TRIALS)
+    assert trials_of(path) == whole
+    other = tmp_path / "other.db"
+    run(other, TRIALS, seed=1)
+    assert trials_of(other) != whole
+
+
+def test_a_run_that_is_stopped_anywhere_goes_on_as_if_it_had_not_been(
+    whole: list[tuple[object, ...]], path: Path
+) -> None:
+    asked: list[str] = []
+    for turn in range(4):
+        asked += run(path, TRIALS, stop_after=(3, 1, 7, 2)[turn])
+    asked += run(path, TRIALS)
+    assert len(asked) == len(set(asked)) == TRIALS
+    assert trials_of(path) == whole
+
+
+def test_a_run_that_is_done_measures_nothing(path: Path) -> None:
+    run(path, 8)
+    assert run(path, 8) == []
+    assert len(run(path, 13)) == 5
+
+
+def test_another_seed_measures_nothing_again(path: Path) -> None:
+    asked = run(path, 15) + run(path, 15, seed=1)
+    assert len(asked) == len(set(asked)) == 30
+
+
+def test_it_ends_when_nothing_is_left(path: Path) -> None:
+    from tc.autotune.session import Session, Wanted
+    from tests.autotune.fake_tuning import V3, VERSIONS, target_row
+    from tests.autotune.workloads import WORKLOADS
+
+    small = Wanted("sums", WORKLOADS["column sums"](V3), (9,))
+    fake = Fake()
+    with Database.open(path) as database:
+        made = Session(database, target_row(V3, ""), VERSIONS, 1, [small])
+        made.run(fake, 1000)
+        assert made.jobs[0].exhausted
+        assert made.done == len(fake.asked) == made.jobs[0].space.size()
+
+
+def test_time_is_up(path: Path) -> None:
+    ticks = iter(range(100))
+    fake = Fake()
+    with Database.open(path) as database:
+        session(database).run(fake, 1000, time_limit=8, clock=lambda: float(next(ticks)))
+    assert 0 < len(fake.asked) < 20
+
+
+def test_what_was_seen_is_kept_for_the_cost_model(path: Path) -> None:
+    run(path, 12)
+    with Database.open(path) as database:
+        groups = groups_of(database)
+        assert sum(len(g.speeds) for g in groups) == 12
+        (row,) = database.query("SELECT MIN(id) + 4 AS id FROM trials")
+        assert sum(len(g.speeds) for g in groups_of(database, row["id"])) == 4
+
+
+def killed_runs(path: Path, kills: int) -> None:
+    """Runs that are killed at random moments, and a last one that is not."""
+    chance = random.Random(kills)
+    seen = 0
+    for _ in range(kills):
+        child = subprocess.Popen(
+            [sys.executable, "-m", "tests.autotune.fake_tuning", str(path), "0", str(TRIALS)],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert child.stdout is not None
+        child.stdout.readline()
+        time.sleep(chance.random() * 0.25)
+        child.send_signal(signal.SIGKILL)
+        child.communicate()
+        done = len(trials_of(path))
+        assert done >= seen
+        seen = done
+    run(path, TRIALS)
+
+
+def test_killed_runs_end_where_a_whole_one_does(
+    whole: list[tuple[object, ...]], path: Path
+) -> None:
+    killed_runs(path, 2)
+    assert trials_of(path) == whole
+
+
+@pytest.mark.slow
+def test_a_hundred_killed_runs(whole: list[tuple[object, ...]], tmp_path: Path) -> None:
+    for turn in range(10):
+        path = tmp_path / f"{turn}.db"
+        killed_runs(path, 10)
+        assert trials_of(path) == whole
