@@ -24,7 +24,7 @@ CORE = BASE | {"tc.ir", "tc.schedule", "tc.ops", "tc.graph"}
 CODEGEN = {"tc.codegen", "tc.codegen.llvm", "tc.codegen.c"}
 PROGRAM = CORE | CODEGEN | {"tc.device", "tc.config"}
 TUNING = PROGRAM | {"tc.pipeline"}
-FRONTEND = TUNING | {"tc.autotune", "tc.sources"}
+FRONTEND = TUNING | {"tc.autotune", "tc.sources", "tc.standalone"}
 PUBLIC = FRONTEND | {"tc.frontend", "tc.te"}
 
 # Layer -> the layers that it may import besides itself.
@@ -48,6 +48,7 @@ LAYERS: Mapping[str, set[str]] = {
     "tc.kernel_store": PROGRAM | {"tc.sources"},
     "tc.pipeline": PROGRAM | {"tc.assembly", "tc.dump", "tc.kernel_store"},
     "tc.autotune": TUNING,
+    "tc.standalone": PROGRAM,
     "tc.frontend": FRONTEND,
     "tc.kernel": PUBLIC,
     "tc.api": PUBLIC | {"tc.kernel"},

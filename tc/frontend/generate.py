@@ -130,7 +130,7 @@ class Generation:
                 streamer,
                 model_kwargs,
             )
-            steps = self._programs() if call.fits else None
+            steps = self.programs() if call.fits else None
             if steps is None:
                 return call.run(getattr(type(made), method), made)
             session = self._session(steps, call)
@@ -157,7 +157,7 @@ class Generation:
         most = int(call.config.max_length)
         return Session(*steps, self._decoder, call.ids.shape[0], most)
 
-    def _programs(self) -> tuple[Step, Step] | None:
+    def programs(self) -> tuple[Step, Step] | None:
         """The two programs on the model's weights of now, compiled at the first call."""
         with self._lock:
             if self._steps is None and self.refused is None:
@@ -177,7 +177,7 @@ class Generation:
         for prompt in (True, False):
             captured, runner = self._make(step_request(traced, self._decoder, prompt))
             steps.append(Step(captured.signature, runner, WeightWatch(traced, captured.weights)))
-        artifact = steps[1].runner.program.artifact
+        artifact = steps[1].runner.artifact
         if any(isinstance(step, FallbackCall) for step in artifact.main):
             raise UnsupportedError("generation: the step has operators that run eagerly")
         self.runners = [step.runner for step in steps]

@@ -24,6 +24,7 @@ from tc.frontend.signature_bind import bind, check_ids
 from tc.frontend.tensors import DTYPES
 
 if TYPE_CHECKING:
+    from tc.device.artifact import Artifact
     from tc.device.run import Program
 
 BLOCK = 256  # rows that a cache grows by at least
@@ -31,6 +32,10 @@ BLOCK = 256  # rows that a cache grows by at least
 
 class ProgramRunner(Runner, Protocol):
     """A runner whose program can be stepped."""
+
+    @property
+    def artifact(self) -> Artifact:
+        """The program as data."""
 
     @property
     def program(self) -> Program:

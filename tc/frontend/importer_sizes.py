@@ -7,7 +7,7 @@ look at graphs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import torch
@@ -45,14 +45,27 @@ def dtype_of(dtype: torch.dtype) -> DType:
     return found
 
 
+def program_names(symbols: Sequence[Symbol]) -> tuple[str, ...]:
+    """The names of a signature's symbols in its program: what they mean, where that is known.
+
+    Torch numbers them as it meets them. Kernels of several programs of a model are only equal if
+    the same size has the same name in all of them.
+    """
+    labels = [symbol.label for symbol in symbols]
+    return tuple(
+        s.label if s.label.isidentifier() and labels.count(s.label) == 1 else s.name
+        for s in symbols
+    )
+
+
 class Sizes:
     """Turns sizes of one traced graph into expressions over its symbols."""
 
     def __init__(self, symbols: tuple[Symbol, ...]) -> None:
         self.symbols = {
             # An empty tensor runs no loop, so what is proven for a size of 1 or more is enough.
-            s.name: Sym(s.name, max(1, s.low), UNBOUNDED if s.high is None else s.high)
-            for s in symbols
+            s.name: Sym(name, max(1, s.low), UNBOUNDED if s.high is None else s.high)
+            for s, name in zip(symbols, program_names(symbols), strict=True)
         }
         self._seen: dict[Any, Expr] = {}
 

@@ -27,13 +27,16 @@ from tc.frontend.accuracy import Accuracy, measure
 from tc.frontend.captured import Interface, Request, Weight
 from tc.frontend.copies import allow_copies
 from tc.frontend.eager import EagerCalls
+from tc.frontend.exporting import Exporter
 from tc.frontend.hf import dispatcher_of, wrap
 from tc.frontend.hf_dispatch import Dispatcher
+from tc.frontend.hf_program import Program as ProgramCall
 from tc.frontend.hf_types import is_generative
 from tc.frontend.options import Options
 from tc.frontend.recall import Builder
 from tc.frontend.recall_entry import Built
-from tc.frontend.saved import SavedProgram, save_model
+from tc.frontend.saved import SavedProgram, nothing_compiled, runs_here, save_model
+from tc.frontend.standalone import Parts
 from tc.frontend.tensors import DTYPES, TorchArrays
 
 if TYPE_CHECKING:
@@ -53,16 +56,35 @@ class Runner:
         self.signature = built.interface.signature
         self._order = built.order
         self.stats = Stats(1, len(self.artifact.kernels), built.cache_hits, int(built.recalled))
-        self.program = Program(
-            self.artifact,
-            load_functions(self.artifact),
-            TorchArrays(),
-            self._pick(built.interface.weights),
-            threads=options.threads,
-            stats=self.stats,
-        )
+        self.weights: list[torch.Tensor] = []  # of a program that is not loaded
+        self.loaded: Program | None = None
+        found = self._pick(built.interface.weights)
+        if runs_here(self.artifact):
+            self.loaded = Program(
+                self.artifact,
+                load_functions(self.artifact),
+                TorchArrays(),
+                found,
+                threads=options.threads,
+                stats=self.stats,
+            )
+        else:
+            self.weights = found
         if sum(weight.tensor.nbytes for weight in built.interface.weights) >= LARGE:
             release()
+
+    @property
+    def program(self) -> Program:
+        """What runs. Raises UnsupportedError: it was compiled for another machine."""
+        if self.loaded is None:
+            raise UnsupportedError(
+                describe(
+                    f"program for {self.artifact.target}",
+                    why="this machine cannot run it",
+                    way_out="export_c it, run_emulated it, or compile with target='host'",
+                )
+            )
+        return self.loaded
 
     def __call__(self, tensors: list[torch.Tensor]) -> Sequence[torch.Tensor]:
         """See `hf_program.Runner`."""
@@ -70,7 +92,10 @@ class Runner:
 
     def refresh(self, weights: Sequence[Weight]) -> None:
         """See `hf_program.Runner`."""
-        self.program.set_weights(self._pick(weights))
+        if self.loaded is not None:
+            self.loaded.set_weights(self._pick(weights))
+        else:
+            self.weights = self._pick(weights)
 
     def direct(self, shapes: tuple[torch.Size, ...]) -> Direct | None:
         """See `hf_program.Runner`."""
@@ -163,8 +188,15 @@ def compile_model(
     exact = partial(again, model, precision="fp32")
     name = type(model).__name__
     handle = _Handle(name, dispatchers, eager, generation, precision, made, exact)
+    exporter = Exporter(partial(_parts, name, dispatchers, generation, weakref.ref(made), options))
     made.__dict__.update(
-        stats=handle.stats, explain=handle.explain, save=handle.save, accuracy=handle.accuracy
+        stats=handle.stats,
+        explain=handle.explain,
+        save=handle.save,
+        accuracy=handle.accuracy,
+        export_c=exporter.export_c,
+        run_emulated=exporter.run_emulated,
+        c_source=exporter.c_source,
     )
     allow_copies(made, model, again)
     return made
@@ -302,6 +334,37 @@ class _Handle:
         called = _runners_of(self._dispatchers[0])
         saved = [SavedProgram(runner.program, runner.signature) for runner in called]
         save_model(path, self._name, saved)
+
+
+def _parts(
+    name: str,
+    dispatchers: Sequence[Dispatcher],
+    generation: Generation | None,
+    made: Callable[[], torch.nn.Module | None],
+    options: Options,
+) -> Parts:
+    """What is exported of a model as it is now."""
+    model = made()
+    assert model is not None
+    if not dispatchers[0].programs:
+        raise nothing_compiled(f"export of {name}")
+    return Parts(
+        name,
+        getattr(model, "config", None),
+        getattr(model, "generation_config", None),
+        dispatchers[0].programs[0],
+        (lambda: None) if generation is None else generation.programs,
+        partial(_encoder, model) if generation is not None and generation.encodes else None,
+        options.cache_dir,
+    )
+
+
+def _encoder(model: torch.nn.Module) -> ProgramCall:
+    """The program of an encoder over ids and their mask."""
+    part = dispatcher_of(model.get_encoder())  # type: ignore[operator]  # of a model that has one
+    assert part is not None
+    ids = torch.ones(2, 8, dtype=torch.long)
+    return part.prepare((), {"input_ids": ids, "attention_mask": torch.ones_like(ids)})
 
 
 def _runners_of(dispatcher: Dispatcher) -> list[Runner]:

@@ -48,13 +48,7 @@ def save_model(path: str | os.PathLike[str], name: str, programs: Sequence[Saved
         TcError: there are none, or the system refuses.
     """
     if not programs:
-        raise TcError(
-            describe(
-                f"saving {name}",
-                why="nothing is compiled yet",
-                way_out="call it once, or give example_inputs",
-            )
-        )
+        raise nothing_compiled(f"saving {name}")
     members: dict[str, bytes] = {}
     tensors: dict[str, RawTensor] = {}
     listed = []
@@ -74,6 +68,15 @@ def save_model(path: str | os.PathLike[str], name: str, programs: Sequence[Saved
             members[f"program-{number}-{place}.o"] = code.data
         listed.append({"entries": len(artifact.code)})
     write(Path(path), {"model": name, "programs": listed}, members, tensors)
+
+
+def nothing_compiled(what: str) -> TcError:
+    """The error of asking for programs of a model that has none."""
+    return TcError(
+        describe(
+            what, why="nothing is compiled yet", way_out="call it once, or give example_inputs"
+        )
+    )
 
 
 def _share(
@@ -250,10 +253,7 @@ def for_this_machine(artifact: Artifact, here: Target) -> tuple[Artifact, int]:
     Raises:
         CompileError: it was compiled for a machine whose kernels cannot be made anew.
     """
-    compiled = Target.parse(artifact.target)
-    if compiled.arch in (here.arch, "generic") and all(
-        here.has(feature) for feature in _features(compiled)
-    ):
+    if runs_here(artifact, here):
         return artifact, 0
     # Only a program of another machine needs the compiler.
     from tc.ir.parser import parse_func
@@ -263,6 +263,15 @@ def for_this_machine(artifact: Artifact, here: Target) -> tuple[Artifact, int]:
     found = entries(len(artifact.storages), artifact.prepare, artifact.main)
     made = make_code(kernels, found, here, read_config().cache_dir)
     return replace(artifact, target=str(here), code=made.code), made.cache_hits
+
+
+def runs_here(artifact: Artifact, here: Target | None = None) -> bool:
+    """Whether this machine (or `here`) can run the code of an artifact."""
+    machine = here or host_target()
+    compiled = Target.parse(artifact.target)
+    return compiled.arch in (machine.arch, "generic") and all(
+        machine.has(feature) for feature in _features(compiled)
+    )
 
 
 def _features(target: Target) -> set[str]:

@@ -1,0 +1,137 @@
+"""What a compiled model offers of C: `export_c`, `run_emulated`, `c_source`.
+
+This module must not know how C is written.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import UserString
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tc.frontend.captured import Request
+from tc.frontend.saved import Outputs
+from tc.frontend.standalone import Parts, model_spec
+from tc.standalone import building
+from tc.standalone.export import export, sources
+from tc.standalone.model_c import write_model
+from tc.standalone.running import Exported
+from tc.standalone.spec import ModelSpec
+
+_FLAGS = "-O1"  # of what is emulated, and not timed
+
+
+class Source(UserString):
+    """Text that is made when it is first looked at."""
+
+    def __init__(self, make: Callable[[], str]) -> None:
+        """`make` is called once."""
+        self._make = make
+
+    @cached_property
+    def data(self) -> str:  # type: ignore[override]  # a plain attribute there
+        """The text."""
+        return self._make()
+
+
+class Exporter:
+    """Exports one compiled model."""
+
+    def __init__(self, parts: Callable[[], Parts]) -> None:
+        """`parts` is asked anew each time: weights and programs of then."""
+        self._parts = parts
+        self._emulated: tuple[tempfile.TemporaryDirectory[str], Exported, ModelSpec] | None = None
+        self.c_source = Source(self._source)
+
+    def export_c(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        max_batch: int | None = None,
+        max_length: int | None = None,
+    ) -> Exported:
+        """Write the model as C sources, weights and a Makefile into `folder`.
+
+        Args:
+            max_batch: the most sequences, or rows, of a call; default 8.
+            max_length: the most positions; default what the model has, at most 1024.
+
+        Raises:
+            UnsupportedError: an operator that is not compiled.
+            TcError: bounds that do not fit; nothing is compiled yet; the system refuses to write.
+        """
+        return export(model_spec(self._parts(), max_batch, max_length), Path(folder))
+
+    def run_emulated(self, **inputs: Any) -> Outputs:
+        """Run the exported model on this machine, under qemu where it is for another one.
+
+        Args:
+            inputs: tensors or arrays by name, as the model's call takes them.
+
+        Returns:
+            The results by name, tensors.
+
+        Raises:
+            UnsupportedError: no compiler or no emulator; names the packages.
+            TcError: inputs that do not fit.
+        """
+        exported, spec = self._built()
+        arrays = {}
+        for name, value in inputs.items():
+            tensor = torch.as_tensor(value).detach().contiguous()
+            bits = tensor.view(torch.uint16) if tensor.dtype is torch.bfloat16 else tensor
+            arrays[name] = bits.numpy()
+        found = exported.run(arrays)
+        results = Outputs()
+        for name, info in zip(exported.outputs, spec.programs[0].artifact.outputs, strict=True):
+            tensor = torch.from_numpy(found[name])
+            results[name] = tensor.view(torch.bfloat16) if str(info.dtype) == "bf16" else tensor
+        return results
+
+    def _built(self) -> tuple[Exported, ModelSpec]:
+        if self._emulated is None:
+            spec = model_spec(self._parts())
+            folder = tempfile.TemporaryDirectory(prefix="tc-emulated-")
+            exported = export(spec, Path(folder.name))
+            building.runner(exported.target)  # which may be missing
+            exported.build(flags=_FLAGS)
+            self._emulated = folder, exported, spec
+        return self._emulated[1:]
+
+    def _source(self) -> str:
+        spec = model_spec(self._parts())
+        texts = sources(spec, write_model(spec))
+        shown = sorted(name for name in texts if name.startswith("kernels_"))
+        names = ("model.h", "model.c", "kernels.h", *(shown or ["kernels.c"]))
+        return "\n".join(f"/* ===== {name} */\n{texts[name]}" for name in names)
+
+
+def differences(
+    module: torch.nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], exported: Exported
+) -> dict[str, float]:
+    """The largest difference of each result to the module's own, over the largest value there.
+
+    Args:
+        args, kwargs: the inputs of one call.
+        exported: the module, exported and built.
+    """
+    request = Request.of(module, args, kwargs)
+    given = zip(request.names, request.tensors, strict=True)
+    found = exported.run({name: tensor.numpy() for name, tensor in given})
+    with torch.no_grad():
+        own = module(*args, **kwargs)
+    measured = {}
+    for name, array in found.items():
+        value = own
+        for part in name.split(".") if name != "output" else ():
+            value = value[int(part)] if part.isdigit() else value[part]
+        wanted = value.float()
+        error = (torch.from_numpy(array).float() - wanted).abs().max()
+        measured[name] = float(error / wanted.abs().max().clamp_min(1e-30))
+    return measured

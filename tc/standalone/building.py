@@ -1,0 +1,227 @@
+"""Makefile, CMakeLists.txt and README of an exported model, and compilers to build it with.
+
+Compilers are run with lists of arguments, never through a shell. This module must not know what
+is in the sources.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from tc.codegen.c.compilers import MEANING, machine_flags
+from tc.errors import CompileError, UnsupportedError, describe
+from tc.standalone.spec import ModelSpec
+from tc.target import Target
+
+STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion")
+_CROSS = {"aarch64": "aarch64-linux-gnu-gcc", "x86_64": "x86_64-linux-gnu-gcc"}
+_PACKAGES = {
+    "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu and libc6-dev-arm64-cross",
+    "x86_64-linux-gnu-gcc": "gcc-x86-64-linux-gnu and libc6-dev-amd64-cross",
+    "qemu-aarch64": "qemu-user",
+    "make": "make",
+    "cc": "gcc",
+}
+
+
+def compiler(target: Target) -> str:
+    """The compiler that makes code for the target on this machine, if it is installed."""
+    return "cc" if is_native(target) else _CROSS.get(target.arch, "cc")
+
+
+def is_native(target: Target) -> bool:
+    """Whether this machine is of the target's kind."""
+    here = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(),
+                                                       platform.machine().lower())  # fmt: skip
+    return target.arch in ("generic", here)
+
+
+def makefile(target: Target, sources: Sequence[str]) -> str:
+    """The Makefile; `CC`, `CFLAGS` and `THREADS` may be given."""
+    objects = " ".join(s.removesuffix(".c") + ".o" for s in sources)
+    compilers = "cc"
+    if target.arch in _CROSS:
+        cross = _CROSS[target.arch]
+        compilers = f"$(if $(filter {target.arch},$(shell uname -m)),cc,{cross})"
+    return f"""\
+# make                  build libmodel.a and model_cli for {target}
+# make CC=clang         with another compiler: gcc, clang, "zig cc -target aarch64-linux-musl"
+# make THREADS=openmp   with several threads
+
+ifeq ($(origin CC),default)
+CC := {compilers}
+endif
+AR ?= ar
+CFLAGS ?= -O3
+MODEL_FLAGS := {" ".join(STRICT)} \\
+    {" ".join([*MEANING, *machine_flags(target)])}
+LDLIBS += -lm
+ifeq ($(THREADS),openmp)
+MODEL_FLAGS += -fopenmp
+endif
+
+OBJECTS := {objects}
+
+all: model_cli libmodel.a
+
+%.o: %.c $(wildcard *.h)
+\t$(CC) $(MODEL_FLAGS) $(CFLAGS) -c -o $@ $<
+
+libmodel.a: $(OBJECTS)
+\t$(AR) rcs $@ $^
+
+model_cli: model_cli.o npy.o $(OBJECTS)
+\t$(CC) $(MODEL_FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+clean:
+\trm -f *.o libmodel.a model_cli
+
+.PHONY: all clean
+"""
+
+
+def cmake(target: Target, sources: Sequence[str]) -> str:
+    """The CMakeLists.txt."""
+    flags = " ".join([*STRICT[1:], *MEANING, *machine_flags(target)])
+    return f"""\
+cmake_minimum_required(VERSION 3.13)
+project(model C)
+
+set(CMAKE_C_STANDARD 99)
+set(CMAKE_C_STANDARD_REQUIRED ON)
+set(CMAKE_C_EXTENSIONS OFF)
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release)
+endif()
+option(MODEL_OPENMP "Run calls on several threads" OFF)
+
+add_library(model STATIC {" ".join(sources)})
+target_include_directories(model PUBLIC ${{CMAKE_CURRENT_SOURCE_DIR}})
+target_compile_options(model PRIVATE {flags})
+target_link_libraries(model PUBLIC m)
+if(MODEL_OPENMP)
+  find_package(OpenMP REQUIRED COMPONENTS C)
+  target_link_libraries(model PUBLIC OpenMP::OpenMP_C)
+endif()
+
+add_executable(model_cli model_cli.c npy.c)
+target_link_libraries(model_cli PRIVATE model)
+"""
+
+
+def find_tool(name: str, purpose: str) -> str:
+    """The path of a program.
+
+    Raises:
+        UnsupportedError: it is not installed; names the package that has it.
+    """
+    found = shutil.which(name)
+    if found is None:
+        raise UnsupportedError(
+            describe(
+                purpose,
+                why=f"there is no {name} on this machine",
+                way_out=f"install {_PACKAGES.get(name, name)} (Debian's name)",
+            )
+        )
+    return found
+
+
+def build(folder: Path, target: Target, *, threads: bool = False, flags: str | None = None) -> Path:
+    """Run make in an exported folder; the path of model_cli.
+
+    Args:
+        threads: calls may run on several.
+        flags: CFLAGS in place of the Makefile's own.
+
+    Raises:
+        UnsupportedError: no make or no compiler.
+        CompileError: the compiler refuses.
+    """
+    make = find_tool("make", f"building {folder}")
+    name = compiler(target)
+    given = os.environ.get("CC") or find_tool(name, f"building {folder} for {target}")
+    words = [make, "-C", str(folder), f"-j{os.cpu_count() or 1}", f"CC={given}"]
+    words += ["THREADS=openmp"] if threads else []
+    words += [f"CFLAGS={flags}"] if flags is not None else []
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        raise CompileError(
+            describe(
+                f"building {folder}",
+                why=said[0][:300] if said else f"make gave {done.returncode}",
+                way_out=f"run make -C {folder} to see all of it",
+            )
+        )
+    return folder / "model_cli"
+
+
+def runner(target: Target) -> list[str]:
+    """The words before a program of the target to run it here: none, or an emulator's.
+
+    Raises:
+        UnsupportedError: another machine's, and no emulator.
+    """
+    if is_native(target):
+        return []
+    name = f"qemu-{target.arch}"
+    words = [find_tool(name, f"running a program for {target}")]
+    for root in (f"/usr/{target.arch}-linux-gnu",):
+        if Path(root).is_dir():
+            words += ["-L", root]
+    return words
+
+
+def readme(model: ModelSpec, sizes: dict[str, int]) -> str:
+    """The README of the folder."""
+    program = model.programs[0]
+    first_input = " ".join(f"--input {n}={n}.npy" for n in program.inputs)
+    outputs = " ".join(f"--output {n}={n}.npy" for n in program.outputs[:1])
+    bounds = "\n".join(f"- `{name}`: at most {value}" for name, value in model.bounds.items())
+    generate = (
+        "    ./model_cli generate --ids 1,2,3 --max-new-tokens 32\n" if model.generation else ""
+    )
+    return _README.format(
+        name=model.name.replace("`", ""), target=model.target, bounds=bounds or "- none",
+        lines=sizes["lines"], weights=sizes["weights"], generate=generate,
+        run=f"    ./model_cli run {first_input} {outputs}\n",
+    )  # fmt: skip
+
+
+_README = """\
+# {name} in C
+
+{lines} lines of C99 for {target}, and {weights} bytes of weights. They need a C compiler and the C
+library; nothing else.
+
+    make                    # or make CC=clang, or cmake -B build && cmake --build build
+    ./model_cli info
+{run}{generate}    ./model_cli bench --repeat 100
+
+`model.h` is the whole interface: create an instance from `weights.bin`, run it, free it. Weights
+are mapped read-only, so that processes share them. An instance serves one call at a time and
+allocates nothing after it was made; make as many as you like, in threads too. Sizes are bounded by
+what was chosen at export, and an instance may be made for less:
+
+{bounds}
+
+Calls run on one thread. `make THREADS=openmp` builds for several, `--threads N` and
+`model_limits.threads` ask for them.
+
+Exit status: 0, or one line on standard error and the error's number in `model_code` of `model.h`.
+
+| file | what it holds |
+|---|---|
+| `model.h` | the interface |
+| `model.c` | the model: places of its weights, tables of its programs, their steps |
+| `kernels*.c`, `kernels.h` | the kernels that the steps call |
+| `runtime.c`, `weights.c`, `generate.c` | what is the same for all models |
+| `model_cli.c`, `npy.c` | the command line |
+| `weights.bin` | the weights, laid out as the kernels read them |
+"""

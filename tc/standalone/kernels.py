@@ -1,0 +1,153 @@
+"""The kernels of all programs as C functions: each once, named after its places in the model.
+
+Kernels of repeated layers are one already; those that two programs have in common become one here.
+This module must not know how a kernel is rendered.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from tc.codegen.c.kernel import CKernel, render_kernel
+from tc.device.artifact import Artifact, KernelInfo
+from tc.ir.loop import Func
+from tc.ir.parser import parse_func
+from tc.ir.passes import place_scratch, run_passes
+from tc.standalone.names import MOST, Names
+from tc.target import Target
+
+_FILE_LINES = 1500  # of one file of kernels, so that several are compiled at once
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A kernel in C: the name of its function, its text, where its messages are among all."""
+
+    name: str
+    kernel: CKernel
+    check: int | None
+
+    @property
+    def prototype(self) -> str:
+        """The head of the function, as a declaration."""
+        return _definition(self.kernel.text).split("\n{", 1)[0] + ";"
+
+    @property
+    def text(self) -> str:
+        """The whole function, visible to other files."""
+        head, start, rest = self.kernel.text.partition("static void ")
+        return head + start.removeprefix("static ") + rest
+
+
+def _definition(text: str) -> str:
+    return "void " + text.partition("static void ")[2]
+
+
+class Kernels:
+    """The kernels that programs call, rendered when they are first called."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._names = Names()
+        self._by_text: dict[str, Function] = {}
+        self.messages: list[tuple[str, ...]] = []
+
+    def function(self, artifact: Artifact, number: int) -> Function:
+        """The C function for a kernel of a program."""
+        info = artifact.kernels[number]
+        text = nameless(info)
+        if text not in self._by_text:
+            self._by_text[text] = self._make(info)
+        return self._by_text[text]
+
+    def _make(self, info: KernelInfo) -> Function:
+        name = self._names(f"kernel_{place_of(info)}")
+        kernel = render_kernel(flat(info), self._target, name, heading=_heading(info))
+        check = None
+        if kernel.messages:
+            check = len(self.messages)
+            self.messages.append(kernel.messages)
+        return Function(name, kernel, check)
+
+    @property
+    def functions(self) -> list[Function]:
+        """All of them, in the order of first use."""
+        return list(self._by_text.values())
+
+    def files(self) -> Iterator[str]:
+        """The text of each file of kernels."""
+        part: list[Function] = []
+        lines = 0
+        for function in self.functions:
+            count = function.text.count("\n")
+            if part and lines + count > _FILE_LINES:
+                yield _file(part)
+                part, lines = [], 0
+            part.append(function)
+            lines += count
+        yield _file(part)
+
+    def header(self) -> str:
+        """The declarations of all."""
+        lines = ["/* The kernels: one function for each, called by the steps in model.c. */"]
+        lines += ["#ifndef MODEL_KERNELS_H", "#define MODEL_KERNELS_H", "", "#include <stdbool.h>"]
+        lines += ["#include <stdint.h>", ""]
+        headers = sorted({h for f in self.functions for h in f.kernel.headers})
+        lines += [f"#include <{h}>" for h in headers if h not in ("stdbool.h", "stdint.h")]
+        for function in self.functions:
+            lines += [function.prototype]
+        return "\n".join([*lines, "", "#endif", ""])
+
+
+def _file(functions: list[Function]) -> str:
+    headers = sorted({h for f in functions for h in f.kernel.headers})
+    helpers: Mapping[str, str] = {
+        name: text for f in functions for name, text in f.kernel.helpers.items()
+    }
+    lines = ["/* Kernels. Each thread of a team calls each of them, and does its part of the work:",
+             " * `tid` is its number, `team` how many there are. */"]  # fmt: skip
+    lines += [f"#include <{h}>" for h in headers]
+    lines += ["", '#include "kernels.h"', ""]
+    lines += [f"{text.rstrip()}\n" for text in helpers.values()]
+    lines += [f"{f.text.rstrip()}\n" for f in functions]
+    return "\n".join(lines)
+
+
+def flat(info: KernelInfo) -> Func:
+    """The kernel after the last pass, from its scheduled loops."""
+    return _flat(info.name, info.text)
+
+
+@lru_cache(512)
+def _flat(_name: str, text: str) -> Func:
+    return place_scratch(run_passes(parse_func(text)))[0]
+
+
+def nameless(info: KernelInfo) -> str:
+    """The loops without the kernel's name, which has its number in the program."""
+    return info.text.replace(f"def {info.name}(", "def (", 1)
+
+
+def place_of(info: KernelInfo) -> str:
+    """What a kernel computes, and where: "encoder_layer_attention_self_linear".
+
+    The places of repeated layers differ in numbers, which are left out where there are several.
+    """
+    operator = re.sub(r"^k\d+_", "", info.name)
+    origins = [re.sub(r"^(model|transformer|bert)\.", "", o) for o in info.origin]
+    plain = list(dict.fromkeys(re.sub(r"\.\d+(?=\.|$)", "", o) for o in origins))
+    if not plain:
+        return operator
+    place = origins[0] if len(origins) == 1 else plain[0]
+    return f"{place[: MOST - 2 * len('kernel_')]}_{operator}"
+
+
+def _heading(info: KernelInfo) -> str:
+    places = list(dict.fromkeys(re.sub(r"\.\d+(?=\.|$)", ".N", o) for o in info.origin))
+    lines = [", ".join(places)] if places else []
+    if info.schedule:
+        lines.append(f"schedule: {info.schedule}")
+    return "\n".join(lines) or re.sub(r"^k\d+_", "", info.name)

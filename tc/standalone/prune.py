@@ -1,0 +1,67 @@
+"""A program without the results that nobody wants, nor the steps that only fill them.
+
+A generative model gives the keys and values of every layer with its logits; `model_run` has no use
+for them. This module must not change what a wanted result is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import replace
+
+from tc.device.artifact import Artifact, KernelCall, Place, Step, Storage
+from tc.ir.loop import Func
+
+Memory = tuple[Place, int]
+
+
+def without_outputs(
+    artifact: Artifact, keep: Collection[int], kernel: Callable[[int], Func]
+) -> Artifact:
+    """The artifact with those of its outputs that are in `keep`, in their order.
+
+    Args:
+        kernel: of a number, which tells what a step writes.
+    """
+    order = [n for n in range(len(artifact.outputs)) if n in keep]
+    if len(order) == len(artifact.outputs):
+        return artifact
+    fresh = 1 + max((s.number for s in artifact.storages if s.place is Place.TEMP), default=-1)
+    storages = tuple(_renumbered(s, order, fresh) for s in artifact.storages)
+    return replace(
+        artifact,
+        outputs=tuple(artifact.outputs[n] for n in order),
+        storages=storages,
+        main=_needed(artifact.main, storages, kernel),
+    )
+
+
+def _renumbered(storage: Storage, order: list[int], fresh: int) -> Storage:
+    if storage.place is not Place.OUTPUT:
+        return storage
+    if storage.number in order:
+        return replace(storage, number=order.index(storage.number))
+    return replace(storage, place=Place.TEMP, number=fresh + storage.number)
+
+
+def _needed(
+    main: tuple[Step, ...], storages: tuple[Storage, ...], kernel: Callable[[int], Func]
+) -> tuple[Step, ...]:
+    """The steps that write to anything but temporaries that no later step reads."""
+    read: set[Memory] = set()
+    kept: list[Step] = []
+    for step in reversed(main):
+        if not isinstance(step, KernelCall):
+            kept.append(step)
+            continue
+        func = kernel(step.kernel)
+        places = [(storages[b].place, storages[b].number) for b in step.buffers]
+        written = {
+            place
+            for place, param in zip(places, func.params, strict=True)
+            if param.name in func.outputs
+        }
+        if any(place[0] is not Place.TEMP or place in read for place in written):
+            kept.append(step)
+            read.update(places)
+    return tuple(reversed(kept))

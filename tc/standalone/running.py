@@ -1,0 +1,72 @@
+"""An exported model, built and run as a process: under an emulator where it is another machine's.
+
+This module must not know how the model was made.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tc.errors import TcError, describe
+from tc.standalone import building
+from tc.target import Target
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A folder that was written.
+
+    Attributes:
+        target: what it is for.
+        lines: of C.
+        weights: bytes of weights.bin.
+        outputs: names of the results.
+    """
+
+    folder: Path
+    target: Target
+    lines: int
+    weights: int
+    outputs: tuple[str, ...]
+
+    def build(self, *, threads: bool = False, flags: str | None = None) -> Path:
+        """Run make; the path of model_cli. See `building.build`."""
+        return building.build(self.folder, self.target, threads=threads, flags=flags)
+
+    def command(self, *words: str) -> str:
+        """What `model_cli` prints, after `build`.
+
+        Raises:
+            UnsupportedError: another machine's program, and no emulator.
+            TcError: it refuses; its own line says why.
+        """
+        weights = ("--weights", str(self.folder / "weights.bin"))
+        program = [*building.runner(self.target), str(self.folder / "model_cli"), *weights]
+        done = subprocess.run([*program, *words], capture_output=True, text=True, check=False)
+        if done.returncode:
+            said = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
+            raise TcError(describe(f"model_cli {words[0]}", where=str(self.folder), why=said))
+        return done.stdout
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """The results for these inputs, after `build`; see `command` for what it raises."""
+        with tempfile.TemporaryDirectory(prefix="tc-run-") as name:
+            words = ["run"]
+            for n, (input_, array) in enumerate(inputs.items()):
+                path = Path(name) / f"in{n}.npy"
+                np.save(path, np.ascontiguousarray(array))
+                words += ["--input", f"{input_}={path}"]
+            paths = {output: Path(name) / f"out{n}.npy" for n, output in enumerate(self.outputs)}
+            for output, path in paths.items():
+                words += ["--output", f"{output}={path}"]
+            self.command(*words)
+            return {output: np.load(path) for output, path in paths.items()}

@@ -1,0 +1,14 @@
+/* The weights file: found, checked and mapped. Not for users. */
+#ifndef MODEL_WEIGHTS_H
+#define MODEL_WEIGHTS_H
+
+#include "model.h"
+
+/* Map the file, read-only and shared; refuse any that is not just this model's. */
+model_code map_weights(const char *path, const unsigned char **data, size_t *mapped,
+                       model_error *error);
+
+/* Undo it; NULL is allowed. */
+void unmap_weights(const unsigned char *data, size_t mapped);
+
+#endif
