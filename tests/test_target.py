@@ -250,7 +250,7 @@ def test_host_means_this_machine() -> None:
             "'x87': target 'x87': unknown target; known: host, generic-c99, generic, x86-64-v2, "
             "x86-64-v3, x86-64-v4, arm-neon",
         ),
-        ("", "'': target '': unknown target; known: host, generic,"),
+        ("", "'': target '': unknown target; known: host, generic-c99, generic,"),
         ("x86-64-v3+neon", "'+neon': .*: unknown feature of x86-64-v3; known: avxvnni"),
         ("generic+fma", "'+fma': .*: unknown feature of generic; known: none"),
         ("x86-64-v3 colour=3", "'colour': .*: unknown key; known: cpu, vector, registers, cores,"),
