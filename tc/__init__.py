@@ -33,6 +33,7 @@ _LAZY = {
     "devices": "tc.api",
     "load": "tc.api",
     "stats": "tc.api",
+    "tune": "tc.api",
     "Target": "tc.target",
     "target": "tc.target",
     "te": "tc.te",

@@ -1,4 +1,4 @@
-"""The public functions of tc: compile, load, build, devices, stats.
+"""The public functions of tc: compile, tune, load, build, devices, stats.
 
 Each hands its work to the module that does it, imported at the first call, so that `import tc` is
 instant and needs neither torch nor LLVM. This module must hold no logic of its own.
@@ -14,6 +14,7 @@ from tc.config import read as read_config
 from tc.target import Target
 
 if TYPE_CHECKING:
+    from tc.autotune.report import TuningReport
     from tc.device import PhysicalDevice
     from tc.frontend.saved import LoadedModel
     from tc.ir.tensor import Tensor
@@ -71,6 +72,52 @@ def compile(
         example_inputs=example_inputs,
         fallback=fallback,
         codegen=codegen,
+    )
+
+
+def tune(
+    model: Any,
+    *,
+    target: str | Target = "host",
+    example_inputs: tuple[Any, ...] | Mapping[str, Any] | None = None,
+    trials: int = 512,
+    tuning_db: str | os.PathLike[str] | None = None,
+    seed: int = 0,
+    time_limit: float | None = None,
+    precision: str = "fp32",
+    threads: int | None = None,
+) -> TuningReport:
+    """Measure schedules of a model's kernels, and keep what is found for `tc.compile`.
+
+    A run that was stopped or killed goes on where it was when it is called again with the same
+    seed and database; nothing is measured twice.
+
+    Args:
+        model: a torch.nn.Module, such as a Hugging Face model.
+        example_inputs: a call of the sizes to tune for; a Hugging Face model has natural ones.
+        trials: how many schedules to measure, of all kernels together.
+        tuning_db: file of tuning records, made if it is not there; default: as `compile`.
+        seed: of everything random.
+        time_limit: seconds for the trials.
+        target, precision, threads: as `compile`.
+
+    Raises:
+        TuningError: a number out of its range, a target that this machine cannot run, a file that
+            is no sound database, or a model of which nothing can be tuned.
+        UnsupportedError, CompileError: as `compile`.
+    """
+    from tc.frontend.tuning import tune_model
+
+    return tune_model(
+        model,
+        target=target,
+        example_inputs=example_inputs,
+        trials=trials,
+        tuning_db=tuning_db,
+        seed=seed,
+        time_limit=time_limit,
+        precision=precision,
+        threads=threads,
     )
 
 

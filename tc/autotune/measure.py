@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import tc
 from tc.autotune.bench import Measured, Task
 from tc.errors import TuningError, describe
 
@@ -127,7 +126,7 @@ class _Process:
     """A process in a session of its own, killed with all its children at the end."""
 
     def __init__(self, command: Sequence[str], request: str, folder: str) -> None:
-        root = str(Path(tc.__file__).parents[1])
+        root = str(Path(__file__).resolve().parents[2])  # the worker is this very tc
         known = os.environ.get("PYTHONPATH")
         self._errors, self._said = tempfile.mkstemp(dir=folder, prefix="stderr-")
         self._process = subprocess.Popen(

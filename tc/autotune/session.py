@@ -44,6 +44,7 @@ class Wanted:
         calls: how often one call of the model runs it.
         share: of the model's time, 0 to 1.
         cold: whether its constants come from memory at each call.
+        rate: how many times the rate of f32 the instructions for its products have.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Wanted:
     calls: int = 1
     share: float = 1.0
     cold: bool = False
+    rate: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +254,8 @@ class Session:
             best = min(best, s.ratio or best)
             if (number + 1) % self.batch == 0 or number + 1 == len(own):
                 curve.append(best * scale)
-        floor = self.bound.seconds(*job.work()) * job.wanted.calls
+        flops, moved = job.work()
+        floor = self.bound.seconds(flops / job.wanted.rate, moved) * job.wanted.calls
         return Progress(tuple(curve), min(floor, curve[-1]) if curve else 0.0, job.exhausted)
 
     def _open_batch(self, job: Job) -> bool:
@@ -333,7 +336,7 @@ class Session:
         if found is None:
             return trial
         flops, moved = job.work()
-        least = self.bound.seconds(flops, moved)
+        least = self.bound.seconds(flops / job.wanted.rate, moved)
         return replace(
             trial,
             status=OK,

@@ -45,9 +45,11 @@ def _no_collection() -> Iterator[None]:
 class Builder:
     """Makes the programs of one model, or finds them."""
 
-    def __init__(self, options: Options, pipeline: Pipeline) -> None:
+    def __init__(self, options: Options, pipeline: Pipeline, *, recall: bool = True) -> None:
+        """`recall=False` neither looks for programs nor keeps them."""
         self._options = options
         self._pipeline = pipeline
+        self._recall = recall
         self._name = f"{pipeline.__module__}.{pipeline.__qualname__}"
         self._cache = ObjectCache(options.cache_dir, "programs")
 
@@ -70,6 +72,8 @@ class Builder:
 
     def _key(self, request: Request) -> str | None:
         options = self._options
+        if not self._recall:
+            return None
         if options.debug or options.dump_ir is not None:
             return None  # the passes are to be seen
         try:

@@ -1,0 +1,180 @@
+"""`tensorc tune MODEL`: measure schedules of a model's kernels, live, until told to stop.
+
+Progress goes to stderr: a table that is kept up to date on a terminal, a line now and then
+elsewhere. Ctrl-C ends the run; the same command goes on with it. This module must not tune.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tc.cli.model import open_model
+from tc.cli.options import (
+    Settings,
+    batch_option,
+    length_option,
+    model_argument,
+    precision_option,
+    target_option,
+    threads_option,
+    with_settings,
+)
+from tc.cli.output import print_json, step
+
+if TYPE_CHECKING:
+    from tc.autotune.session import Job, Session
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+SHOWN = 12  # workloads on a terminal
+EVERY = 5.0  # seconds between lines elsewhere
+
+Tick = Callable[["Session", "Job"], None]
+
+
+@click.command("tune")
+@model_argument
+@batch_option
+@length_option
+@click.option("--trials", type=click.IntRange(1), default=512, show_default=True,
+              help="Schedules to measure, of all kernels together.")  # fmt: skip
+@click.option("--db", type=_FILE, metavar="FILE",
+              help="The database (default: TC_TUNING_DB, else your own).")  # fmt: skip
+@click.option("--time-limit", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
+              help="Stop measuring after so long.")  # fmt: skip
+@click.option("--plot", type=_FILE, metavar="FILE",
+              help="Draw the best so far of each kernel, as PNG.")  # fmt: skip
+@target_option
+@precision_option
+@threads_option
+@with_settings
+def command(
+    settings: Settings,
+    model: str,
+    batch: int | None,
+    length: int | None,
+    trials: int,
+    db: Path | None,
+    time_limit: float | None,
+    plot: Path | None,
+    target: str,
+    precision: str,
+    threads: int | None,
+) -> None:
+    """Find faster schedules for the kernels of MODEL, and keep them for every compilation.
+
+    A run that was stopped goes on when the same command is given again.
+    """
+    with step(settings, f"loading {model}"):
+        source = open_model(model, settings, batch, length, threads)
+    if source.module is None:
+        raise click.UsageError("a compiled model cannot be tuned: give what it was compiled from")
+    from tc.frontend.tuning import tune_model
+
+    with _live(settings, trials) as tick:
+        report = tune_model(
+            source.module,
+            target=target,
+            example_inputs=dict(source.kwargs) if source.kwargs else source.args,
+            trials=trials,
+            tuning_db=db,
+            seed=settings.seed,
+            time_limit=time_limit,
+            precision=precision,
+            threads=threads,
+            tick=tick,
+        )
+    if plot is not None:
+        report.plot(plot)
+    if settings.json:
+        print_json(report.as_dict())
+    else:
+        print(report)
+    if not report.finished and time_limit is None:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def _live(settings: Settings, trials: int) -> Iterator[Tick | None]:
+    if settings.quiet:
+        yield None
+        return
+    if not sys.stderr.isatty():
+        yield _Lines(trials)
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    shown = _Shown(trials)
+    with Live(console=Console(stderr=True), refresh_per_second=4, transient=True) as live:
+        yield lambda session, job: live.update(shown.table(session, job))
+
+
+class _Clock:
+    """Trials a minute since the start, and how long the rest will take."""
+
+    def __init__(self, trials: int) -> None:
+        self.trials = trials
+        self._start = time.monotonic()
+        self._first: int | None = None
+
+    def text(self, done: int) -> str:
+        if self._first is None:
+            self._first = done - 1
+        seconds = max(time.monotonic() - self._start, 1e-9)
+        rate = (done - self._first) / seconds
+        left = (self.trials - done) / rate if rate else 0.0
+        return f"{done}/{self.trials} trials, {60 * rate:.0f} a minute, {left:.0f} s left"
+
+
+class _Lines:
+    """A line on stderr every few seconds."""
+
+    def __init__(self, trials: int) -> None:
+        self._clock = _Clock(trials)
+        self._last = 0.0
+
+    def __call__(self, session: Session, job: Job) -> None:
+        now = time.monotonic()
+        if now - self._last >= EVERY or session.done >= self._clock.trials:
+            self._last = now
+            best = job.best
+            ratio = "" if best is None or not best.ratio else f" (gain {1 / best.ratio:.2f})"
+            text = f"{self._clock.text(session.done)}: {job.wanted.name}{ratio}"
+            print(text, file=sys.stderr, flush=True)
+
+
+class _Shown:
+    """The best so far of each workload, as a table."""
+
+    def __init__(self, trials: int) -> None:
+        self._clock = _Clock(trials)
+
+    def table(self, session: Session, job: Job) -> Any:
+        """What `rich` shows."""
+        from rich.table import Table
+
+        table = Table(title=self._clock.text(session.done), title_justify="left")
+        for name in ("kernel", "sizes", "share", "trials", "best", "gain", "of bound"):
+            table.add_column(name, justify="left" if name in ("kernel", "sizes") else "right")
+        for each in session.jobs[:SHOWN]:
+            table.add_row(*_cells(session, each), style="bold" if each is job else None)
+        return table
+
+
+def _cells(session: Session, job: Job) -> list[str]:
+    best = job.best
+    count = str(sum(s.seed == session.seed for s in job.seen))
+    head = [job.wanted.name[:32], job.context.sizes, f"{job.wanted.share:.0%}", count]
+    if best is None or best.seconds is None or not best.ratio:
+        return [*head, job.stopped[:30], "", ""]
+    flops, moved = job.work()
+    least = session.bound.seconds(flops / job.wanted.rate, moved)
+    share = f"{least / best.seconds:.0%}" if least else ""
+    return [*head, f"{best.seconds * 1e6:.1f} µs", f"{1 / best.ratio:.2f}", share]

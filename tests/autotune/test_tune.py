@@ -1,0 +1,151 @@
+"""Tuning a whole model: what is chosen, what the report says, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+import tc
+from tc.autotune.database import Database
+from tc.autotune.report import TuningReport, curve_of
+from tc.autotune.rows import target_row
+from tc.autotune.tune import Plan, Timing, tune
+from tc.errors import TuningError, UnsupportedError
+from tc.schedule.step import Schedule
+from tests.autotune.fake_tuning import V3, VERSIONS, Fake, wanted
+from tests.cli.stand_ins import Small
+
+
+class Model:
+    """A model whose times are made up: what is chosen for a workload makes it `factor` as slow."""
+
+    name, inputs = "Model", "[16, 24]"
+
+    def __init__(self, factor: float, whole: float | None = None) -> None:
+        self.factor = factor
+        self.whole = factor if whole is None else whole
+        self.asked: list[Mapping[str, Schedule]] = []
+
+    def wanted(self):
+        return wanted()
+
+    def time(self, choices: Sequence[Mapping[str, Schedule]]) -> list[Timing]:
+        self.asked += choices
+        return [
+            Timing(self.whole if choice else 1.0, dict.fromkeys(choice, self.factor) or KEYS)
+            for choice in choices
+        ]
+
+
+KEYS: dict[str, float] = {}
+
+
+@pytest.fixture(autouse=True)
+def keys() -> None:
+    from tc.autotune.workload import key_of
+
+    KEYS.update({key_of(w.workload).hash: 1.0 for w in wanted()})
+
+
+def tuned(path: Path, model: Model, trials: int = 20) -> TuningReport:
+    with Database.open(path) as database:
+        return tune(model, database, target_row(V3, ""), VERSIONS, 2, Plan(trials), Fake())
+
+
+def chosen(path: Path) -> set[str]:
+    with Database.open(path) as database:
+        rows = database.query("SELECT number FROM selections JOIN trials ON trials.id = trial_id")
+    return {"default" if row["number"] == 0 else "tuned" for row in rows}
+
+
+def test_what_is_faster_in_the_program_is_chosen(path: Path) -> None:
+    model = Model(0.8)
+    report = tuned(path, model)
+    assert report.gain == pytest.approx(1.25)
+    assert "tuned" in {w.chosen for w in report.workloads}
+    assert model.asked[0] == {}
+    assert "tuned" in chosen(path)
+    with Database.open(path) as database:
+        (row,) = database.query("SELECT * FROM models")
+        assert (row["default_seconds"], row["tuned_seconds"]) == (1.0, 0.8)
+
+
+@pytest.mark.parametrize("model", [Model(1.0), Model(1.2), Model(0.8, whole=1.1)])
+def test_a_program_never_becomes_slower(path: Path, model: Model) -> None:
+    report = tuned(path, model)
+    assert report.gain == 1.0
+    assert {w.chosen for w in report.workloads} == {"default"}
+    assert chosen(path) == {"default"}
+
+
+def test_the_report(path: Path, tmp_path: Path) -> None:
+    report = tuned(path, Model(0.8))
+    text = str(report)
+    assert "20 trials" in text
+    assert "the whole model: default 1000.000 ms, tuned 800.000 ms, gain 1.250" in text
+    assert all(w.name in text for w in report.workloads)
+    assert json.loads(json.dumps(report.as_dict()))["gain"] == report.gain
+    report.plot(tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(TuningError, match="name another file"):
+        report.plot(tmp_path / "none" / "curves.png")
+
+
+def test_a_curve_never_rises() -> None:
+    assert curve_of([None, 1.0, 0.5, None, 0.7]) == (1.0, 1.0, 0.5, 0.5, 0.5)
+
+
+def test_a_run_that_is_stopped_says_so(path: Path) -> None:
+    with Database.open(path) as database:
+        report = tune(
+            Model(0.8), database, target_row(V3, ""), VERSIONS, 2, Plan(20), Fake(stop_after=6)
+        )
+    assert not report.finished
+    assert "the same command goes on" in str(report)
+    assert report.trials == 6
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"trials": 0}, "trials=0"),
+        ({"trials": 1.5}, "trials=1.5"),
+        ({"seed": -1}, "seed=-1"),
+        ({"time_limit": 0}, "time_limit=0"),
+        ({"target": "arm-neon"}, "this machine cannot run its code"),
+        ({"example_inputs": 7}, "example_inputs are a int"),
+        ({"example_inputs": None}, "nothing says what it is called with"),
+    ],
+)
+def test_bad_requests(path: Path, given: dict, said: str) -> None:
+    arguments = {"example_inputs": (torch.ones(3, 8),), "tuning_db": path, **given}
+    with pytest.raises(TuningError, match=said):
+        tc.tune(Small(), **arguments)
+
+
+def test_what_is_no_model_or_target(path: Path) -> None:
+    with pytest.raises(UnsupportedError, match="not a torch.nn.Module"):
+        tc.tune(7, tuning_db=path)
+    with pytest.raises(UnsupportedError, match="unknown target"):
+        tc.tune(Small(), target="vax", tuning_db=path)
+    path.write_text("garbage" * 100)
+    with pytest.raises(TuningError, match="not a tuning database"):
+        tc.tune(Small(), example_inputs=(torch.ones(3, 8),), tuning_db=path)
+
+
+def test_a_real_model_from_tuning_to_compiling(path: Path) -> None:
+    x = torch.linspace(-1, 1, 24).reshape(3, 8)
+    report = tc.tune(Small(), example_inputs=(x,), trials=3, tuning_db=path, threads=1)
+    assert report.trials == 3
+    assert report.default_seconds and report.tuned_seconds
+    assert report.tuned_seconds <= report.default_seconds
+    assert [w.problem for w in report.workloads] == [""]
+    again = tc.tune(Small(), example_inputs=(x,), trials=3, tuning_db=path, threads=1)
+    assert again.trials == 3
+    model = tc.compile(Small(), example_inputs=(x,), tuning_db=path, threads=1)
+    torch.testing.assert_close(model(x), Small()(x))
+    assert {row.source.split()[0] for row in model.explain(1).rows} == {"tuned"}
