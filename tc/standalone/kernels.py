@@ -109,6 +109,7 @@ def _file(functions: list[Function]) -> str:
     }
     lines = ["/* Kernels. Each thread of a team calls each of them, and does its part of the work:",
              " * `tid` is its number, `team` how many there are. */"]  # fmt: skip
+    lines += dict.fromkeys(line for f in functions for line in f.kernel.preamble)
     lines += [f"#include <{h}>" for h in headers]
     lines += ["", '#include "kernels.h"', ""]
     lines += [f"{text.rstrip()}\n" for text in helpers.values()]

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+
 import numpy as np
 import pytest
 
+from tc import te
+from tc.codegen.c.compilers import MEANING, assembly, find_compiler, machine_flags
+from tc.codegen.c.kernel import render_kernel
+from tc.codegen.c.module import join_kernels
+from tc.ir.lower import lower
 from tc.ir.parser import parse_func
 from tc.ir.passes import run_passes
+from tc.schedule.apply import apply
+from tc.schedule.defaults import default_schedule
 from tc.target import Target
-from tests.codegen.c_programs import Program, compiled, text_of
+from tests.codegen.c_programs import STRICT, Program, compiled, text_of
 from tests.codegen.kernels import CASES, GATHER, assert_same
 from tests.codegen.test_kernels import inputs_of, interpreted
 
@@ -79,3 +89,22 @@ def test_the_inner_loop_of_a_gemm_reads_as_one_would_write_it() -> None:
     assert "const float32x4_t B = vld1q_f32(&B[" not in loop  # the parameter keeps its name
     assert "acc_0 = vfmaq_n_f32(acc_0, B2, A[" in loop
     assert "*" not in loop[: loop.index("}")].replace("k0 * ", "")
+
+
+def test_gcc_keeps_the_accumulators_of_a_product_in_registers() -> None:
+    if shutil.which("aarch64-linux-gnu-gcc") is None:
+        pytest.skip("aarch64-linux-gnu-gcc is not installed")
+    target = Target.parse("arm-neon cpu=cortex-a76")
+    m, k = te.sym("M"), te.reduce_axis(768)
+    a, b = te.placeholder((m, 768)), te.placeholder((768, 768))
+    c = te.compute((m, 768), lambda i, j: te.sum(a[i, k] * b[k, j], axis=k))
+    schedule = default_schedule((c,), (a, b), frozenset({b.name}), target)
+    assert "split(i, 8" in str(schedule) and "split(j, 12" in str(schedule)
+    kernel = render_kernel(run_passes(apply(lower((c,), (a, b)), schedule)), target)
+    text = join_kernels([kernel]).replace("static void", "void")
+    flags = (*STRICT, *MEANING, *machine_flags(target), "-O3", "-Wno-missing-prototypes")
+    asm = assembly(find_compiler("aarch64-linux-gnu-gcc"), text, flags)
+    loops = re.split(r"\n\.\w+:|\n\tb[^l].*", asm)
+    widest = max(loops, key=lambda lines: lines.count("fmla"))
+    assert widest.count("fmla") == 48  # two steps of 8 rows by 3 vectors
+    assert "[sp" not in widest

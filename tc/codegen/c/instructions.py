@@ -76,6 +76,7 @@ class Isa:
         types: the C type of a register of each kind.
         table: the rows, in order of preference.
         helpers: functions of this table, beside those of `tc.codegen.c.helpers`.
+        preamble: lines that go first in a file of kernels, in front of its headers.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Isa:
     types: Mapping[str, str]
     table: tuple[Instruction, ...]
     helpers: Mapping[str, Helper] = field(default_factory=dict)
+    preamble: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         found: dict[tuple[str, ...], Instruction] = {}

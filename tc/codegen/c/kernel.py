@@ -67,12 +67,14 @@ class CKernel:
         headers: the system headers that it needs, sorted.
         helpers: the small static functions that it calls, by name, each after those it calls.
         messages: what a failing Assert of the kernel can report.
+        preamble: lines that go first in its file, in front of the headers.
     """
 
     text: str
     headers: tuple[str, ...]
     helpers: Mapping[str, str]
     messages: tuple[str, ...]
+    preamble: tuple[str, ...] = ()
 
 
 def render_kernel(
@@ -137,6 +139,7 @@ class _Kernel:
             tuple(sorted(headers)),
             {n: x.text for n, x in found.items()},
             self.messages,
+            () if isa is None else isa.preamble,
         )
 
     def _head(self, name: str) -> list[str]:

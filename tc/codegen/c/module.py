@@ -106,7 +106,8 @@ def join_kernels(kernels: Sequence[CKernel]) -> str:
     """One C file of these kernels: headers, each helper once, then the functions."""
     headers = sorted({h for k in kernels for h in k.headers})
     helpers = {n: t for k in kernels for n, t in k.helpers.items()}
-    parts = ["\n".join(f"#include <{h}>" for h in headers), *helpers.values()]
+    first = list(dict.fromkeys(line for k in kernels for line in k.preamble))
+    parts = ["\n".join([*first, *(f"#include <{h}>" for h in headers)]), *helpers.values()]
     parts += dict.fromkeys(k.text for k in kernels)
     return "\n\n".join(p.rstrip("\n") for p in parts) + "\n"
 

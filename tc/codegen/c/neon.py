@@ -221,9 +221,18 @@ TYPES: Final = {
 }  # fmt: skip
 
 
+# What gcc moves before it hands out registers costs more of them than there are: without this it
+# spills accumulators in the inner loop of a product.
+_PREAMBLE: Final = (
+    "#if defined(__GNUC__) && !defined(__clang__)",
+    '#pragma GCC optimize("no-schedule-insns")',
+    "#endif",
+)
+
+
 def neon(target: Target) -> Isa:
     """The table of an AArch64 target."""
     helpers = {
         **HELPERS, **_where("f32", "float", _F32, "f32"), **_where("i32", "int32_t", _I32, "s32"),
     }  # fmt: skip
-    return Isa("neon", 128, HEADER, TYPES, available(ALL, target), helpers)
+    return Isa("neon", 128, HEADER, TYPES, available(ALL, target), helpers, _PREAMBLE)
