@@ -270,3 +270,10 @@ def test_default(name: str, where: str) -> None:
         assert_same(results(func, given, symbols), want, told)
         if n == 1:
             assert_same(results(turned(func), given, symbols), want, "turned " + told)
+
+
+@pytest.mark.parametrize(("rows", "asked"), [(1024, True), (16, False), (te.sym("R", 1), True)])
+def test_rows_from_beyond_the_caches_are_asked_for_ahead(rows: te.DimLike, asked: bool) -> None:
+    outputs, inputs, constants = linear_rows(rows, 768, 96)
+    schedule = default_schedule(outputs, inputs, constants, Target.parse("x86-64-v3"))
+    assert ("prefetch(p0, i0, " in str(schedule)) is asked, schedule

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 
 from tc.ir.loop import LoopKind
+from tc.ir.tensor import Placeholder
 from tc.schedule.defaults.plan import Plan, fixed, longest
 from tc.schedule.defaults.shape import Product
 from tc.schedule.defaults.tiles import Tile
@@ -116,6 +117,22 @@ def fetch_ahead(plan: Plan, buffer: str, loop: str, over: Sequence[str], tile: T
     lines = lines_ahead(plan, tile) if all(map(plan.has, (loop, *over))) else 0
     if lines:
         plan.do("prefetch", buffer, loop, *over, lines=lines)
+
+
+def fetch_rows(plan: Plan, p: Product, tiles: str, steps: str, tile: Tile) -> None:
+    """Spread the fetching of the next tile's rows of A over the steps of this one.
+
+    A row is a page of its own or nearly so, and a processor looks ahead within a page alone: where
+    the rows come from beyond the L2 cache, each tile would wait for the first lines of each.
+    """
+    a, depth = p.a.tensor, fixed(p.reduce.extents[0])
+    if not isinstance(a, Placeholder) or depth is None or p.a.indices[-1] != p.reduce.axes[0]:
+        return
+    rows, row_bytes = longest(plan.extent(tiles)), depth * a.dtype.bytes
+    far = rows is None or rows * tile.mr * row_bytes > plan.target.l2_bytes // 2
+    if far and plan.has(steps) and plan.pick("rows_ahead", 1, (0, 1)):
+        bytes_ = tile.mr * unrolled_steps(plan, tile) * a.dtype.bytes
+        plan.attempt("prefetch", plan.buffer_of(a), tiles, steps, lines=-(-bytes_ // LINE))
 
 
 def stream(plan: Plan, p: Product, row: str | None, column: str, over: Sequence[str]) -> None:

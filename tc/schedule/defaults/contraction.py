@@ -17,6 +17,7 @@ from tc.schedule.defaults.blocking import (
     block_rows,
     block_sums,
     fetch_ahead,
+    fetch_rows,
     stream,
     unrolled_steps,
     whole_vectors,
@@ -76,6 +77,7 @@ def _finish_rows(
     steps = next(name for name in (k + "00", k + "0", k) if plan.has(name))
     if len(p.reduce.axes) == 1:
         fetch_ahead(plan, plan.buffer_of(p.b.tensor), column + "0", [tiles, steps], tile)
+        fetch_rows(plan, p, tiles, steps, tile)
     return outer
 
 
