@@ -11,7 +11,6 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import math
-import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -23,6 +22,7 @@ import numpy as np
 from tc.autotune import runnable
 from tc.autotune.guarded import Guarded
 from tc.autotune.runnable import Call, Param, Runnable
+from tc.autotune.turns import MOST_TURNS, DisturbedError, Measured, Turns
 from tc.autotune.values import POISON, error_of, is_telling, of_bytes, sample
 from tc.autotune.workload import loops_of
 from tc.device.arena import Block
@@ -32,10 +32,6 @@ from tc.schedule.foreign import read_schedule
 from tc.schedule.step import Schedule
 from tc.target import Target
 
-LEAST_TURNS, MOST_TURNS = 7, 60
-HOPELESS: Final = 1.25  # times the default's time: not worth more turns
-KNOWN: Final = 0.004  # the standard error of the ratio at which turns end
-SAMPLE_SECONDS: Final = 60e-6  # of one turn at least
 COLD_SHARE: Final = 1.5  # of the last cache, which copies of the constants fill
 MOST_COPY_BYTES: Final = 512 << 20
 
@@ -50,7 +46,9 @@ class Task:
         checked: further sizes at which candidates are checked.
         default: the schedule that others are held against.
         cold: whether constants are to come from memory.
-        seconds: for the turns of one candidate.
+        seconds: for the turns of one candidate, and `patience` for more of them where other work
+            has the cores.
+        floor: the least time of the default that was ever seen; inf where none was.
     """
 
     text: str
@@ -62,30 +60,20 @@ class Task:
     threads: int
     cold: bool = False
     seconds: float = 0.15
+    patience: float = 6.0
+    floor: float = math.inf
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields by name, for another process."""
-        return asdict(self)
+        """The fields by name, for another process; JSON has no infinity."""
+        return {**asdict(self), "floor": self.floor if math.isfinite(self.floor) else None}
 
     @staticmethod
     def of(values: dict[str, Any]) -> Task:
         """The task that `as_dict` gave, after a journey as JSON."""
         sizes = tuple(values["sizes"])
+        floor = values["floor"]
         checked = tuple(tuple(each) for each in values["checked"])
-        return Task(**{**values, "sizes": sizes, "checked": checked})
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What a candidate did; times in seconds."""
-
-    median: float
-    least: float
-    p90: float
-    default: float
-    ratio: float
-    repeats: int
-    error: float
+        return Task(**{**values, "sizes": sizes, "checked": checked, "floor": floor or math.inf})
 
 
 @dataclass(slots=True)
@@ -122,6 +110,7 @@ class Bench:
         self._wanted: dict[tuple[int, ...], list[Any]] = {}
         self._default = self._build(task.default)
         self._reference_calls: list[Call] | None = None
+        self._floor = task.floor or math.inf
 
     def measure(self, schedule: str) -> Measured:
         """Check a candidate, then measure it.
@@ -130,9 +119,18 @@ class Bench:
             ScheduleError: it is not legal.
             WrongResultError: it computes something else, or leaves its memory.
         """
-        made = self._build(schedule)
-        error = max(self.check(made, sizes) for sizes in (*self.task.checked, self.task.sizes))
+        made, error = self.checked(schedule)
         return self.time(made, error)
+
+    def checked(self, schedule: str) -> tuple[Runnable, float]:
+        """A candidate's kernel, and its greatest error at any of the task's sizes.
+
+        Raises:
+            ScheduleError, WrongResultError: as `measure`.
+        """
+        made = self._build(schedule)
+        sizes = (*self.task.checked, self.task.sizes)
+        return made, max(self.check(made, each) for each in sizes)
 
     def check(self, made: Runnable, sizes: tuple[int, ...]) -> float:
         """The greatest error at these sizes, in units of what is tolerable."""
@@ -158,36 +156,28 @@ class Bench:
         return worst
 
     def time(self, made: Runnable, error: float = 0.0) -> Measured:
-        """Take turns with the default until the ratio is known, or time is up."""
-        task = self.task
+        """Take turns with the default until the ratio is known, or time is up.
+
+        Raises:
+            DisturbedError: other work had the cores all the time.
+        """
         if self._reference_calls is None:
             self._reference_calls = self._calls(self._default)
-        mine, other = self._calls(made), self._reference_calls
-        counts = [_count(mine), _count(other)]
-        ours: list[float] = []
-        theirs: list[float] = []
-        places = [0, 0]
-        end = time.perf_counter() + task.seconds
-        while len(ours) < MOST_TURNS:
-            for calls, found, n in ((other, theirs, 1), (mine, ours, 0)):
-                seconds, places[n] = _turn(calls, places[n], counts[n])
-                found.append(seconds)
-            if len(ours) >= 3 and _ratio(ours, theirs) > HOPELESS:
+        turns = Turns(self._calls(made), self._reference_calls, self._floor)
+        start = time.perf_counter()
+        while turns.count < MOST_TURNS:
+            turns.take()
+            spent = time.perf_counter() - start
+            if turns.is_hopeless or (turns.is_known and turns.is_certain):
                 break
-            if len(ours) >= LEAST_TURNS and (
-                time.perf_counter() > end or _uncertainty(ours, theirs) < KNOWN
-            ):
+            if spent > self.task.seconds and turns.is_known:
                 break
-        ordered = sorted(ours)
-        return Measured(
-            median=statistics.median(ours),
-            least=ordered[0],
-            p90=ordered[min(len(ordered) - 1, int(0.9 * len(ordered)))],
-            default=statistics.median(theirs),
-            ratio=_ratio(ours, theirs),
-            repeats=len(ours),
-            error=error,
-        )
+            if spent > self.task.seconds + self.task.patience:
+                break
+        self._floor = min(self._floor, min(turns.theirs))
+        if not turns.is_known and not turns.is_hopeless:
+            raise DisturbedError("other work on this machine has the cores")
+        return turns.measured(error)
 
     def _build(self, schedule: str) -> Runnable:
         return runnable.build(self._loops, read_schedule(schedule), self.target, self._cache)
@@ -331,39 +321,3 @@ class Bench:
             call.memory = memory  # type: ignore[attr-defined]  # alive as long as the call
             calls.append(call)
         return calls
-
-
-def _count(calls: Sequence[Call]) -> int:
-    """How many calls make a turn long enough to be timed."""
-    calls[0]()
-    start = time.perf_counter()
-    calls[-1]()
-    return max(1, min(1000, int(SAMPLE_SECONDS / max(time.perf_counter() - start, 1e-7))))
-
-
-def _turn(calls: Sequence[Call], at: int, count: int) -> tuple[float, int]:
-    """Seconds of a call, and the number of the next one's copy."""
-    many = len(calls)
-    order = [calls[(at + n) % many] for n in range(count)]
-    pairs = [(call.entry, call.address) for call in order]
-    start = time.perf_counter()
-    for entry, address in pairs:
-        entry(address)
-    return (time.perf_counter() - start) / count, (at + count) % many
-
-
-def _ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """Of the lower quartiles: what disturbs a kernel only ever makes it slower."""
-    return _quartile(ours) / max(_quartile(theirs), 1e-9)
-
-
-def _quartile(seconds: Sequence[float]) -> float:
-    return sorted(seconds)[len(seconds) // 4]
-
-
-def _uncertainty(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """The standard error of the median ratio, from the middle half of the pairs."""
-    ratios = sorted(a / b for a, b in zip(ours, theirs, strict=True))
-    quarter = len(ratios) // 4
-    spread = ratios[-1 - quarter] - ratios[quarter]
-    return 0.93 * spread / math.sqrt(len(ratios)) / max(ratios[len(ratios) // 2], 1e-9)

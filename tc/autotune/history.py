@@ -33,6 +33,7 @@ class Seen:
     seed: int
     number: int
     seconds: float | None = None
+    default: float | None = None
 
 
 def seen_of(database: Database, context: Context) -> list[Seen]:
@@ -46,6 +47,7 @@ def seen_of(database: Database, context: Context) -> list[Seen]:
             row["seed"],
             row["number"],
             row["seconds_median"],
+            row["default_seconds"],
         )
         for row in database.trials(context)
         if row["status"] in (OK, FAILED)

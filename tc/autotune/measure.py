@@ -21,23 +21,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tc.autotune.bench import Measured, Task
+from tc.autotune.bench import Task
+from tc.autotune.turns import Measured
 from tc.errors import TuningError, describe
 
 COMMAND: Final = (sys.executable, "-m", "tc.autotune.worker")
 MEMORY_BYTES: Final = 8 << 30
 SETUP_SECONDS: Final = 120.0
-TRIAL_SECONDS: Final = 20.0
+TRIAL_SECONDS: Final = 30.0
 _TOLD: Final = 400  # characters of a dead process's last words
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a candidate: a measurement, or why there is none."""
+    """What became of a candidate: a measurement, or why there is none.
+
+    `disturbed`: through no fault of its own, so that it is to be measured another time.
+    """
 
     number: int
     measured: Measured | None
     error: str = ""
+    disturbed: bool = False
 
 
 class Measurer:
@@ -117,7 +122,8 @@ class Measurer:
                 elif "number" in answer:
                     values = answer.get("measured")
                     measured = None if values is None else Measured(**values)
-                    yield Outcome(first + answer["number"], measured, answer.get("failed", ""))
+                    why = answer.get("failed", answer.get("disturbed", ""))
+                    yield Outcome(first + answer["number"], measured, why, "disturbed" in answer)
                     if answer["number"] + 1 == len(wanted):
                         return
 

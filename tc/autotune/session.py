@@ -6,6 +6,7 @@ goes on as if it had not been. This module must not know models, nor print.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,11 +23,16 @@ from tc.autotune.search import Progress, next_task, propose
 from tc.autotune.space import Candidate, Space
 from tc.autotune.workload import Key, key_of, row_of, sizes_text
 from tc.device.dims import compile_dim
-from tc.errors import TuningError
+from tc.errors import TuningError, describe
 from tc.pipeline import Workload
 from tc.schedule.step import Schedule
 
 BATCH: Final = 16
+MOST_DISTURBED: Final = 32  # candidates in a row
+
+
+class BusyError(TuningError):
+    """Other work has the machine, so that nothing can be measured."""
 
 
 class Measures(Protocol):
@@ -77,6 +83,7 @@ class Job:
     Attributes:
         default_seconds: of one call, as last measured beside a candidate.
         stopped: why it cannot be measured; "".
+        floor: the least time of the default that was seen beside a candidate.
     """
 
     wanted: Wanted
@@ -87,6 +94,7 @@ class Job:
     default_seconds: float | None = None
     exhausted: bool = False
     stopped: str = ""
+    floor: float = math.inf
 
     @property
     def best(self) -> Seen | None:
@@ -139,6 +147,7 @@ class Session:
         self.batch = batch
         self.bound = bound or Bound()
         self.search_seconds = 0.0
+        self._disturbed = 0
         self._base = base or CostModel()
         self._learned: tuple[int | None, CostModel] | None = None
         self._kept: dict[Context, tuple[int, list[Candidate]]] = {}
@@ -191,17 +200,35 @@ class Session:
         outcomes = measurer.measure(task, [str(c.schedule) for _, c in proposals])
         try:
             for (number, candidate), outcome in zip(proposals, outcomes, strict=True):
-                self._commit(job, candidate, batch * self.batch + number, outcome)
-                if tick is not None:
-                    tick(self, job)
+                if outcome.disturbed:
+                    self._wait(outcome)  # and go on: the batch is not complete without it
+                else:
+                    self._commit(job, candidate, batch * self.batch + number, outcome)
+                    self._disturbed = 0
+                    if tick is not None:
+                        tick(self, job)
                 if end is not None and clock() >= end:
                     break
+        except BusyError:
+            raise
         except TuningError as error:
             job.stopped, job.exhausted = error.message, True
         finally:
             close = getattr(outcomes, "close", None)
             if close is not None:
                 close()  # which ends the process, whatever ended the loop
+
+    def _wait(self, outcome: Outcome) -> None:
+        """Note that a candidate could not be measured; give up where that goes on and on."""
+        self._disturbed += 1
+        if self._disturbed > MOST_DISTURBED:
+            raise BusyError(
+                describe(
+                    "tuning",
+                    why=outcome.error,
+                    way_out="end it, or wait; the same command goes on where this one stopped",
+                )
+            )
 
     def task(self, job: Job) -> Task:
         """What the measuring process is told of a job."""
@@ -215,6 +242,7 @@ class Session:
             self.target.target,
             self.threads,
             wanted.cold,
+            floor=job.floor,
         )
 
     def _job(self, wanted: Wanted, versions: Versions) -> Job:
@@ -234,6 +262,7 @@ class Session:
         first = next((s for s in job.seen if s.seconds and s.ratio), None)
         if first is not None and first.seconds and first.ratio:
             job.default_seconds = first.seconds / first.ratio
+        job.floor = min((s.default for s in job.seen if s.default), default=math.inf)
 
     def _next(self) -> Job | None:
         """The job of a batch that was cut short, else that which promises most."""

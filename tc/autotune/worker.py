@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from tc.autotune.bench import Bench, Task
+from tc.autotune.turns import DisturbedError
 from tc.errors import InternalError, TcError
 
 
@@ -40,6 +41,8 @@ def serve(request: dict[str, Any], out: TextIO) -> None:
             answer: dict[str, Any] = {"measured": asdict(bench.measure(schedule))}
         except InternalError:
             raise
+        except DisturbedError as error:
+            answer = {"disturbed": error.message}
         except TcError as error:
             answer = {"failed": error.message}
         except MemoryError:

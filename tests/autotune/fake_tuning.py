@@ -10,11 +10,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tc.autotune.bench import Measured, Task
+from tc.autotune.bench import Task
 from tc.autotune.database import Database
 from tc.autotune.measure import Outcome
 from tc.autotune.rows import Versions, target_row
 from tc.autotune.session import Session, Wanted
+from tc.autotune.turns import Measured
 from tc.target import Target
 from tests.autotune.workloads import WORKLOADS, product
 

@@ -1,0 +1,146 @@
+"""Two kernels timed in turns, on a machine that may have other work to do.
+
+What disturbs a kernel only ever makes it slower, and hits whichever has its turn: a turn counts
+where neither took much longer than the least time seen of it. A default that is slower all along
+than it was ever seen to be says that something else has the cores. This module must not check
+results.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from tc.autotune.runnable import Call
+from tc.errors import TuningError
+
+LEAST_TURNS, MOST_TURNS = 7, 400
+HOPELESS: Final = 1.25  # times the default's time: not worth more turns
+KNOWN: Final = 0.004  # the standard error of the ratio at which turns end
+SAMPLE_SECONDS: Final = 60e-6  # of one turn at least
+CLEAN: Final = 1.2  # times the least time: what no other work explains
+MOST_CALLS: Final = 1000
+
+
+class DisturbedError(TuningError):
+    """A candidate could not be measured, through no fault of its own: it is to be tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a candidate did; times in seconds."""
+
+    median: float
+    least: float
+    p90: float
+    default: float
+    ratio: float
+    repeats: int
+    error: float
+
+
+class Turns:
+    """The turns of a candidate and the default.
+
+    Attributes:
+        ours, theirs: seconds of a call, of the candidate and of the default, turn by turn.
+    """
+
+    def __init__(
+        self, ours: Sequence[Call], theirs: Sequence[Call], floor: float = math.inf
+    ) -> None:
+        """Each has a call for each copy of its constants; `floor` is the default's least time."""
+        self.ours: list[float] = []
+        self.theirs: list[float] = []
+        self._floor = floor
+        self._calls = (ours, theirs)
+        self._counts = [_count(ours), _count(theirs)]
+        self._places = [0, 0]
+
+    def take(self) -> None:
+        """One turn of each, the default first."""
+        for number, found in ((1, self.theirs), (0, self.ours)):
+            calls, count = self._calls[number], self._counts[number]
+            seconds, self._places[number] = _turn(calls, self._places[number], count)
+            found.append(seconds)
+
+    @property
+    def count(self) -> int:
+        """How many turns there were of each."""
+        return len(self.ours)
+
+    @property
+    def clean(self) -> list[tuple[float, float]]:
+        """The turns in which nothing disturbed either."""
+        mine, other = min(self.ours) * CLEAN, min(min(self.theirs), self._floor) * CLEAN
+        pairs = zip(self.ours, self.theirs, strict=True)
+        return [(a, b) for a, b in pairs if a <= mine and b <= other]
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there were turns enough."""
+        return self.count >= LEAST_TURNS and len(self.clean) >= LEAST_TURNS
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether more of them would not change much."""
+        return _uncertainty(self.clean) < KNOWN
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether the candidate is far behind, in each of a few turns that nothing disturbed."""
+        least = min(min(self.theirs), self._floor)
+        good = sum(b <= least * CLEAN for b in self.theirs)
+        return good >= 3 and self.count >= 5 and min(self.ours) > HOPELESS * min(self.theirs)
+
+    def measured(self, error: float) -> Measured:
+        """What they say, of those that count."""
+        pairs = self.clean or list(zip(self.ours, self.theirs, strict=True))
+        ours = sorted(a for a, _ in pairs)
+        theirs = sorted(b for _, b in pairs)
+        return Measured(
+            median=_middle(ours),
+            least=ours[0],
+            p90=ours[min(len(ours) - 1, int(0.9 * len(ours)))],
+            default=_middle(theirs),
+            ratio=_middle(sorted(a / b for a, b in pairs)),
+            repeats=len(pairs),
+            error=error,
+        )
+
+
+def _middle(ordered: Sequence[float]) -> float:
+    return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
+
+
+def _count(calls: Sequence[Call]) -> int:
+    """How many calls make a turn long enough to be timed."""
+    least = math.inf
+    calls[0]()
+    for n in range(3):
+        start = time.perf_counter()
+        calls[n % len(calls)]()
+        least = min(least, time.perf_counter() - start)
+    return max(1, min(MOST_CALLS, math.ceil(SAMPLE_SECONDS / max(least, 1e-7))))
+
+
+def _turn(calls: Sequence[Call], at: int, count: int) -> tuple[float, int]:
+    """Seconds of a call, and the number of the next one's copy."""
+    many = len(calls)
+    order = [calls[(at + n) % many] for n in range(count)]
+    pairs = [(call.entry, call.address) for call in order]
+    start = time.perf_counter()
+    for entry, address in pairs:
+        entry(address)
+    return (time.perf_counter() - start) / count, (at + count) % many
+
+
+def _uncertainty(pairs: Sequence[tuple[float, float]]) -> float:
+    """The standard error of the median ratio, from the middle half of the pairs."""
+    ratios = sorted(a / b for a, b in pairs)
+    quarter = len(ratios) // 4
+    spread = ratios[-1 - quarter] - ratios[quarter]
+    return 0.93 * spread / math.sqrt(len(ratios)) / max(_middle(ratios), 1e-9)

@@ -1,0 +1,45 @@
+"""Turns: which of them count, when they end, and what they say; the times are made up."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from tc.autotune.turns import Turns
+
+
+class Clockwork(Turns):
+    """Turns whose times are given."""
+
+    def __init__(self, ours: list[float], theirs: list[float], floor: float = math.inf) -> None:
+        self.ours, self.theirs, self._floor = ours, theirs, floor
+
+
+def test_turns_that_were_disturbed_do_not_count() -> None:
+    turns = Clockwork([2.0, 2.1, 9.0, 2.0, 2.0], [4.0, 4.0, 4.0, 12.0, 4.1])
+    assert turns.clean == [(2.0, 4.0), (2.1, 4.0), (2.0, 4.1)]
+    found = turns.measured(0.0)
+    assert (found.ratio, found.least, found.repeats) == (0.5, 2.0, 3)
+    assert found.median == 2.0
+    assert not turns.is_known
+
+
+def test_a_default_slower_than_ever_says_that_the_machine_is_busy() -> None:
+    assert Clockwork([2.0] * 9, [4.0] * 9).is_known
+    busy = Clockwork([2.0] * 9, [4.0] * 9, floor=1.0)
+    assert busy.clean == []
+    assert not busy.is_known
+
+
+def test_who_is_far_behind_gets_no_more_turns() -> None:
+    assert Clockwork([6.0] * 5, [4.0] * 5).is_hopeless
+    assert not Clockwork([6.0] * 4, [4.0] * 4).is_hopeless
+    assert not Clockwork([6.0, 6.0, 6.0, 6.0, 4.5], [4.0] * 5).is_hopeless
+    assert not Clockwork([6.0] * 5, [4.0] * 5, floor=1.0).is_hopeless
+
+
+@pytest.mark.parametrize(("spread", "certain"), [(0.0, True), (0.01, True), (0.15, False)])
+def test_the_spread_decides_how_long_it_takes(spread: float, certain: bool) -> None:
+    ours = [1.0 + spread * (n % 5) / 4 for n in range(20)]
+    assert Clockwork(ours, [1.0] * 20).is_certain is certain
