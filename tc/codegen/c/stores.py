@@ -15,7 +15,7 @@ from tc.codegen.c.text import MEMORY, Term
 from tc.codegen.c.vectors import Vectors
 from tc.errors import InternalError
 from tc.ir.expr import Const, Expr, LaneReduce, Load, Ramp
-from tc.ir.loop import Alloc, Buffer, Stmt, Store
+from tc.ir.loop import Alloc, Buffer, For, If, Seq, Stmt, Store
 from tc.ir.types import BOOL
 from tc.ir.visit import loads_of, own_exprs, sub_exprs, sub_stmts
 
@@ -244,16 +244,34 @@ def _touched(index: Expr, lanes: int) -> set[int]:
 
 
 def _read_early(buffer: Buffer, lanes: int, body: Stmt) -> set[int]:
-    """The variables that are read before anything is stored to them, if only in what is dropped."""
-    written: set[int] = set()
+    """The variables of which a compiler cannot see that they are stored to before they are read."""
     early: set[int] = set()
-    for s in sub_stmts(body):
+
+    def after(s: Stmt, written: frozenset[int]) -> frozenset[int]:
+        """What is surely written when `s` has run, given what was before."""
         for x in own_exprs(s):
             for y in sub_exprs(x):
                 if isinstance(y, Load) and y.buffer.name == buffer.name:
-                    early |= _touched(y.indices[0], lanes) - written
-        if isinstance(s, Store) and s.buffer.name == buffer.name:
-            touched = _touched(s.indices[0], lanes)
-            early |= touched - written if s.mask is not None else set()
-            written |= touched
+                    early.update(_touched(y.indices[0], lanes) - written)
+        match s:
+            case Store() if s.buffer.name == buffer.name:
+                touched = _touched(s.indices[0], lanes)
+                if s.mask is None:
+                    return written | touched
+                early.update(touched - written)
+            case Seq(parts):
+                for part in parts:
+                    written = after(part, written)
+            case For(_, extent, _, inner):
+                inside = after(inner, written)
+                if isinstance(extent, Const) and int(extent.value) > 0:
+                    return inside
+            case If(_, then, other):
+                yes = after(then, written)
+                return yes & (written if other is None else after(other, written))
+            case Alloc(_, inner):
+                return after(inner, written)
+        return written
+
+    after(body, frozenset())
     return early

@@ -15,7 +15,10 @@ from tc.codegen.scopes import Lines, Scope, Scopes
 
 LONGEST_INLINE = 64
 _WORD = re.compile(r"[A-Za-z_]\w*")
-_VARIABLE = re.compile(r"const [\w ]+?[ *](\w+) = ")
+_VARIABLE = re.compile(
+    r"(?:const )?(?:\w+_t|float|double|bool|__m\w+) \*?(?:const restrict )?(\w+)(?:\[\d+\])?"
+    r"(?: = .*)?;$"
+)
 
 
 class Block(list["str | Lines"]):
