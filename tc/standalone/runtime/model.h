@@ -33,7 +33,7 @@ typedef enum {
     MODEL_ERROR_WEIGHTS_VERSION = 6,  /* its format is of another version */
     MODEL_ERROR_WEIGHTS_OTHER = 7,    /* it belongs to another model */
     MODEL_ERROR_MEMORY = 8,           /* the system gives no memory */
-    MODEL_ERROR_MACHINE = 9,          /* a big-endian machine, or one with another kind of numbers */
+    MODEL_ERROR_MACHINE = 9,          /* big-endian, or with other kinds of numbers */
     MODEL_ERROR_LIMIT = 10,           /* larger than the instance, or the model, allows */
     MODEL_ERROR_DTYPE = 11,           /* an element type other than the model takes */
     MODEL_ERROR_RANK = 12,            /* another number of dims */

@@ -23,6 +23,7 @@ static const char USAGE[] =
 
 /* What the command line says; limits are 0 where they are not given. */
 typedef struct {
+    char beside[4096]; /* where the weights lie if nothing is said: in the program's folder */
     const char *weights;
     const char *command;
     const char *ids;
@@ -109,10 +110,22 @@ static model_code take_option(const char *name, const char *value, options *o, m
     return fail(error, MODEL_ERROR_USAGE, "'%.80s': unknown option; model_cli --help", name);
 }
 
+static void look_beside(const char *program, options *o)
+{
+    const char *slash = strrchr(program, '/');
+    size_t length = slash == NULL ? 0 : (size_t)(slash - program) + 1;
+    if (length + sizeof "weights.bin" <= sizeof o->beside) {
+        memcpy(o->beside, program, length);
+        memcpy(o->beside + length, "weights.bin", sizeof "weights.bin");
+        o->weights = o->beside;
+    }
+}
+
 static model_code read_options(int count, char **words, options *o, model_error *error)
 {
     memset(o, 0, sizeof *o);
     o->weights = "weights.bin";
+    look_beside(count > 0 ? words[0] : "", o);
     o->threads = 1;
     o->repeat = 100;
     o->tokens = 32;

@@ -76,8 +76,9 @@ static model_code check(const char *path, const unsigned char *data, size_t size
         return fail(error, MODEL_ERROR_WEIGHTS_OTHER, "weights %s: belongs to another model", path);
     }
     if (size != model_about.weights_bytes || number(data + 16) != size) {
-        return fail(error, MODEL_ERROR_WEIGHTS_TRUNCATED, "weights %s: has %zu bytes, expected %llu",
-                    path, size, (unsigned long long)model_about.weights_bytes);
+        return fail(error, MODEL_ERROR_WEIGHTS_TRUNCATED,
+                    "weights %s: has %zu bytes, expected %llu", path, size,
+                    (unsigned long long)model_about.weights_bytes);
     }
     if (number(data + 32) != checksum(data + HEADER_BYTES, size - HEADER_BYTES)) {
         return fail(error, MODEL_ERROR_WEIGHTS_DAMAGED,
@@ -94,8 +95,9 @@ static model_code map_file(const char *path, int file, const unsigned char **dat
         return fail(error, MODEL_ERROR_WEIGHTS_MISSING, "weights %s: is no regular file", path);
     }
     if (info.st_size < HEADER_BYTES || (uint64_t)info.st_size > SIZE_MAX) {
-        return fail(error, MODEL_ERROR_WEIGHTS_TRUNCATED, "weights %s: has %lld bytes, expected %llu",
-                    path, (long long)info.st_size, (unsigned long long)model_about.weights_bytes);
+        return fail(error, MODEL_ERROR_WEIGHTS_TRUNCATED,
+                    "weights %s: has %lld bytes, expected %llu", path, (long long)info.st_size,
+                    (unsigned long long)model_about.weights_bytes);
     }
     size_t size = (size_t)info.st_size;
     void *found = mmap(NULL, size, PROT_READ, MAP_SHARED, file, 0);

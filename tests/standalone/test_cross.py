@@ -1,0 +1,76 @@
+"""Models compiled for another kind of machine: exported, emulated, saved; never called here."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import tc
+from tc.errors import UnsupportedError
+from tests.standalone.exported import Words, compiled_words, need, words_inputs
+
+pytestmark = pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64"), reason="ARM is another machine for x86 alone"
+)
+
+
+@pytest.fixture(scope="module")
+def arm() -> Any:
+    return compiled_words("arm-neon")
+
+
+def test_a_call_says_that_this_is_another_machine(arm: Any) -> None:
+    with pytest.raises(UnsupportedError, match="program for arm-neon: this machine cannot run it"):
+        arm(**words_inputs())
+
+
+def test_emulated_it_computes_what_eager_computes(arm: Any) -> None:
+    need("make", "aarch64-linux-gnu-gcc", "qemu-aarch64")
+    inputs = words_inputs()
+    with torch.no_grad():
+        wanted = Words()(**inputs)
+    found = arm.run_emulated(**inputs)
+    np.testing.assert_allclose(found.output.numpy(), wanted.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_its_source_has_neon(arm: Any) -> None:
+    text = str(arm.c_source)
+    assert "#include <arm_neon.h>" in text and "float32x4_t" in text
+    assert "model_code model_run(" in text
+
+
+@pytest.mark.parametrize(("missing", "package"), [("qemu-aarch64", "qemu-user"), ("make", "make")])
+def test_what_is_missing_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, missing: str, package: str
+) -> None:
+    for tool in ("qemu-aarch64", "make", "aarch64-linux-gnu-gcc"):
+        if tool != missing:
+            (tmp_path / tool).write_text("#!/bin/sh\nexit 1\n")
+            (tmp_path / tool).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    fresh = compiled_words("arm-neon")
+    with pytest.raises(UnsupportedError, match=f"no {missing}.*install {package}"):
+        fresh.run_emulated(**words_inputs())
+
+
+def test_weights_do_not_depend_on_where_they_are_packed(arm: Any, tmp_path: Path) -> None:
+    first = arm.export_c(tmp_path / "a")
+    second = compiled_words("arm-neon").export_c(tmp_path / "b")
+    for name in ("weights.bin", "model.c", "kernels.h"):
+        assert (first.folder / name).read_bytes() == (second.folder / name).read_bytes()
+
+
+class Unknown(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.linalg.det(x)
+
+
+def test_an_operator_that_is_not_compiled_is_named(tmp_path: Path) -> None:
+    made = tc.compile(Unknown().eval(), example_inputs=(torch.ones(2, 3, 3),))
+    with pytest.raises(UnsupportedError, match="operator aten.*det"):
+        made.export_c(tmp_path)

@@ -1,0 +1,103 @@
+"""Generation in C: the greedy tokens of eager, on this machine and under qemu."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+
+import tc
+from tc.errors import TcError
+from tc.frontend import model as frontend
+from tc.pipeline import compile_graph, naive
+from tests.standalone.exported import SANITIZED, need
+
+IDS = (5, 17, 3, 2)
+NEW = 8
+
+
+def gpt2() -> PreTrainedModel:
+    config = GPT2Config(n_embd=16, n_layer=2, n_head=2, vocab_size=29, n_positions=16,
+                        bos_token_id=1, eos_token_id=28)  # fmt: skip
+    return GPT2LMHeadModel(config)
+
+
+def llama() -> PreTrainedModel:
+    config = LlamaConfig(hidden_size=16, intermediate_size=32, num_hidden_layers=1, vocab_size=29,
+                         num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=16,
+                         bos_token_id=1, eos_token_id=28)  # fmt: skip
+    return LlamaForCausalLM(config)
+
+
+def t5() -> PreTrainedModel:
+    config = T5Config(d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2, vocab_size=29,
+                      decoder_start_token_id=0, eos_token_id=28)  # fmt: skip
+    return T5ForConditionalGeneration(config)
+
+
+@pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels without a schedule: little C, which a compiler with sanitizers is done with soon."""
+    monkeypatch.setattr(frontend, "pipeline", lambda graph, o: compile_graph(graph, o, naive))
+
+
+def model(make: Any) -> Any:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        made = make().eval()
+        for parameter in made.parameters():  # so that the tokens differ
+            if parameter.dim() > 1:
+                torch.nn.init.normal_(parameter, 0, 0.5)
+    return made
+
+
+def eager(made: Any) -> str:
+    ids = torch.tensor([IDS])
+    tokens = made.generate(ids, max_new_tokens=NEW, do_sample=False)[0].tolist()
+    return ",".join(map(str, tokens[1 if made.config.is_encoder_decoder else len(IDS) :]))
+
+
+GENERATE = ("generate", "--ids", ",".join(map(str, IDS)), "--max-new-tokens", str(NEW))
+
+
+@pytest.mark.usefixtures("plain")
+@pytest.mark.parametrize("make", [llama, t5])
+def test_the_tokens_of_eager(tmp_path: Path, make: Any) -> None:
+    need("make", "cc")
+    made = model(make)
+    exported = tc.compile(made).export_c(tmp_path, max_batch=2, max_length=14)
+    exported.build(flags=SANITIZED)
+    assert exported.command(*GENERATE).strip() == eager(made)
+    assert "generates: yes" in exported.command("info")
+    with pytest.raises(TcError, match="the limit is 14"):
+        exported.command("generate", "--ids", "1,2,3", "--max-new-tokens", "99")
+    with pytest.raises(TcError, match="holds id 29, the table has 0 to 28"):
+        exported.command("generate", "--ids", "29", "--max-new-tokens", "1")
+
+
+@pytest.mark.usefixtures("plain")
+def test_the_tokens_of_eager_under_qemu(tmp_path: Path) -> None:
+    need("make", "aarch64-linux-gnu-gcc", "qemu-aarch64")
+    made = model(gpt2)
+    exported = tc.compile(made, target="arm-neon").export_c(tmp_path, max_length=16)
+    exported.build(flags="-O1 -Werror")
+    assert exported.command(*GENERATE).strip() == eager(made)
+
+
+@pytest.mark.usefixtures("plain")
+def test_no_weight_is_stored_for_each_program(tmp_path: Path) -> None:
+    made = model(gpt2)
+    exported = tc.compile(made).export_c(tmp_path)
+    weights = sum(p.nbytes for p in made.parameters())
+    assert exported.weights < 1.5 * weights

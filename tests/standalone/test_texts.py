@@ -1,0 +1,99 @@
+"""Names, sizes and checksums of exported models, by themselves."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tc.device.dims import compile_dim
+from tc.errors import CompileError
+from tc.standalone import lines
+from tc.standalone.names import MOST, Names, comment, identifier, string
+from tc.standalone.sizes import Symbols, product, size
+from tc.standalone.weights import Checksum
+
+
+@given(st.text(max_size=200))
+def test_no_name_breaks_out(name: str) -> None:
+    assert re.fullmatch(r"[A-Za-z]\w*", identifier(name), re.ASCII)
+    assert len(identifier(name)) <= MOST + 2
+    inside = comment(name)
+    assert "*/" not in inside and "\n" not in inside and inside.isascii()
+    assert re.fullmatch(r'"(?:[^"\\\n]|\\["\\?]|\\[0-7]{3})*"', string(name))
+    assert "??" not in string(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["for", "int", "*/ int x; /*", '"', "a\nb", "", "9", "é", "int8_t"]
+)
+def test_names_that_c_has_another_use_for(name: str) -> None:
+    made = identifier(name)
+    assert made not in ("for", "int", "int8_t", "") and made.isidentifier() and made.isascii()
+
+
+def test_equal_names_are_told_apart() -> None:
+    names = Names()
+    assert [names("a.b"), names("a_b"), names("a b")] == ["a_b", "a_b_2", "a_b_3"]
+
+
+SYMBOLS = Symbols({"s0": "a", "s1": "b"}, {"s0": 1, "s1": 1}, {"s0": 8, "s1": 100})
+
+
+@pytest.mark.parametrize(
+    ("dim", "text", "grows"),
+    [
+        (7, "7", True),
+        ("s0", "a", True),
+        ("s0 * 4 * s1", "(a * 4 * b)", True),
+        ("(s1 + 15) // 16 * 16", "(((b + 15) / 16) * 16)", True),
+        ("s0 - s1", "(a - b)", False),
+        ("(s0 - 9) // 2", "div_floor((a - 9), 2)", True),
+        ("s0 % 4", "(a % 4)", False),
+        ("min(s0, s1)", "min_size(a, b)", True),
+        ("100 // s0", "(100 / a)", False),
+        ("select(s0 < 3, s0, s1)", "((a < 3) ? a : b)", False),
+    ],
+)
+def test_sizes_in_c(dim: int | str, text: str, grows: bool) -> None:
+    found = size(dim, SYMBOLS)
+    assert (found.text, found.grows) == (text, grows)
+    evaluate = compile_dim(dim, ("s0", "s1"))
+    values = [evaluate((a, b)) for a in (1, 2, 5, 8) for b in (1, 3, 64, 100)]
+    assert found.low <= min(values) and max(values) <= found.high
+
+
+def test_sizes_beyond_memory_are_refused() -> None:
+    wide = Symbols({"s": "s"}, {"s": 1}, {"s": 1 << 31})
+    with pytest.raises(CompileError, match="smaller max_batch"):
+        product(("s", "s", "s"), 4, wide)
+    with pytest.raises(CompileError, match="may divide by zero"):
+        size("s // (s - 1)", wide)
+
+
+def test_the_checksum_is_the_one_of_the_c_code() -> None:
+    """As `runtime/weights.c` has it, word by word."""
+    data = np.random.default_rng(0).integers(0, 256, 64 * 9 + 56, np.uint8).tobytes()
+    found = Checksum()
+    found.add(data[: 64 * 4])
+    found.add(data[64 * 4 :])
+    prime, basis, mask = 1099511628211, 14695981039346656037, 2**64 - 1
+    lanes = [(basis + k) & mask for k in range(8)]
+    for n in range(len(data) // 8):
+        word = int.from_bytes(data[8 * n : 8 * n + 8], "little")
+        lanes[n % 8] = (lanes[n % 8] * prime + word) & mask
+    total = basis
+    for lane in lanes:
+        total = (total * prime + (lane ^ lane >> 32)) & mask
+    assert found.value() == total
+
+
+def test_long_calls_and_rows_are_broken() -> None:
+    made = lines.call("f", [f"argument_{n}" for n in range(40)], ";", "    ")
+    assert len(made) > 3 and max(map(len, made)) <= lines.WIDTH
+    made = lines.rows("static const int x[]", map(str, range(100)), "0")
+    assert made[-1] == "};" and max(map(len, made)) <= lines.WIDTH
+    assert lines.rows("int x[]", [], "0") == ["int x[] = {0};"]
