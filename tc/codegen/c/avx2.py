@@ -106,6 +106,7 @@ tc_narrow_bf16({a})
 widen_f16 i32 -> f32 ; cast(bitcast(cast(a[l], i16), f16), f32) ; _mm256_cvtph_ps(tc_low_16({a}))
 narrow_f16 f32 -> i32 ; cast(bitcast(cast(a[l], f16), i16), i32) & 65535:i32 ;
 _mm256_cvtepu16_epi32(_mm256_cvtps_ph({a}, _MM_FROUND_TO_NEAREST_INT))
+reduce_max f32 -> f321 ; lanes_max(a[l]) ; tc_top_ps({a})
 reduce_add f32 -> f321 ; lanes_add(a[l]) ; tc_sum_ps({a})
 dot bf16 bf16 f32 -> f32 ; dot(a[l], b[l], c[l]) ; tc_dot_bf16({a}, {b}, {c})
 dot7 u8 i8 i32 -> i32 ; dot(a[l], b[l], c[l]) ; tc_dot_u7_i8({a}, {b}, {c})
@@ -165,6 +166,12 @@ HELPERS: Final = {
         "const __m128 four = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));",
         "const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));",
         "return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));")),
+    "tc_top_ps": Helper(function(
+        f"float tc_top_ps({_F} x)",
+        "x = tc_max_ps(x, _mm256_permute2f128_ps(x, x, 1));",
+        "x = tc_max_ps(x, _mm256_permute_ps(x, 0x4e));",
+        "return _mm256_cvtss_f32(tc_max_ps(x, _mm256_permute_ps(x, 0xb1)));"),
+        calls=("tc_max_ps",)),
     "tc_dot_bf16": Helper(function(
         f"{_F} tc_dot_bf16({_I} a, {_I} b, {_F} c)",
         "const __m256i high = _mm256_set1_epi32(-65536);",
