@@ -34,6 +34,7 @@ _LAZY = {
     "load": "tc.api",
     "stats": "tc.api",
     "tune": "tc.api",
+    "tuned_devices": "tc.api",
     "Target": "tc.target",
     "target": "tc.target",
     "te": "tc.te",

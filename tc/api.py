@@ -14,8 +14,9 @@ from tc.config import read as read_config
 from tc.target import Target
 
 if TYPE_CHECKING:
+    from tc.autotune.coverage import TunedDevice
     from tc.autotune.report import TuningReport
-    from tc.device import PhysicalDevice
+    from tc.device import Coverage, PhysicalDevice
     from tc.frontend.saved import LoadedModel
     from tc.ir.tensor import Tensor
     from tc.kernel import Kernel
@@ -155,8 +156,36 @@ def devices(
 ) -> list[PhysicalDevice]:
     """The devices that there are, or those that fulfil the conditions; see `tc.device.devices`."""
     from tc.device import devices as find_devices
+    from tc.device import host_device
 
+    host = host_device()
+    host.coverage = _coverage
     return find_devices(capability, where, prefer, cache_dir=read_config().cache_dir)
+
+
+def _coverage() -> Coverage | None:
+    """What the user's tuning database knows of this host."""
+    from tc.autotune.coverage import coverage_of
+    from tc.device import host_device
+
+    properties = host_device().properties
+    return coverage_of(read_config().records, properties.target, properties.cpu)
+
+
+def tuned_devices(tuning_db: str | os.PathLike[str] | None = None) -> list[TunedDevice]:
+    """The devices that a tuning database has records of, those that are not at hand too.
+
+    Args:
+        tuning_db: the file; default: TC_TUNING_DB, else the cache folder's.
+
+    Raises:
+        TuningError: no such file, or no sound database.
+    """
+    from pathlib import Path
+
+    from tc.autotune.coverage import tuned_devices as find
+
+    return find(Path(tuning_db) if tuning_db is not None else read_config().records)
 
 
 def stats() -> dict[str, object]:

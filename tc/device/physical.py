@@ -17,7 +17,14 @@ from typing import Any, Protocol
 
 from tc.device.logical import DeviceOptions, LogicalDevice
 from tc.device.measure import MeasurementCache, measure
-from tc.device.properties import HOST_PROPERTIES, HostProperties, Measurement, Properties, Property
+from tc.device.properties import (
+    HOST_PROPERTIES,
+    Coverage,
+    HostProperties,
+    Measurement,
+    Properties,
+    Property,
+)
 from tc.errors import DeviceError, TcError, describe
 from tc.target import Target
 
@@ -75,6 +82,7 @@ class HostDevice:
         self._lock = threading.Lock()
         self._measured: Measurement | None = None
         self._tried = False
+        self.coverage: Callable[[], Coverage | None] | None = None
         self._memory = _memory_bytes()
         self._properties = HostProperties(
             name="cpu:0",
@@ -91,8 +99,8 @@ class HostDevice:
             l2_bytes=self._target.l2_bytes,
             l3_bytes=self._target.l3_bytes,
             memory_bytes=self._memory,
-            tuned_coverage=None,
             measure=self.measurement,
+            coverage=self._coverage,
         )
 
     @property
@@ -136,6 +144,10 @@ class HostDevice:
                     cache.store(self._measured)
             self._tried = True
             return self._measured
+
+    def _coverage(self) -> Coverage | None:
+        """What tuning knows of it, where somebody has said who can tell."""
+        return None if self.coverage is None else self.coverage()
 
     def _cache(self) -> MeasurementCache | None:
         if self.cache_dir is None:

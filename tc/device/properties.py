@@ -82,12 +82,27 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """What tuning knows of a device: workloads with a record, the best speed, its share of the
-    bound (0 to 1)."""
+    """What tuning knows of a device.
+
+    Attributes:
+        workloads, trials: how many have a record, and how many there are.
+        best_gflops: by family of workloads.
+        fraction_of_bound: of the machine's bound, the greatest share reached; None: not known.
+        last_tuned: when, as ISO 8601.
+        tc_version, llvm_version: with which of them, at last.
+    """
 
     workloads: int
-    best_gflops: float
-    fraction_of_bound: float
+    trials: int
+    best_gflops: Mapping[str, float]
+    fraction_of_bound: float | None
+    last_tuned: str
+    tc_version: str
+    llvm_version: str
+
+    def __str__(self) -> str:
+        best = ", ".join(f"{k} {v:.1f}" for k, v in self.best_gflops.items())
+        return f"{self.workloads} workloads, {self.trials} trials; best GFLOP/s: {best or 'none'}"
 
 
 class Properties(Protocol):
@@ -127,8 +142,8 @@ class HostProperties(Mapping[str, object]):
     l2_bytes: int
     l3_bytes: int
     memory_bytes: int | None
-    tuned_coverage: Coverage | None
     measure: Callable[[], Measurement | None]
+    coverage: Callable[[], Coverage | None] = lambda: None
 
     def supported(self) -> tuple[Property, ...]:
         """The table of this kind of device."""
@@ -137,6 +152,11 @@ class HostProperties(Mapping[str, object]):
     def as_dict(self) -> dict[str, object]:
         """All values by key; measures what is to be measured."""
         return dict(self)
+
+    @property
+    def tuned_coverage(self) -> Coverage | None:
+        """What the tuning database holds for this device; None: nothing, or there is none."""
+        return self.coverage()
 
     @property
     def peak_gflops_core(self) -> float | None:
