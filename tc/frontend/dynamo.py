@@ -27,6 +27,7 @@ from tc.frontend import model as front
 from tc.frontend.dynamo_graph import Lifted, lift
 from tc.frontend.importer import import_graph
 from tc.frontend.options import Options, from_mapping
+from tc.frontend.runner import refuse_fallbacks
 from tc.frontend.tensors import FallbackWarning, TorchArrays
 from tc.pipeline import Compiled
 
@@ -70,7 +71,7 @@ def _compile(graph: GraphModule, inputs: Sequence[Any], options: Options) -> Run
         lifted = lift(graph)
         imported = import_graph(lifted.captured).graph
         compiled = front.pipeline(imported, options)
-        front.refuse_fallbacks(compiled.artifact, options)
+        refuse_fallbacks(compiled.artifact, options)
     except UnsupportedError as error:
         return _eager(graph, options, error.message)
     numbers = {value.name: number for number, value in enumerate(imported.params)}

@@ -14,17 +14,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
-from tc.codegen.llvm.resident import LARGE, release
-from tc.device.artifact import Artifact, FallbackCall, TensorInfo
-from tc.device.run import Program
-from tc.device.run_code import load_functions
-from tc.device.run_direct import Direct
 from tc.device.run_explain import RUNS, explain
 from tc.device.run_explanation import Explanation
-from tc.device.run_stats import Stats, summary
-from tc.errors import CompileError, UnsupportedError, describe
+from tc.device.run_stats import summary
+from tc.errors import UnsupportedError, describe
 from tc.frontend.accuracy import Accuracy, measure
-from tc.frontend.captured import Interface, Request, Weight
+from tc.frontend.captured import Interface, Request
 from tc.frontend.copies import allow_copies
 from tc.frontend.eager import EagerCalls
 from tc.frontend.exporting import Exporter
@@ -34,10 +29,9 @@ from tc.frontend.hf_program import Program as ProgramCall
 from tc.frontend.hf_types import is_generative
 from tc.frontend.options import Options
 from tc.frontend.recall import Builder
-from tc.frontend.recall_entry import Built
-from tc.frontend.saved import SavedProgram, nothing_compiled, runs_here, save_model
+from tc.frontend.runner import Runner
+from tc.frontend.saved import SavedProgram, nothing_compiled, save_model
 from tc.frontend.standalone import Parts
-from tc.frontend.tensors import DTYPES, TorchArrays
 
 if TYPE_CHECKING:
     from tc.frontend.generate import Generation
@@ -45,80 +39,6 @@ if TYPE_CHECKING:
     from tc.pipeline import Compiled
 
 ModelT = TypeVar("ModelT")
-
-
-class Runner:
-    """One compiled program of a model, over flat tensors."""
-
-    def __init__(self, built: Built, options: Options) -> None:
-        self.artifact = built.artifact
-        refuse_fallbacks(self.artifact, options)
-        self.signature = built.interface.signature
-        self._order = built.order
-        self.stats = Stats(1, len(self.artifact.kernels), built.cache_hits, int(built.recalled))
-        self.weights: list[torch.Tensor] = []  # of a program that is not loaded
-        self.loaded: Program | None = None
-        found = self._pick(built.interface.weights)
-        if runs_here(self.artifact):
-            self.loaded = Program(
-                self.artifact,
-                load_functions(self.artifact),
-                TorchArrays(),
-                found,
-                threads=options.threads,
-                stats=self.stats,
-            )
-        else:
-            self.weights = found
-        if sum(weight.tensor.nbytes for weight in built.interface.weights) >= LARGE:
-            release()
-
-    @property
-    def program(self) -> Program:
-        """What runs. Raises UnsupportedError: it was compiled for another machine."""
-        if self.loaded is None:
-            raise UnsupportedError(
-                describe(
-                    f"program for {self.artifact.target}",
-                    why="this machine cannot run it",
-                    way_out="export_c it, run_emulated it, or compile with target='host'",
-                )
-            )
-        return self.loaded
-
-    def __call__(self, tensors: list[torch.Tensor]) -> Sequence[torch.Tensor]:
-        """See `hf_program.Runner`."""
-        return self.program(tensors)
-
-    def refresh(self, weights: Sequence[Weight]) -> None:
-        """See `hf_program.Runner`."""
-        if self.loaded is not None:
-            self.loaded.set_weights(self._pick(weights))
-        else:
-            self.weights = self._pick(weights)
-
-    def direct(self, shapes: tuple[torch.Size, ...]) -> Direct | None:
-        """See `hf_program.Runner`."""
-        return self.program.direct(shapes)
-
-    def _pick(self, weights: Sequence[Weight]) -> list[torch.Tensor]:
-        # An alias: it keeps the memory alive even where the parameter is given other memory.
-        found = [weights[number].tensor.detach() for number in self._order]
-        for tensor, info in zip(found, self.artifact.params, strict=True):
-            _check_weight(tensor, info)
-        return found
-
-
-def _check_weight(tensor: torch.Tensor, info: TensorInfo) -> None:
-    if tensor.dtype is not DTYPES[info.dtype] or tensor.device.type != "cpu":
-        raise CompileError(
-            describe(
-                f"weight {info.name}",
-                why=f"is {tensor.dtype} on {tensor.device}; it was compiled as {info.dtype} for "
-                "the cpu",
-                way_out="convert or move the model first, then compile it",
-            )
-        )
 
 
 def compile_model(
@@ -188,7 +108,7 @@ def compile_model(
     exact = partial(again, model, precision="fp32")
     name = type(model).__name__
     handle = _Handle(name, dispatchers, eager, generation, precision, made, exact)
-    exporter = Exporter(partial(_parts, name, dispatchers, generation, weakref.ref(made), options))
+    exporter = Exporter(partial(_parts, name, dispatchers, generation, weakref.ref(made)))
     made.__dict__.update(
         stats=handle.stats,
         explain=handle.explain,
@@ -246,22 +166,6 @@ def pipeline(graph: Graph, options: Options) -> Compiled:
     from tc.pipeline import compile_graph
 
     return compile_graph(graph, options, records_of(options))
-
-
-def refuse_fallbacks(artifact: Artifact, options: Options) -> None:
-    """Raise UnsupportedError where a program has eager operators and `options` forbids them."""
-    steps = (*artifact.prepare, *artifact.main)
-    found = {step.op: step.origin for step in steps if isinstance(step, FallbackCall)}
-    if found and options.fallback == "error":
-        op, origin = next(iter(found.items()))
-        raise UnsupportedError(
-            describe(
-                f"operator {', '.join(found)}",
-                where=f"{op} in {origin}" if origin else "",
-                why="tc cannot compile it, and fallback='error' forbids to run it eagerly",
-                way_out="use fallback='warn'",
-            )
-        )
 
 
 class _Handle:
@@ -332,7 +236,7 @@ class _Handle:
             TcError: nothing is compiled yet, or the system refuses to write.
         """
         called = _runners_of(self._dispatchers[0])
-        saved = [SavedProgram(runner.program, runner.signature) for runner in called]
+        saved = [SavedProgram(r.artifact, r.constants(), r.signature) for r in called]
         save_model(path, self._name, saved)
 
 
@@ -341,7 +245,6 @@ def _parts(
     dispatchers: Sequence[Dispatcher],
     generation: Generation | None,
     made: Callable[[], torch.nn.Module | None],
-    options: Options,
 ) -> Parts:
     """What is exported of a model as it is now."""
     model = made()
@@ -355,7 +258,6 @@ def _parts(
         dispatchers[0].programs[0],
         (lambda: None) if generation is None else generation.programs,
         partial(_encoder, model) if generation is not None and generation.encodes else None,
-        options.cache_dir,
     )
 
 

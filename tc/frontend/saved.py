@@ -29,15 +29,17 @@ from tc.errors import CompileError, InternalError, TcError, UnsupportedError, de
 from tc.frontend.either import Either
 from tc.frontend.signature import IdCheck, Signature
 from tc.frontend.signature_bind import bind, check_ids
+from tc.standalone.spec import Memory
 from tc.target import Target
 from tc.target import host as host_target
 
 
 @dataclass(frozen=True, slots=True)
 class SavedProgram:
-    """One program of a model to be saved."""
+    """One program of a model to be saved; `constants` has its parameters and what is prepared."""
 
-    program: Program
+    artifact: Artifact
+    constants: Mapping[int, Memory]
     signature: Signature
 
 
@@ -53,7 +55,7 @@ def save_model(path: str | os.PathLike[str], name: str, programs: Sequence[Saved
     tensors: dict[str, RawTensor] = {}
     listed = []
     for number, saved in enumerate(programs):
-        artifact, found = settled(saved.program)
+        artifact, found = settled(saved.artifact, saved.constants)
         names = _share(number, found, tensors)
         artifact = replace(
             artifact,
@@ -95,16 +97,16 @@ def _share(
     return names
 
 
-def settled(program: Program) -> tuple[Artifact, list[tuple[str, RawTensor]]]:
+def settled(
+    artifact: Artifact, constants: Mapping[int, Memory]
+) -> tuple[Artifact, list[tuple[str, RawTensor]]]:
     """A program as one without prepare steps: what they made are parameters, by name."""
-    artifact = program.artifact
     main = artifact.main
     used = {s for step in main for s in touched(step)}
     params: list[TensorInfo] = []
     found: list[tuple[str, RawTensor]] = []
     place: dict[tuple[Place, int], int] = {}
     storages: list[Storage] = []
-    memory = program.constant_memory()
     for number, storage in enumerate(artifact.storages):
         if storage.place not in (Place.PARAM, Place.PREPARED):
             storages.append(storage)
@@ -116,7 +118,7 @@ def settled(program: Program) -> tuple[Artifact, list[tuple[str, RawTensor]]]:
         key = (storage.place, storage.number)
         if key not in place:
             place[key] = len(params)
-            info, raw = _parameter(artifact, storage, memory[number], program)
+            info, raw = _parameter(artifact, storage, constants[number])
             params.append(info)
             found.append((info.name, raw))
         storages.append(replace(storage, place=Place.PARAM, number=place[key]))
@@ -144,7 +146,7 @@ def _renumber(storages: tuple[Storage, ...]) -> tuple[Storage, ...]:
 
 
 def _parameter(
-    artifact: Artifact, storage: Storage, memory: tuple[int, int], owner: Program
+    artifact: Artifact, storage: Storage, memory: Memory
 ) -> tuple[TensorInfo, RawTensor]:
     shape = tuple(d for d in storage.shape if isinstance(d, int))
     if len(shape) != len(storage.shape):
@@ -153,8 +155,8 @@ def _parameter(
         name = artifact.params[storage.number].name
     else:
         name = f"prepared.{storage.number}"
-    address, size = memory
-    raw = RawTensor(SAFETENSORS_NAMES[storage.dtype.value], shape, address, size, owner)
+    kind = SAFETENSORS_NAMES[storage.dtype.value]
+    raw = RawTensor(kind, shape, memory.address, memory.bytes, memory.owner)
     return TensorInfo(name, storage.dtype, shape), raw
 
 

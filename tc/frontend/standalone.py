@@ -9,22 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Final, Protocol
 
-import torch
-
 from tc.device.artifact import Artifact
-from tc.device.run import Program
 from tc.errors import TcError, UnsupportedError, describe
 from tc.frontend.captured import TraceError
 from tc.frontend.generate_cache import Step
 from tc.frontend.hf_program import Program as Call
 from tc.frontend.importer_sizes import program_names
 from tc.frontend.signature import IdCheck, Signature, Size, SizeCheck, Symbol
-from tc.frontend.tensors import TorchArrays
 from tc.standalone.kernels import flat
-from tc.standalone.prepare import constants, memory_of
 from tc.standalone.prune import without_outputs
 from tc.standalone.spec import (
     BATCH,
@@ -60,11 +54,9 @@ class Runner(Protocol):
 
     artifact: Artifact
     signature: Signature
-    weights: list[torch.Tensor]
 
-    @property
-    def loaded(self) -> Program | None:
-        """The program, where it runs on this machine."""
+    def constants(self) -> dict[int, Memory]:
+        """The memory of every storage that is a parameter or was prepared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +70,6 @@ class Parts:
         forward: its first program.
         generates: the programs of a prompt and of a step; None: it does not generate.
         encoder: the program of its encoder, where it generates with one.
-        cache_dir: of compiled code.
     """
 
     name: str
@@ -87,7 +78,6 @@ class Parts:
     forward: Call
     generates: Callable[[], tuple[Step, Step] | None]
     encoder: Callable[[], Call] | None
-    cache_dir: Path
 
 
 def model_spec(
@@ -126,7 +116,7 @@ def model_spec(
     if parts.encoder is not None and encodes:
         found.append(("encoder", parts.encoder(), {}))
     for name, each, names in found:
-        programs.append(_program(name, _runner(each), None, limits, names, parts.cache_dir))
+        programs.append(_program(name, _runner(each), None, limits, names))
     return ModelSpec(parts.name, tuple(programs), bounds, _generation(parts, programs, kept))
 
 
@@ -173,7 +163,7 @@ def _forward(parts: Parts, generates: bool, limits: Limits) -> ProgramSpec:
         for name, number in reversed(runner.signature.names)
         if number >= 0 and name.split(".")[0] not in unwanted
     }
-    return _program("forward", runner, keep, limits, {}, parts.cache_dir)
+    return _program("forward", runner, keep, limits, {})
 
 
 def _program(
@@ -182,7 +172,6 @@ def _program(
     keep: Mapping[int, str] | None,
     limits: Limits,
     limit_names: Mapping[str, str],
-    cache_dir: Path,
 ) -> ProgramSpec:
     """A program; `keep` has the names of the results that are wanted, None: all of them."""
     signature = _labelled(runner.signature)
@@ -207,7 +196,7 @@ def _program(
     return ProgramSpec(
         name,
         artifact,
-        _constants(runner, cache_dir),
+        runner.constants(),
         tuple(names),
         tuple(wanted[n] for n in sorted(wanted)),
         {own[s.name]: s.label for s in signature.symbols},
@@ -226,12 +215,6 @@ def _renamed(size: Size, names: Mapping[str, str]) -> Size:
     if isinstance(size, int):
         return size
     return re.sub(r"[A-Za-z_]\w*", lambda m: names.get(m[0], m[0]), size)
-
-
-def _constants(runner: Runner, cache_dir: Path) -> dict[int, Memory]:
-    if (loaded := runner.loaded) is not None:
-        return memory_of(loaded)
-    return constants(runner.artifact, runner.weights, TorchArrays(), cache_dir)
 
 
 def _labelled(signature: Signature) -> Signature:

@@ -33,10 +33,10 @@ from tc.frontend.captured import Interface, Request
 from tc.frontend.folder import without_grad
 from tc.frontend.hf import wrap
 from tc.frontend.hf_natural import natural_inputs
-from tc.frontend.model import Runner
 from tc.frontend.options import Options
 from tc.frontend.recall import Builder
 from tc.frontend.recall_entry import Built
+from tc.frontend.runner import Runner
 from tc.frontend.tuned import processor
 from tc.graph.graph import Graph
 from tc.pipeline import Chosen, Compiled, Workload, compile_graph

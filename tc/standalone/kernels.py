@@ -16,7 +16,7 @@ from tc.device.artifact import Artifact, KernelInfo
 from tc.ir.loop import Func
 from tc.ir.parser import parse_func
 from tc.ir.passes import place_scratch, run_passes
-from tc.standalone.names import MOST, Names
+from tc.standalone.names import MOST, Names, comment
 from tc.target import Target
 
 _FILE_LINES = 1500  # of one file of kernels, so that several are compiled at once
@@ -148,7 +148,7 @@ def place_of(info: KernelInfo) -> str:
 
 def _heading(info: KernelInfo) -> str:
     places = list(dict.fromkeys(re.sub(r"\.\d+(?=\.|$)", ".N", o) for o in info.origin))
-    lines = [", ".join(places)] if places else []
+    lines = [", ".join(map(comment, places))] if places else []
     if info.schedule:
         lines.append(f"schedule: {info.schedule}")
     return "\n".join(lines) or re.sub(r"^k\d+_", "", info.name)

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 import tc
+from tc.codegen.c.compilers import machine_flags
 from tc.errors import UnsupportedError
-from tests.standalone.exported import Words, compiled_words, need, words_inputs
+from tests.standalone.exported import Words, compiled_words, need, syntax_check, words_inputs
 
 pytestmark = pytest.mark.skipif(
     platform.machine() not in ("x86_64", "AMD64"), reason="ARM is another machine for x86 alone"
@@ -74,3 +75,38 @@ def test_an_operator_that_is_not_compiled_is_named(tmp_path: Path) -> None:
     made = tc.compile(Unknown().eval(), example_inputs=(torch.ones(2, 3, 3),))
     with pytest.raises(UnsupportedError, match="operator aten.*det"):
         made.export_c(tmp_path)
+
+
+def test_saved_it_is_loaded_and_compiled_for_this_machine(arm: Any, tmp_path: Path) -> None:
+    arm.save(tmp_path / "words.tc")
+    inputs = words_inputs()
+    with torch.no_grad():
+        wanted = Words()(**inputs)
+    found = tc.load(tmp_path / "words.tc")(**inputs)
+    np.testing.assert_allclose(found.numpy(), wanted.numpy(), rtol=1e-5, atol=1e-6)
+
+
+class Hostile(torch.nn.Module):
+    """Parameters, modules and inputs whose names are C when nobody looks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("*/ int main(void) { return 1; } /*", '"', "a\nb", "for", "é" * 300):
+            self.add_module(name, torch.nn.Linear(4, 4))
+
+    def forward(self, **given: torch.Tensor) -> torch.Tensor:
+        out = sum(given.values())
+        for part in self.children():
+            out = torch.relu(part(out))
+        return out
+
+
+def test_names_cannot_become_code(tmp_path: Path) -> None:
+    need("gcc")
+    given = {'"*/x': torch.ones(2, 4), "int": torch.ones(2, 4)}
+    made = tc.compile(Hostile().eval(), example_inputs=given)
+    exported = made.export_c(tmp_path)
+    flags = list(machine_flags(exported.target))
+    assert syntax_check("gcc", exported.folder, flags) == ""
+    source = (tmp_path / "model.c").read_text(encoding="ascii")
+    assert "return 1" not in source and "int main" not in source
