@@ -23,6 +23,7 @@ from benchmarks import (
     readme,
     record,
     report,
+    standalone,
     sweep,
 )
 from benchmarks.part import Options
@@ -38,6 +39,7 @@ PARTS = {
     "operators": operators.PART,
     "compile": compile.PART,
     "products": products.PART,
+    "standalone": standalone.PART,
 }
 
 

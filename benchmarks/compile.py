@@ -66,9 +66,14 @@ def fresh(
     )
 
 
-def child(arguments: Sequence[str], cores: tuple[int, ...], cache: str) -> dict[str, Any]:
-    """The figures of one child; {"unavailable": reason} where it has none."""
-    done = fresh(["-m", "benchmarks.compile_child", *arguments], cores, cache)
+def child(
+    arguments: Sequence[str],
+    cores: tuple[int, ...],
+    cache: str,
+    module: str = "benchmarks.compile_child",
+) -> dict[str, Any]:
+    """The figures of one child of `module`; {"unavailable": reason} where it has none."""
+    done = fresh(["-m", module, *arguments], cores, cache)
     if done.returncode:
         return {"unavailable": (done.stderr.strip().splitlines() or ["no message"])[-1][:200]}
     figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

@@ -21,7 +21,7 @@ from benchmarks.zoo import GENERATIVE, prompt_ids
 CT2_TYPES = {"fp32": "float32", "int8": "int8"}
 
 
-def _torch_model(case: Case) -> tuple[Any, Any]:
+def torch_model(case: Case) -> tuple[Any, Any]:
     """The model, set to go on to the end, and its prompt."""
     import torch
     import transformers
@@ -55,7 +55,7 @@ def _generating(model: Any, ids: Any, case: Case) -> Prepared:
 
 def reference(case: Case) -> Prepared:
     """transformers' own generate on PyTorch eager, fp32, whatever the case's precision."""
-    model, ids = _torch_model(case)
+    model, ids = torch_model(case)
     # What a token is computed with: tied tables once, the other tables and encoders not at all.
     weights = model.lm_head.weight.numel() + sum(
         parameter.numel()
@@ -73,12 +73,12 @@ def transformers(case: Case) -> Prepared:
     return reference(case)
 
 
-def tc(case: Case) -> Prepared:
-    """tc.compile with its default options at the case's precision."""
+def tc(case: Case, **options: Any) -> Prepared:
+    """tc.compile with its default options, but for `options`, at the case's precision."""
     import tc
 
-    model, ids = _torch_model(case)
-    compiled: Any = tc.compile(model, precision=str(case["precision"]))
+    model, ids = torch_model(case)
+    compiled: Any = tc.compile(model, precision=str(case["precision"]), **options)
     return _generating(compiled, ids, case)
 
 

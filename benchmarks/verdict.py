@@ -56,6 +56,19 @@ GOALS = {
     "call hugging face": Goal(40, 25, "µs", lower=True),
     "import": Goal(0.3, 0.3, "s", lower=True),
     "help": Goal(0.5, 0.5, "s", lower=True),
+    "c over llvm": Goal(1.05, 1.0, "× the time", lower=True),
+    "c layer": Goal(10.0, 10.0),
+    "c linear": Goal(2.3, 2.3),
+    "c attention": Goal(2.0, 2.0),
+    "c mlp": Goal(3.0, 3.0),
+    "c decode, transformers": Goal(2.0, 2.0),
+    "c decode, llama.cpp": Goal(1.0, 1.0),
+    "c export": Goal(30, 30, "s", lower=True),
+    "c equal exports": Goal(100, 100, "%"),
+    "c build": Goal(60, 60, "s", lower=True),
+    "c build memory": Goal(1.0, 1.0, "GiB", lower=True),
+    "c start": Goal(0.3, 0.3, "s", lower=True),
+    "c private memory": Goal(100, 100, "MB", lower=True),
 }
 
 
