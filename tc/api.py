@@ -36,6 +36,7 @@ def compile(
     example_inputs: tuple[Any, ...] | Mapping[str, Any] | None = None,
     fallback: str = "warn",
     codegen: str = "llvm",
+    tune: int = 0,
 ) -> ModelT:
     """A copy of a torch module that runs as machine code: same call, same results, same class.
 
@@ -56,13 +57,28 @@ def compile(
             compiles at its first call without them.
         fallback: "warn" runs operators that tc lacks eagerly, "error" forbids it.
         codegen: "llvm", or "c" to go through the C compiler of this machine.
+        tune: measure so many schedules first, see `tc.tune`; those that were measured before count.
 
     Raises:
         UnsupportedError: an option or model that tc does not know, or an operator if forbidden.
         CompileError: the model cannot be traced, or there is no C compiler where one is wanted.
+        TuningError: as `tune`, where something is to be tuned.
     """
     from tc.frontend.model import compile_model
 
+    if tune:
+        from tc.frontend.tuning import tune_model
+
+        tune_model(
+            model,
+            target=target,
+            example_inputs=example_inputs,
+            trials=tune,
+            tuning_db=tuning_db,
+            precision=precision,
+            threads=threads,
+            dynamic=dynamic,
+        )
     return compile_model(
         model,
         target=target,

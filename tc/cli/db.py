@@ -198,19 +198,28 @@ def import_command(settings: Settings, shard: Path, db: Path | None) -> None:
 
 
 @command.command("verify")
+@click.option("--measure", is_flag=True, help="Check results and time of this machine's, too.")
 @database_option
 @with_settings
-def verify(settings: Settings, db: Path | None) -> None:
+def verify(settings: Settings, measure: bool, db: Path | None) -> None:
     """Check the file, and whether the best records are legal today."""
     from tc.autotune.upkeep import look_at_best
 
+    found: list[Any] = []
     with _opened(db) as database, step(settings, "checking"):
-        found = list(look_at_best(database))
+        found += look_at_best(database)
+        if measure:
+            found += _measured_again(database)
     bad = [finding for finding in found if finding.problem]
     _said(
         settings,
         {
-            "records": len(found),
+            "records": sum(not hasattr(f, "now") for f in found),
+            "measured": [
+                {"trial": f.trial_id, "workload": f.workload, "before": f.before, "now": f.now}
+                for f in found
+                if hasattr(f, "now")
+            ],
             "problems": [
                 {"trial": f.trial_id, "workload": f.workload, "problem": f.problem} for f in bad
             ],
@@ -219,11 +228,26 @@ def verify(settings: Settings, db: Path | None) -> None:
     if bad:
         raise TuningError(
             describe(
-                f"{len(bad)} of {len(found)} best records",
+                f"{len({f.trial_id for f in bad})} of {len({f.trial_id for f in found})} "
+                "best records",
                 why="do not hold",
                 way_out="tune those workloads anew",
             )
         )
+
+
+def _measured_again(database: Database) -> list[Any]:
+    from tc.autotune.measure import Measurer
+    from tc.autotune.recheck import measure_best
+    from tc.autotune.records import versions
+    from tc.autotune.rows import fingerprint
+    from tc.config import read
+    from tc.device.physical import host_device
+
+    properties = host_device().properties
+    mine = fingerprint(properties.target, properties.cpu)
+    with Measurer(read().cache_dir) as measurer:
+        return list(measure_best(database, mine, versions(), measurer))
 
 
 @command.command("prune")

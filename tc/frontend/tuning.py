@@ -243,6 +243,8 @@ def tune_model(
         )
     _require_here(options.target)
     path = options.tuning_db if tuning_db is None else tuning_db
+    if tuning_db is None:
+        options.tuning_db.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with Database.open(os.fspath(path)) as database:  # before any work that would be for nothing
         subject = TorchSubject(model, options, _example(model, example_inputs))
         with Measurer(options.cache_dir) as measurer:

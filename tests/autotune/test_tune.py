@@ -149,3 +149,13 @@ def test_a_real_model_from_tuning_to_compiling(path: Path) -> None:
     model = tc.compile(Small(), example_inputs=(x,), tuning_db=path, threads=1)
     torch.testing.assert_close(model(x), Small()(x))
     assert {row.source.split()[0] for row in model.explain(1).rows} == {"tuned"}
+
+
+def test_compiling_can_tune_first(path: Path) -> None:
+    x = torch.linspace(-1, 1, 24).reshape(3, 8)
+    model = tc.compile(Small(), example_inputs=(x,), tuning_db=path, threads=1, tune=2)
+    torch.testing.assert_close(model(x), Small()(x))
+    with Database.open(path) as database:
+        assert database.query("SELECT COUNT(*) AS n FROM trials") == [{"n": 2}]
+    with pytest.raises(TuningError, match="trials=-1"):
+        tc.compile(Small(), example_inputs=(x,), tuning_db=path, tune=-1)

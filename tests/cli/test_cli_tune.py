@@ -21,6 +21,8 @@ def test_a_small_model(run, tmp_path: Path) -> None:
     found = json.loads(again.out)
     assert (found["trials"], found["finished"], again.err) == (3, True, "")
     assert json.loads(run("db", "stats", "--db", db, "--json").out)["trials"] == 3
+    checked = json.loads(run("db", "verify", "--measure", "--db", db, "--json", "--quiet").out)
+    assert (checked["records"], len(checked["measured"])) == (1, 1)
 
 
 def test_what_cannot_be_tuned(run, tmp_path: Path) -> None:

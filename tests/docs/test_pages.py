@@ -23,6 +23,7 @@ RUN = [  # devices.md has tests of its own; the gemm tutorial is a program, see 
     "generation.md",
     "precision.md",
     "saving.md",
+    "tuning.md",
     "tutorial_operator.md",
 ]
 # The text blocks that are, word for word, in what the page's Python prints.
