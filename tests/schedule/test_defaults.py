@@ -12,6 +12,7 @@ from tc.ir import monoid as monoids
 from tc.ir.lower import lower
 from tc.schedule.apply import apply
 from tc.schedule.defaults import default_schedule
+from tc.schedule.defaults.tiles import register_tile
 from tc.schedule.pack import packings
 from tc.target import Target
 from tests.schedule.running import assert_same, inputs_of, packed, results, turned
@@ -277,3 +278,15 @@ def test_rows_from_beyond_the_caches_are_asked_for_ahead(rows: te.DimLike, asked
     outputs, inputs, constants = linear_rows(rows, 768, 96)
     schedule = default_schedule(outputs, inputs, constants, Target.parse("x86-64-v3"))
     assert ("prefetch(p0, " in str(schedule)) is asked, schedule
+
+
+def test_one_row_has_accumulators_enough_whatever_the_width_of_vectors() -> None:
+    def tile(target: str, rows: int) -> tuple[int, int]:
+        found = register_tile(Target.parse(target), 32, rows, 3072)
+        return found.mr, found.nr
+
+    assert tile("arm-neon", 1) == (1, 32)
+    assert tile("arm-neon", 2) == (2, 32)
+    assert tile("arm-neon", 3) == (3, 16)
+    assert tile("x86-64-v3", 1) == (1, 32)  # 8 vectors do not fit beside their accumulators
+    assert tile("x86-64-v4", 1) == (1, 64)

@@ -14,6 +14,7 @@ from tc.target import Target
 
 MAX_ROWS = 8
 MOST_VECTORS, MOST_TILE_ROWS = 8, 14  # of tiles that are worth trying
+_WIDE, _MOST_COLUMNS = 4, 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +34,11 @@ def register_tile(target: Target, bits: int, rows: int | None, columns: int | No
     """The tile for a product of up to `rows` rows and `columns` columns (None: not known)."""
     lanes = max(1, target.vector_lanes(bits))
     best: tuple[float, Tile] | None = None
-    for vectors in (3, 2, 4, 1):
+    for vectors in (3, 2, 4, 1, MOST_VECTORS):
         mr = min(MAX_ROWS, (target.vector_registers - vectors - 1) // vectors)
         if rows is not None:
             mr = min(mr, max(rows, 1))  # a product of no rows still has loops
-        if mr < 1:
+        if mr < 1 or (vectors > _WIDE and not _is_wide_enough(mr, vectors * lanes, rows)):
             continue
         tile = Tile(mr, vectors, lanes)
         score = _efficiency(tile, columns)
@@ -45,6 +46,15 @@ def register_tile(target: Target, bits: int, rows: int | None, columns: int | No
             best = (score, tile)
     assert best is not None
     return best[1]
+
+
+def _is_wide_enough(mr: int, columns: int, rows: int | None) -> bool:
+    """Whether many vectors make up for few rows, all of them in one tile.
+
+    With narrow vectors one or two rows are too few accumulators to hide the latency otherwise;
+    wide ones are bound by the weights that they stream.
+    """
+    return rows is not None and rows <= mr and columns <= _MOST_COLUMNS
 
 
 def other_tiles(target: Target, bits: int, rows: int | None) -> tuple[tuple[Tile, ...], ...]:
