@@ -30,7 +30,6 @@ from tc.ir.expr import (
     Unary,
     Var,
     binary,
-    cast,
     equal,
     maximum,
     minimum,
@@ -38,6 +37,7 @@ from tc.ir.expr import (
     unary,
     wrap,
 )
+from tc.ir.expr import cast as convert
 from tc.ir.monoid import Monoid
 from tc.ir.tensor import Compute, Placeholder, Scan, Scatter, Shape, Tensor
 from tc.ir.types import BF16, BOOL, F16, F32, F64, I8, I16, I32, I64, U8, DType
@@ -84,8 +84,14 @@ def sym(name: str, lo: int = 1, hi: int = 1 << 31) -> Sym:
     return Sym(name, lo, hi)
 
 
-def const(value: float | bool, dtype: DType = F32) -> Const:
-    return Const(value, dtype)
+def const(value: float | bool, dtype: str | DType = F32) -> Const:
+    """A number of that element type."""
+    return Const(value, _element_type(dtype))
+
+
+def cast(x: ExprLike, dtype: str | DType) -> Expr:
+    """`x` converted to that element type; CompileError where there is none of this name."""
+    return convert(x, _element_type(dtype))
 
 
 def shape_of(shape: Sequence[DimLike]) -> Shape:

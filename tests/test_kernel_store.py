@@ -29,6 +29,7 @@ class Settings:
     precision: str = "fp32"
     dump_ir: Path | None = None
     debug: int = 0
+    codegen: str = "llvm"
 
 
 def bert() -> Graph:

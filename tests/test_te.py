@@ -118,3 +118,11 @@ def test_element_types_that_are_none() -> None:
         te.dtype("f31")
     with pytest.raises(CompileError, match="dtype 'f31'"):
         te.placeholder((2,), "f31")
+
+
+def test_element_types_may_be_named() -> None:
+    x = te.placeholder((3,), dtype="bf16")
+    assert te.cast(x[0], "f32") == te.cast(x[0], te.F32)
+    assert te.const(1, "i64") == te.const(1, te.I64)
+    with pytest.raises(CompileError, match="dtype 'float': no such element type; known are"):
+        te.cast(x[0], "float")

@@ -122,10 +122,21 @@ class Scheduled:
         return self.step("inline", buffer)
 
     def cache(
-        self, buffer: str, loop: str, swap: int = 0, pad: int = 1, along: str = "", last: int = -1
+        self,
+        buffer: str,
+        loop: str,
+        swap: int = 0,
+        pad: int = 1,
+        along: str = "",
+        last: int = -1,
+        dtype: str = "",
+        over: str = "",
+        least: int = 1,
     ) -> Scheduled:
         options: dict[str, Arg] = {"along": along} if along else {}
         options |= {"last": last} if last >= 0 else {}
+        options |= {"dtype": dtype} if dtype else {}
+        options |= {"over": over, "least": least} if over else {}
         return self.step("cache", buffer, loop, swap=swap, pad=pad, **options)
 
     def pack(

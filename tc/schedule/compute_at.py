@@ -157,11 +157,11 @@ def _insert(body: Stmt, b: Buffer, producer: Stmt, path: list[For], scope: Scope
     region = _region(body, b, path)
     shape = tuple(_dim(n) for _, n in region)
     local = Buffer(b.name, shape, b.dtype, scope, b.align)
-    starts = [s for s, _ in region]
+    starts, env = [s for s, _ in region], env_of([*path, *loops(body)])
     moved = map_accesses(
         body,
         b.name,
-        lambda idx: (local, tuple(simplify(i - s) for i, s in zip(idx, starts, strict=True))),
+        lambda idx: (local, tuple(simplify(i - s, env) for i, s in zip(idx, starts, strict=True))),
     )
     return Alloc(local, seq(_shrink(producer, local, region), moved))
 
@@ -178,9 +178,10 @@ def _region(body: Stmt, b: Buffer, path: list[For]) -> Region:
 
     Reads under a guard may have indices beyond the buffer, which the box leaves out.
     """
-    inner = _lengths(body)
+    inner, everywhere = _lengths(body), env_of([*path, *loops(body)])
     env, known = env_of(path), extent_facts(path)
-    places = [x.indices for x in loads_of(body) if x.buffer.name == b.name]
+    read = [x.indices for x in loads_of(body) if x.buffer.name == b.name]
+    places = [tuple(simplify(i, everywhere) for i in indices) for indices in read]
     out: Region = []
     for dim, whole in enumerate(b.shape):
         boxes = {_box(p[dim], inner) for p in places}

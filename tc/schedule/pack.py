@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tc.errors import ScheduleError
-from tc.ir.expr import Const, Expr, Load, Var, select
-from tc.ir.loop import Alloc, Buffer, For, Func, LoopKind, Scope, Stmt, Store, seq
+from tc.ir.expr import Cast, Const, Expr, Load, Var, select
+from tc.ir.loop import Alloc, Buffer, For, Func, If, LoopKind, Scope, Stmt, Store, seq
 from tc.ir.simplify import simplify
-from tc.ir.visit import map_accesses, sub_stmts, uses, with_body
+from tc.ir.types import DType
+from tc.ir.visit import loads_of, map_accesses, map_stmt, sub_stmts, uses, with_body
 from tc.schedule.compute_at import compute_at
 from tc.schedule.rewrite import (
     check_factor,
     find_loops,
     find_param,
+    header,
+    loops,
     primitive,
     refuse,
+    rewrite_loops,
 )
 from tc.schedule.step import Schedule
 
@@ -103,7 +108,16 @@ def pack(func: Func, buffer: str, dim: int, factor: int, along: int = -1, group:
 
 @primitive
 def cache(
-    func: Func, buffer: str, loop: str, swap: int = 0, pad: int = 1, along: str = "", last: int = -1
+    func: Func,
+    buffer: str,
+    loop: str,
+    swap: int = 0,
+    pad: int = 1,
+    along: str = "",
+    last: int = -1,
+    dtype: str = "",
+    over: str = "",
+    least: int = 1,
 ) -> Func:
     """Copy the part of parameter `buffer` that an iteration of `loop` reads to local memory.
 
@@ -115,10 +129,15 @@ def cache(
 
     `swap=1` exchanges the last two dims of the copy (a transpose), `last` names the dim that
     becomes its last; `pad` rounds that up to a multiple, filled with zeros. Where a buffer is read
-    for several purposes, `along` picks the accesses that vary with the loop of that name.
-    Raises ScheduleError: no such parameter or loop, an output, too few dims, no such dim.
+    for several purposes, `along` picks the accesses that vary with the loop of that name. With
+    `dtype` the copy has that element type, where every access converts to it: elements that are
+    read again and again are then converted once. With `over` and `least` there is a copy only
+    where the loop `over`, inside `loop`, has so many iterations; otherwise the body stays.
+    Raises ScheduleError: no such parameter or loop, an output, too few dims, no such dim, an
+    access that does not convert to `dtype`, a loop `over` whose length depends on loops inside.
     """
     check_factor("cache", pad)
+    check_factor("cache", least)
     if along:
         find_loops(func, "cache", along)
     old = find_param(func, "cache", buffer)
@@ -143,7 +162,8 @@ def cache(
     dims = [old.shape[d] for d in order]
     whole = dims[-1]
     dims[-1] = simplify((whole + (pad - 1)) // pad * pad)
-    local = Buffer(f"{buffer}_local", tuple(dims), old.dtype, Scope.SCRATCH)
+    wide = _element_type(old, dtype)
+    local = Buffer(f"{buffer}_local", tuple(dims), wide, Scope.SCRATCH)
     axes = tuple(Var(f"{buffer}_{d}") for d in order)
     source: list[Expr] = [axes[0]] * rank
     for a, d in zip(axes, order, strict=True):
@@ -151,7 +171,7 @@ def cache(
     value: Expr = Load(old, tuple(source))
     if dims[-1] != whole:
         value = select(axes[-1] < whole, value, Const(0, old.dtype))
-    copy: Stmt = Store(local, axes, value)
+    copy: Stmt = Store(local, axes, Cast(value, wide) if wide is not old.dtype else value)
     for a, n in reversed(list(zip(axes, dims, strict=True))):
         copy = For(a, n, LoopKind.SERIAL, copy)
 
@@ -160,6 +180,57 @@ def cache(
             return old, index
         return local, tuple(index[d] for d in order)
 
-    body = map_accesses(func.body, buffer, move)
+    if wide is old.dtype:
+        body = map_accesses(func.body, buffer, move)
+    else:
+        body = _converted(func.body, old, wide, move)
     staged = with_body(func, Alloc(local, seq(copy, body)))
-    return compute_at(staged, local.name, loop)
+    made = compute_at(staged, local.name, loop)
+    return made if not over else _where_long(func, made, loop, over, least)
+
+
+def _where_long(old: Func, made: Func, loop: str, over: str, least: int) -> Func:
+    """The new body of `loop` where `over` has at least so many iterations, else the old one."""
+    (around,) = find_loops(old, "cache", loop)
+    inside = {x.var for x in loops(around.body)}
+    lengths = {x.extent for x in loops(around.body) if x.var.name == over}
+    if len(lengths) != 1 or any(uses(n, v) for n in lengths for v in inside):
+        raise refuse(
+            "cache", header(around), f"{over} has no one length there", f"name a loop in {loop}"
+        )
+    enough = Const(least) <= lengths.pop()
+
+    def fn(x: For) -> For:
+        return For(x.var, x.extent, x.kind, If(enough, x.body, around.body))
+
+    return rewrite_loops(made, "cache", loop, fn)
+
+
+def _element_type(old: Buffer, name: str) -> DType:
+    if not name:
+        return old.dtype
+    known = {t.value: t for t in DType}
+    if name not in known:
+        raise ScheduleError(f"cache: no element type {name!r}; known: {', '.join(known)}")
+    return known[name]
+
+
+def _converted(
+    body: Stmt,
+    old: Buffer,
+    wide: DType,
+    move: Callable[[tuple[Expr, ...]], tuple[Buffer, tuple[Expr, ...]]],
+) -> Stmt:
+    """Every load that converts to `wide` moved; hints stay with the buffer that they are for."""
+
+    def fn(x: Expr) -> Expr | None:
+        if isinstance(x, Cast) and x.type is wide and isinstance(x.x, Load) and x.x.buffer == old:
+            place, index = move(x.x.indices)
+            return Load(place, index) if place != old else None
+        return None
+
+    made = map_stmt(body, fn)
+    left = next((x for x in loads_of(made) if x.buffer == old and move(x.indices)[0] != old), None)
+    if left is not None:
+        raise refuse("cache", old.name, f"{left} is not converted to {wide}", "leave out its dtype")
+    return made

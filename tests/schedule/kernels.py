@@ -40,6 +40,14 @@ def matmul(m: te.DimLike = M, k: te.DimLike = 3, n: te.DimLike = 5) -> Func:
     return lower((out,))
 
 
+def half_weights(m: te.DimLike = M, k: te.DimLike = 3, n: te.DimLike = 5) -> Func:
+    """A product whose second factor is converted at every access."""
+    a, b = te.placeholder((m, k)), te.placeholder((k, n), "f16")
+    r = te.reduce_axis(k)
+    out = te.compute((m, n), lambda i, j: te.sum(a[i, r] * te.cast(b[r, j], "f32"), axis=r))
+    return lower((out,))
+
+
 def two_steps(n: te.DimLike = M, m: te.DimLike = 4) -> Func:
     """An intermediate t0 that the output reads where it was computed."""
     x = te.placeholder((n, m))

@@ -25,6 +25,8 @@ MOST_ROWS = 1024  # blocks of more rows than this are hardly ever filled
 NEAR = 1024  # bytes that a core reads of memory while it waits for a line of it
 MOST_LINES = 12  # hints in an iteration
 MIN_DEPTH = 64  # steps of a block of the reduction; fewer would not pay for the sums
+CONVERTED_TILES = 8  # that meet a block from which on its elements are converted once
+NEVER = 1 << 30
 WAITING_ROWS = 256  # rows whose sums may wait in memory between blocks of the reduction
 
 
@@ -133,6 +135,25 @@ def fetch_rows(plan: Plan, p: Product, tiles: str, steps: str, tile: Tile) -> No
     if far and plan.has(steps) and plan.pick("rows_ahead", 1, (0, 1)):
         bytes_ = tile.mr * unrolled_steps(plan, tile) * a.dtype.bytes
         plan.attempt("prefetch", plan.buffer_of(a), tiles, steps, lines=-(-bytes_ // LINE))
+
+
+def convert_once(plan: Plan, p: Product, loop: str, tiles: str, tile: Tile) -> bool:
+    """Convert a block of narrow B at the beginning of `loop`, not in each tile; tells whether so.
+
+    Conversions take as many slots as loads do, in every step of every tile; but where few tiles
+    meet a block, writing it and reading it again would cost more.
+    """
+    b, most = p.b.tensor, longest(plan.extent(tiles))
+    if not b.dtype.is_float or b.dtype.bits >= p.reduce.dtype.bits or len(p.reduce.axes) > 1:
+        return False
+    least = plan.pick("convert_once", CONVERTED_TILES, (4, 8, 16, NEVER))
+    if least == NEVER or (most is not None and most < least):
+        return False
+    buffer, wide = plan.buffer_of(b), str(p.reduce.dtype)
+    if not plan.attempt("cache", buffer, loop, dtype=wide, over=tiles, least=least):
+        return False
+    plan.do("vectorize", f"{buffer}_2", tile.lanes)
+    return True
 
 
 def stream(plan: Plan, p: Product, row: str | None, column: str, over: Sequence[str]) -> None:

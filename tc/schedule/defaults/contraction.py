@@ -16,6 +16,7 @@ from tc.ir.visit import children
 from tc.schedule.defaults.blocking import (
     block_rows,
     block_sums,
+    convert_once,
     fetch_ahead,
     fetch_rows,
     stream,
@@ -58,12 +59,16 @@ def schedule_contraction(plan: Plan, t: Tensor, p: Product, constants: frozenset
         finish_product(plan, t, k + "1", tile, row, column)
         inner = [tiles + "0", *inner[:-1]]
         fetch_ahead(plan, plan.buffer_of(p.b.tensor), k + "0", [tiles + "1", k + "10"], tile)
+        convert_once(plan, p, k + "0", tiles + "1", tile)
     else:
         finish_product(plan, t, k, tile, row, column, group)
         if tiles is not None:
             inner = _finish_rows(plan, p, tile, tiles, column, inner, k)
         if packed:
             stream(plan, p, row, column, [n for n in (k + "00", k + "0", k) if plan.has(n)][:1])
+        blocks = tiles is not None and group == 1 and plan.has(column + "0")
+        if blocks and convert_once(plan, p, column + "0", inner[-1], tile):
+            inner = inner[:-1]  # the tiles of a block share what was converted
     plan.divide([*batch, *inner])
 
 
