@@ -12,6 +12,7 @@ from tc.codegen.c.instructions import Instruction, Isa, available, rows
 from tc.target import Target
 
 HEADER: Final = "immintrin.h"
+PREFETCH: Final = "_mm_prefetch({p}, _MM_HINT_T{level})"
 
 _BASE: Final = rows("avx2", """
 load f32* -> f32 ; a[l] ; _mm256_loadu_ps({a})
@@ -200,4 +201,4 @@ TYPES: Final = {
 
 def avx2(target: Target) -> Isa:
     """The table of an x86-64 target with AVX2."""
-    return Isa("avx2", 256, HEADER, TYPES, available(ALL, target), HELPERS)
+    return Isa("avx2", 256, HEADER, TYPES, available(ALL, target), HELPERS, (), PREFETCH)

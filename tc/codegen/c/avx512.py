@@ -195,4 +195,6 @@ TYPES: Final = {
 
 def avx512(target: Target) -> Isa:
     """The table of an x86-64 target with AVX-512."""
-    return Isa("avx512", 512, avx2.HEADER, TYPES, available(ALL, target), HELPERS)
+    return Isa(
+        "avx512", 512, avx2.HEADER, TYPES, available(ALL, target), HELPERS, (), avx2.PREFETCH
+    )

@@ -77,6 +77,7 @@ class Isa:
         table: the rows, in order of preference.
         helpers: functions of this table, beside those of `tc.codegen.c.helpers`.
         preamble: lines that go first in a file of kernels, in front of its headers.
+        prefetch: the text that asks for the line at {p}, for cache {level}; "": C has no such hint.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Isa:
     table: tuple[Instruction, ...]
     helpers: Mapping[str, Helper] = field(default_factory=dict)
     preamble: tuple[str, ...] = ()
+    prefetch: str = ""
 
     def __post_init__(self) -> None:
         found: dict[tuple[str, ...], Instruction] = {}

@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from tc.codegen.c import scalar
+from tc.codegen.c import memory, scalar
 from tc.codegen.c.helpers import HELPERS, closure
 from tc.codegen.c.isa import isa_of
 from tc.codegen.c.stores import Stores
@@ -348,4 +348,12 @@ class _Kernel:
         self.w.do(f"if (!{cond.atom}) *error = {self.numbers[s.message]};")
 
     def prefetch(self, s: Prefetch) -> None:
-        """C99 has no such hint."""
+        """A hint, where the target has it; its place may be outside of the buffer."""
+        v, isa = self.values, self.values.isa
+        if isa is None or not isa.prefetch:
+            return
+        self.w.headers.add(isa.header)
+        at = scalar.infix("*", memory.offset(v, s.indices[0]), Term(str(s.buffer.dtype.bytes)))
+        whole = f"(uintptr_t){v.buffers[s.buffer.name]} + (uintptr_t)({at.text})"
+        place = f"(const char *)({whole})"
+        self.w.do(f"{isa.prefetch.format(p=place, level=0 if s.near else 1)};")
