@@ -350,7 +350,7 @@ class _Kernel:
     def prefetch(self, s: Prefetch) -> None:
         """A hint, where the target has it; its place may be outside of the buffer."""
         v, isa = self.values, self.values.isa
-        if isa is None or not isa.prefetch:
+        if isa is None or not isa.prefetch or s.buffer.name not in v.buffers:
             return
         self.w.headers.add(isa.header)
         at = scalar.infix("*", memory.offset(v, s.indices[0]), Term(str(s.buffer.dtype.bytes)))
