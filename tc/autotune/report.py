@@ -53,6 +53,7 @@ class TuningReport:
         default_seconds, tuned_seconds: of a call of the whole model, in turns; None: not measured.
         seconds: of the whole run; `search_seconds` of them were spent on deciding what to try.
         finished: False where time was up or somebody stopped it: the same call goes on.
+        problem: why it could not go on; "".
     """
 
     model: str
@@ -67,6 +68,7 @@ class TuningReport:
     tuned_seconds: float | None
     workloads: tuple[WorkloadReport, ...]
     finished: bool = True
+    problem: str = ""
 
     @property
     def gain(self) -> float | None:

@@ -15,7 +15,7 @@ from tc.autotune.cost_model import CostModel
 from tc.autotune.database import Database
 from tc.autotune.report import TuningReport, WorkloadReport, curve_of
 from tc.autotune.rows import TargetRow, Versions
-from tc.autotune.session import Bound, Job, Measures, Session, Wanted
+from tc.autotune.session import Bound, BusyError, Job, Measures, Session, Wanted
 from tc.errors import TuningError, describe
 from tc.schedule.foreign import read_schedule
 from tc.schedule.step import Schedule
@@ -100,11 +100,13 @@ def tune(
         raise TuningError(
             describe(f"model {subject.name}", why="no kernel of it has a choice of schedules")
         )
-    stopped = False
+    stopped, problem = False, ""
     try:
         session.run(measurer, plan.trials, plan.time_limit, tick)
     except KeyboardInterrupt:
         stopped = True
+    except BusyError as error:
+        stopped, problem = True, error.message
     chosen: dict[str, Schedule] = {}
     whole: tuple[Timing, Timing] | None = None
     if not stopped:
@@ -123,6 +125,7 @@ def tune(
         tuned_seconds=None if whole is None else whole[1].total,
         workloads=tuple(_report(job, chosen, session) for job in session.jobs),
         finished=not stopped and (session.done >= plan.trials or _all_exhausted(session)),
+        problem=problem,
     )
 
 

@@ -20,8 +20,9 @@ from tc.errors import TuningError
 LEAST_TURNS, MOST_TURNS = 7, 400
 HOPELESS: Final = 1.25  # times the default's time: not worth more turns
 KNOWN: Final = 0.004  # the standard error of the ratio at which turns end
-SAMPLE_SECONDS: Final = 60e-6  # of one turn at least
-CLEAN: Final = 1.2  # times the least time: what no other work explains
+SAMPLE_SECONDS: Final = 200e-6  # of one turn at least
+CLEAN: Final = 1.2  # times the least time of these turns: what no other work explains
+BUSY: Final = 1.7  # times the least time ever: a core whose other half works falls to 0.6 or so
 MOST_CALLS: Final = 1000
 
 
@@ -75,7 +76,8 @@ class Turns:
     @property
     def clean(self) -> list[tuple[float, float]]:
         """The turns in which nothing disturbed either."""
-        mine, other = min(self.ours) * CLEAN, min(min(self.theirs), self._floor) * CLEAN
+        mine = min(self.ours) * CLEAN
+        other = min(min(self.theirs) * CLEAN, self._floor * BUSY)
         pairs = zip(self.ours, self.theirs, strict=True)
         return [(a, b) for a, b in pairs if a <= mine and b <= other]
 
@@ -92,8 +94,8 @@ class Turns:
     @property
     def is_hopeless(self) -> bool:
         """Whether the candidate is far behind, in each of a few turns that nothing disturbed."""
-        least = min(min(self.theirs), self._floor)
-        good = sum(b <= least * CLEAN for b in self.theirs)
+        least = min(min(self.theirs) * CLEAN, self._floor * BUSY)
+        good = sum(b <= least for b in self.theirs)
         return good >= 3 and self.count >= 5 and min(self.ours) > HOPELESS * min(self.theirs)
 
     def measured(self, error: float) -> Measured:

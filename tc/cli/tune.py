@@ -27,6 +27,7 @@ from tc.cli.options import (
     with_settings,
 )
 from tc.cli.output import print_json, step
+from tc.errors import TuningError
 
 if TYPE_CHECKING:
     from tc.autotune.session import Job, Session
@@ -96,6 +97,8 @@ def command(
         print_json(report.as_dict())
     else:
         print(report)
+    if report.problem:
+        raise TuningError(report.problem)
     if not report.finished and time_limit is None:
         raise KeyboardInterrupt
 

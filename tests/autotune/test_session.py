@@ -14,6 +14,8 @@ import pytest
 
 from tc.autotune.database import Database
 from tc.autotune.history import groups_of
+from tc.autotune.measure import Outcome
+from tc.autotune.session import BusyError
 from tests.autotune.fake_tuning import Fake, session, trials_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,6 +101,40 @@ def test_time_is_up(path: Path) -> None:
     with Database.open(path) as database:
         session(database).run(fake, 1000, time_limit=8, clock=lambda: float(next(ticks)))
     assert 0 < len(fake.asked) < 20
+
+
+class Busy(Fake):
+    """Measures nothing on a busy machine; after so many refusals it is free."""
+
+    def __init__(self, refusals: int) -> None:
+        super().__init__()
+        self.refusals = refusals
+
+    def measure(self, task, schedules):
+        for found in super().measure(task, schedules):
+            self.refusals -= 1
+            if self.refusals >= 0:
+                self.asked.pop()
+                yield Outcome(found.number, None, "other work", disturbed=True)
+            else:
+                yield found
+
+
+def test_what_could_not_be_measured_is_measured_later(path: Path) -> None:
+    busy = Busy(9)
+    with Database.open(path) as database:
+        session(database).run(busy, 8)
+    assert len(trials_of(path)) == len(busy.asked) == 8
+    assert "other work" not in str(trials_of(path))
+
+
+def test_a_machine_that_stays_busy_ends_the_run(path: Path) -> None:
+    with (
+        Database.open(path) as database,
+        pytest.raises(BusyError, match="the same command goes on"),
+    ):
+        session(database).run(Busy(10_000), 8)
+    assert trials_of(path) == []
 
 
 def test_what_was_seen_is_kept_for_the_cost_model(path: Path) -> None:

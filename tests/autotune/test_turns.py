@@ -27,6 +27,7 @@ def test_turns_that_were_disturbed_do_not_count() -> None:
 
 def test_a_default_slower_than_ever_says_that_the_machine_is_busy() -> None:
     assert Clockwork([2.0] * 9, [4.0] * 9).is_known
+    assert Clockwork([2.0] * 9, [4.0] * 9, floor=3.0).is_known  # a neighbour, not other work
     busy = Clockwork([2.0] * 9, [4.0] * 9, floor=1.0)
     assert busy.clean == []
     assert not busy.is_known
