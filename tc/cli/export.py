@@ -35,6 +35,13 @@ from tc.errors import CompileError, describe
     type=click.IntRange(1),
     help="The most positions (what the model has, at most 1024).",
 )
+@click.option(
+    "--bake",
+    type=click.Choice(["none", "auto", "all"]),
+    default="none",
+    show_default=True,
+    help="Which weights become part of the sources.",
+)
 @click.option("--build", is_flag=True, help="Run make.")
 @click.option(
     "--run", is_flag=True, help="Compare it with PyTorch on random inputs, emulated if need be."
@@ -48,6 +55,7 @@ def command(
     precision: str,
     max_batch: int | None,
     max_length: int | None,
+    bake: str,
     build: bool,
     run: bool,
 ) -> None:
@@ -60,7 +68,7 @@ def command(
     with step(settings, f"compiling for {target}"):
         compiled = source.compile(target, precision, None)
     with step(settings, f"writing {output}"):
-        exported = compiled.export_c(output, max_batch=max_batch, max_length=max_length)
+        exported = compiled.export_c(output, max_batch=max_batch, max_length=max_length, bake=bake)
     found: dict[str, Any] = {
         "model": model,
         "output": str(output),

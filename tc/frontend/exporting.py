@@ -55,18 +55,21 @@ class Exporter:
         *,
         max_batch: int | None = None,
         max_length: int | None = None,
+        bake: str | int = "none",
     ) -> Exported:
         """Write the model as C sources, weights and a Makefile into `folder`.
 
         Args:
             max_batch: the most sequences, or rows, of a call; default 8.
             max_length: the most positions; default what the model has, at most 1024.
+            bake: which weights become constants of the sources: "none", "all", "auto" (small
+                arrays, or all of a small model), or those of at most so many bytes.
 
         Raises:
             UnsupportedError: an operator that is not compiled.
             TcError: bounds that do not fit; nothing is compiled yet; the system refuses to write.
         """
-        return export(model_spec(self._parts(), max_batch, max_length), Path(folder))
+        return export(model_spec(self._parts(), max_batch, max_length), Path(folder), bake)
 
     def run_emulated(self, **inputs: Any) -> Outputs:
         """Run the exported model on this machine, under qemu where it is for another one.

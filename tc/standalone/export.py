@@ -23,14 +23,16 @@ from tc.target import Target
 _RUNTIME = ("runtime.c", "runtime.h", "weights.c", "weights.h", "npy.c", "npy.h", "model_cli.c")
 
 
-def export(model: ModelSpec, folder: Path) -> Exported:
+def export(model: ModelSpec, folder: Path, bake: object = "none") -> Exported:
     """Write a model into a folder, which is made if it does not exist.
+
+    Without a weights file where `bake` puts all weights into the sources.
 
     Raises:
         TcError: sizes that are too large at the bounds; the system refuses to write.
     """
     target = Target.parse(model.target)
-    written = write_model(model)
+    written = write_model(model, bake)
     texts = sources(model, written)
     lines = sum(text.count("\n") for name, text in texts.items() if name[-2:] in (".c", ".h"))
     objects = [n for n in texts if n.endswith(".c") and n not in ("model_cli.c", "npy.c")]
@@ -43,7 +45,8 @@ def export(model: ModelSpec, folder: Path) -> Exported:
         for name, text in texts.items():
             _put(folder / name, partial(_write_text, text))
         layout, mark = written.layout, written.mark
-        _put(folder / "weights.bin", lambda file: weights.write(file, layout, mark))
+        if layout.bytes:
+            _put(folder / "weights.bin", lambda file: weights.write(file, layout, mark))
     except OSError as error:
         raise TcError(
             describe(

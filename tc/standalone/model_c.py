@@ -10,7 +10,9 @@ from importlib import resources
 
 from tc import __version__
 from tc.device.artifact import KernelCall, Place
+from tc.ir.types import DType
 from tc.standalone import lines
+from tc.standalone.bake import definition, threshold
 from tc.standalone.kernels import Kernels
 from tc.standalone.names import Names, comment, identifier, string
 from tc.standalone.spec import BATCH, Memory, ModelSpec, ProgramSpec
@@ -41,11 +43,11 @@ class Written:
 class _Weights:
     """Names of the arrays in the weights, and which storage of a program is which."""
 
-    layout: Layout = field(default_factory=Layout)
+    layout: Layout
     names: Names = field(default_factory=Names)
 
     def place(self, program: ProgramSpec) -> dict[int, str]:
-        """Enter what a program reads; the name of each storage's array."""
+        """Enter what a program reads; the C text of where each storage's array lies."""
         artifact = program.artifact
         found = {}
         known: dict[tuple[Place, int], str] = {}
@@ -57,12 +59,13 @@ class _Weights:
                 if storage.place not in (Place.PARAM, Place.PREPARED):
                     continue
                 if key not in known:
-                    known[key] = self._array(program.constants[b], sources[key])
+                    known[key] = self._array(program.constants[b], sources[key], storage.dtype)
                 found[b] = known[key]
         return found
 
-    def _array(self, memory: Memory, name: str) -> str:
-        return self.layout.array(name, memory, lambda name: self.names(f"w_{name}")).name
+    def _array(self, memory: Memory, name: str, dtype: DType) -> str:
+        array = self.layout.array(name, memory, dtype, lambda name: self.names(f"w_{name}"))
+        return f"(const void *){array.name}" if array.offset < 0 else f"weight(c, {array.name})"
 
 
 def _sources(program: ProgramSpec) -> dict[tuple[Place, int], str]:
@@ -83,14 +86,14 @@ def _sources(program: ProgramSpec) -> dict[tuple[Place, int], str]:
     }
 
 
-def write_model(model: ModelSpec) -> Written:
-    """The texts of a model, and the layout of its weights.
+def write_model(model: ModelSpec, bake: object = "none") -> Written:
+    """The texts of a model, and the layout of its weights; `bake`: see `bake.threshold`.
 
     Raises:
         CompileError: sizes that are too large at the bounds.
     """
     kernels = Kernels(Target.parse(model.target))
-    weights = _Weights()
+    weights = _Weights(Layout(threshold(bake, model)))
     body: list[str] = []
     temps = 0
     for program in model.programs:
@@ -101,8 +104,12 @@ def write_model(model: ModelSpec) -> Written:
     layout = weights.layout
     mark = fingerprint([model.name, *((a.name, a.offset, a.memory.bytes) for a in layout.arrays)])
     made = [_COMMENT.rstrip(), "", '#include "runtime.h"', "", '#include "kernels.h"', ""]
-    made += ["/* Where each array begins in the weights, in bytes. */"]
-    made += [f"static const size_t {a.name} = {a.offset};" for a in layout.arrays]
+    made += ["#include <math.h>", ""] if layout.baked else []
+    if layout.arrays:
+        made += ["/* Where each array begins in the weights, in bytes. */"]
+        made += [f"static const size_t {a.name} = {a.offset};" for a in layout.arrays]
+    for a in layout.baked:
+        made += definition(a.name, a.memory, a.dtype)
     made += ["", *body, *_limits(model), *_generation(model), *_messages(kernels)]
     made += [*_description(model, kernels, temps), *_about(model, layout, mark)]
     return Written("\n".join(made), _header(model), kernels, layout, mark)

@@ -36,7 +36,7 @@ class ProgramText:
     def __init__(
         self, model: ModelSpec, program: ProgramSpec, kernels: Kernels, weight: Callable[[int], str]
     ) -> None:
-        """`weight`: from a storage's number to the name of its offset in the weights."""
+        """`weight`: from a storage's number to the C text of where its array lies."""
         self._model = model
         self._program = program
         self._artifact = program.artifact
@@ -235,7 +235,7 @@ class ProgramText:
                 return f"c->outputs[{found.number}]"
             case Place.TEMP:
                 return f"temp(c, {list(self._temps).index(found.number)})"
-        return f"weight(c, {self._weight(storage)})"
+        return self._weight(storage)
 
 
 def _temps(program: ProgramSpec) -> dict[int, Temp]:

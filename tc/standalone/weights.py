@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from tc.ir.types import DType
 from tc.standalone.spec import Memory
 
 ALIGN, HEADER, VERSION = 64, 64, 1
@@ -27,11 +28,12 @@ _CHUNK = 1 << 22
 
 @dataclass(frozen=True, slots=True)
 class Array:
-    """One array of the file: a C identifier, where it begins, its bytes."""
+    """One array: a C identifier, its bytes, where it begins in the file; -1: it is baked."""
 
     name: str
     offset: int
     memory: Memory
+    dtype: DType
 
 
 _ALIKE = 4096  # bytes from which on equal arrays are one, whatever they are called
@@ -39,13 +41,15 @@ _ALIKE = 4096  # bytes from which on equal arrays are one, whatever they are cal
 
 @dataclass(slots=True)
 class Layout:
-    """The arrays of a file, in order."""
+    """The arrays of a file, in order; those of at most `bake` bytes are in the sources instead."""
 
+    bake: int = 0
+    baked: list[Array] = field(default_factory=list)
     arrays: list[Array] = field(default_factory=list)
     _by_memory: dict[tuple[int, int], Array] = field(default_factory=dict)
     _by_content: dict[tuple[str, bytes], Array] = field(default_factory=dict)
 
-    def array(self, name: str, memory: Memory, unique: Callable[[str], str]) -> Array:
+    def array(self, name: str, memory: Memory, dtype: DType, unique: Callable[[str], str]) -> Array:
         """The array of this content: one of before, or a new one behind the others.
 
         Small arrays of another name are kept apart: those of zeros are equal by chance.
@@ -60,13 +64,19 @@ class Layout:
         digest = hashlib.sha256(data(memory)).digest()
         key = ("" if memory.bytes >= _ALIKE else name, digest)
         if key not in self._by_content:
-            self._by_content[key] = Array(unique(name), self.bytes, memory)
-            self.arrays.append(self._by_content[key])
+            baked = memory.bytes <= self.bake
+            made = Array(unique(name), -1 if baked else self._end, memory, dtype)
+            (self.baked if baked else self.arrays).append(made)
+            self._by_content[key] = made
         return self._by_memory.setdefault(place, self._by_content[key])
 
     @property
     def bytes(self) -> int:
-        """Of the file."""
+        """Of the file; 0 where everything is baked, and there is none."""
+        return 0 if self.baked and not self.arrays else self._end
+
+    @property
+    def _end(self) -> int:
         if not self.arrays:
             return HEADER
         last = self.arrays[-1]

@@ -241,3 +241,21 @@ def test_bounds_are_numbers(tmp_path: Path, bound: object) -> None:
     with pytest.raises(TcError, match="max_batch="):
         compiled_words().export_c(tmp_path, max_batch=bound)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(("bake", "file"), [("all", False), ("auto", False), (100, True)])
+def test_baked_weights(tmp_path: Path, bake: str | int, file: bool) -> None:
+    need("make", "cc")
+    exported = compiled_words().export_c(tmp_path, bake=bake)
+    assert (tmp_path / "weights.bin").exists() is file
+    exported.build(flags="-O0 -Werror")
+    inputs = words_inputs()
+    with torch.no_grad():
+        wanted = Words()(**inputs).numpy()
+    found = exported.run({name: tensor.numpy() for name, tensor in inputs.items()})
+    np.testing.assert_allclose(found["output"], wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_what_may_be_baked(tmp_path: Path) -> None:
+    with pytest.raises(TcError, match="bake='some'.*use none, auto, all or bytes"):
+        compiled_words().export_c(tmp_path, bake="some")
