@@ -42,6 +42,11 @@ def test_result(name: str, size: int) -> None:
             "permute: t0: (0, 0) is no order of its 2 dims; name each dim once",
         ),
         (kernels.unfused(), "permute(t0, 0)", "is no order of its 2 dims"),
+        (
+            kernels.welford(),
+            "split(i, 4, tail=guard) split(i1, 2) reorder(i0, k, i10, i11) permute(out0_acc, 1, 0)",
+            "are updated together, at the same indices; permute a buffer with one state",
+        ),
     ],
 )
 def test_refused(kernel: Func, steps: str, message: str) -> None:
