@@ -11,20 +11,28 @@ from collections import UserString
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from tc.frontend.captured import Request
 from tc.frontend.saved import Outputs
-from tc.frontend.standalone import Parts, model_spec
 from tc.standalone import building
 from tc.standalone.export import export, sources
 from tc.standalone.model_c import write_model
 from tc.standalone.running import Exported
 from tc.standalone.spec import ModelSpec
 
+if TYPE_CHECKING:
+    from tc.frontend.standalone import Parts
+
 _FLAGS = "-O1"  # of what is emulated, and not timed
+
+
+def _spec(parts: Parts, max_batch: int | None = None, max_length: int | None = None) -> ModelSpec:
+    from tc.frontend.standalone import model_spec  # which imports transformers
+
+    return model_spec(parts, max_batch, max_length)
 
 
 class Source(UserString):
@@ -69,7 +77,7 @@ class Exporter:
             UnsupportedError: an operator that is not compiled.
             TcError: bounds that do not fit; nothing is compiled yet; the system refuses to write.
         """
-        return export(model_spec(self._parts(), max_batch, max_length), Path(folder), bake)
+        return export(_spec(self._parts(), max_batch, max_length), Path(folder), bake)
 
     def run_emulated(self, **inputs: Any) -> Outputs:
         """Run the exported model on this machine, under qemu where it is for another one.
@@ -99,7 +107,7 @@ class Exporter:
 
     def _built(self) -> tuple[Exported, ModelSpec]:
         if self._emulated is None:
-            spec = model_spec(self._parts())
+            spec = _spec(self._parts())
             folder = tempfile.TemporaryDirectory(prefix="tc-emulated-")
             exported = export(spec, Path(folder.name))
             building.runner(exported.target)  # which may be missing
@@ -108,7 +116,7 @@ class Exporter:
         return self._emulated[1:]
 
     def _source(self) -> str:
-        spec = model_spec(self._parts())
+        spec = _spec(self._parts())
         texts = sources(spec, write_model(spec))
         shown = sorted(name for name in texts if name.startswith("kernels_"))
         names = ("model.h", "model.c", "kernels.h", *(shown or ["kernels.c"]))

@@ -31,10 +31,10 @@ from tc.frontend.options import Options
 from tc.frontend.recall import Builder
 from tc.frontend.runner import Runner
 from tc.frontend.saved import SavedProgram, nothing_compiled, save_model
-from tc.frontend.standalone import Parts
 
 if TYPE_CHECKING:
     from tc.frontend.generate import Generation
+    from tc.frontend.standalone import Parts
     from tc.graph.graph import Graph
     from tc.pipeline import Compiled
 
@@ -251,6 +251,8 @@ def _parts(
     assert model is not None
     if not dispatchers[0].programs:
         raise nothing_compiled(f"export of {name}")
+    from tc.frontend.standalone import Parts  # which imports transformers
+
     return Parts(
         name,
         getattr(model, "config", None),

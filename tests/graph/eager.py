@@ -12,6 +12,7 @@ from tc.device.dims import compile_dim, dim_of
 from tc.frontend import capture_tree as tree
 from tc.frontend.captured import Captured
 from tc.frontend.importer import Imported
+from tc.frontend.importer_sizes import program_names
 from tc.frontend.signature_bind import bind
 from tc.graph.compose import Composer
 from tc.graph.fuse import fuse
@@ -67,7 +68,10 @@ def run_graph(
     for call in calls:
         tensors: list[torch.Tensor] = []
         tree.flatten(([], dict(call)), tensors, [], "")
-        sizes = bind(captured.signature, [t.shape for t in tensors])
+        bound = bind(captured.signature, [t.shape for t in tensors])
+        symbols = captured.signature.symbols
+        names = dict(zip([s.name for s in symbols], program_names(symbols), strict=True))
+        sizes = {names[name]: size for name, size in bound.items()}
         with torch.no_grad():
             expected = captured.graph(*imported.weights, *tensors)
         given = {v: prepared[v] for v in folded.main.params}
