@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -178,8 +179,8 @@ def test_a_queue_that_closes_waits_for_calls_and_is_opened_again() -> None:
     caller.start()
     try:
         for _ in range(5):
-            shared_device().queue.close(timeout=30)
             shared_device().close()
+            time.sleep(0.02)
     finally:
         stop.set()
         caller.join(30)
