@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
@@ -125,15 +125,24 @@ class Database:
             values = columns(row)
             return _upsert(connection, "workloads", "hash", values, "name = excluded.name")
 
-    def put_trial(self, context: Context, trial: Trial) -> bool:
+    def put_trial(
+        self,
+        context: Context,
+        trial: Trial,
+        beside: Callable[[sqlite3.Connection], None] | None = None,
+    ) -> bool:
         """Commit a trial whose workload and target were entered; False if it was known already.
 
         A measurement takes the place of a prediction, and nothing the place of a measurement.
+        `beside` writes what belongs to a new trial, in the same transaction.
         """
         values = columns(trial)
         values["created_at"] = trial.created_at or now()
         with self.transaction() as connection:
-            return insert_trial(connection, context, values)
+            new = insert_trial(connection, context, values)
+            if new and beside is not None:
+                beside(connection)
+            return new
 
     def trials(self, context: Context) -> list[dict[str, Any]]:
         """The trials made under these conditions, in the order in which they were entered."""

@@ -8,6 +8,7 @@ not propose anything.
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -71,26 +72,27 @@ def batch_of(seen: Sequence[Seen], seed: int, size: int) -> tuple[int, int | Non
     return batch, min(s.id for s in own if s.number // size == batch)
 
 
-def put_features(database: Database, context: Context, schedule: str, values: list[float]) -> None:
-    """Keep what the cost model saw of a trial."""
-    with database.transaction() as connection:
-        connection.execute(
-            "INSERT OR IGNORE INTO features (trial_id, layout, data) SELECT trials.id, ?, ? "
-            "FROM trials JOIN workloads ON workloads.id = workload_id "
-            "JOIN targets ON targets.id = target_id WHERE hash = ? AND fingerprint = ? AND "
-            "threads = ? AND sizes = ? AND tc_version = ? AND llvm_version = ? AND schedule = ?",
-            (
-                LAYOUT,
-                json.dumps([round(x, 4) for x in values]),
-                context.workload,
-                context.target,
-                context.threads,
-                context.sizes,
-                context.versions.tc,
-                context.versions.llvm,
-                schedule,
-            ),
-        )
+def put_features(
+    connection: sqlite3.Connection, context: Context, schedule: str, values: list[float]
+) -> None:
+    """Keep what the cost model saw of a trial: with the trial, lest a killed run learn less."""
+    connection.execute(
+        "INSERT OR IGNORE INTO features (trial_id, layout, data) SELECT trials.id, ?, ? "
+        "FROM trials JOIN workloads ON workloads.id = workload_id "
+        "JOIN targets ON targets.id = target_id WHERE hash = ? AND fingerprint = ? AND "
+        "threads = ? AND sizes = ? AND tc_version = ? AND llvm_version = ? AND schedule = ?",
+        (
+            LAYOUT,
+            json.dumps([round(x, 4) for x in values]),
+            context.workload,
+            context.target,
+            context.threads,
+            context.sizes,
+            context.versions.tc,
+            context.versions.llvm,
+            schedule,
+        ),
+    )
 
 
 def groups_of(database: Database, horizon: int | None = None) -> list[Group]:

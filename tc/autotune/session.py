@@ -344,9 +344,10 @@ class Session:
 
     def _commit(self, job: Job, candidate: Candidate, number: int, outcome: Outcome) -> None:
         trial = self._trial(job, candidate.schedule, candidate.knobs, number, outcome)
-        if self.database.put_trial(job.context, trial):
-            values = self._features(job, candidate)
-            put_features(self.database, job.context, trial.schedule, values)
+        data = self._features(job, candidate)
+        self.database.put_trial(
+            job.context, trial, lambda c: put_features(c, job.context, trial.schedule, data)
+        )
         self._read(job)
 
     def _trial(
