@@ -177,8 +177,8 @@ def test_killed_runs_end_where_a_whole_one_does(
 
 
 @pytest.mark.slow
-def test_many_killed_runs(whole: list[tuple[object, ...]], tmp_path: Path) -> None:
-    for turn in range(3):
+def test_a_hundred_killed_runs(whole: list[tuple[object, ...]], tmp_path: Path) -> None:
+    for turn in range(10):
         path = tmp_path / f"{turn}.db"
         killed_runs(path, 10)
         assert trials_of(path) == whole
