@@ -34,7 +34,7 @@ _PARAMETERS: Final = {
     "colsample_bytree": 0.8,
     "tree_method": "hist",
     "max_bin": 64,
-    "nthread": 1,  # the sum's order, and so the model, is the same each time
+    "nthread": 1,  # the sum's order, and so the model, is the same each time; no pool to be forked
     "verbosity": 0,
 }
 
@@ -75,6 +75,7 @@ class CostModel:
             np.concatenate([np.asarray(g.features, np.float32) for g in useful]),
             label=np.concatenate([_labels(g.speeds) for g in useful]),
             feature_names=list(NAMES),
+            nthread=1,
         )
         data.set_group([len(g.speeds) for g in useful])
         return CostModel(xgboost.train({**_PARAMETERS, "seed": seed}, data, ROUNDS))
@@ -84,7 +85,7 @@ class CostModel:
         if self._booster is None or not features:
             return [0.0] * len(features)
         rows = np.asarray(features, np.float32)
-        data = _xgboost().DMatrix(rows, feature_names=list(NAMES))
+        data = _xgboost().DMatrix(rows, feature_names=list(NAMES), nthread=1)
         return [float(x) for x in self._booster.predict(data)]
 
     def save(self, path: Path) -> None:

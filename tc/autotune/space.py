@@ -7,8 +7,8 @@ that it is legal by construction. This module must not know any decision, nor ju
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
@@ -16,7 +16,7 @@ from tc.errors import ScheduleError
 from tc.ir.loop import Func
 from tc.pipeline import Workload
 from tc.schedule.defaults import default_plan
-from tc.schedule.defaults.plan import Plan
+from tc.schedule.defaults.plan import Plan, Steps
 from tc.schedule.dependence import proven
 from tc.schedule.foreign import MOST_BODIES, unrolled
 from tc.schedule.knobs import Chooser, Given, Knob, knobs_text
@@ -53,7 +53,8 @@ class Space:
 
     def __init__(self, workload: Workload) -> None:
         self.workload = workload
-        self._known: dict[str, Candidate] = {}
+        self._steps = Steps()
+        self._root, self._count = _Node(), 0
         self.family = ""
         self.default = self.make({})
 
@@ -88,32 +89,71 @@ class Space:
         return math.prod(len(knob.values) for knob in self.default.asked.values())
 
     def _make(self, chooser: Given) -> Candidate:
-        known = None if isinstance(chooser, _Drawn) else self._known.get(_key(chooser.wanted))
-        if known is not None:
-            return known
-        plan = self._plan(chooser)
-        self.family = plan.family
-        found = Candidate(
-            knobs_text(chooser.taken),
-            plan.schedule,
-            plan.func,
-            dict(chooser.taken),
-            dict(chooser.asked),
-            unrolled(plan.func.body) <= MOST_BODIES,
-        )
-        if len(self._known) >= KEPT:
-            self._known.clear()
-        self._known[_key(chooser.wanted)] = self._known[_key(found.taken)] = found
+        """What the default makes with these decisions; those known to lead there need no work."""
+        answers: list[int] = []
+        node = self._root
+        while node.knob is not None:
+            answers.append(chooser(node.knob))
+            node = node.next.setdefault(answers[-1], _Node())
+        found = node.found
+        if found is None:
+            following = _Following(self._root, answers, chooser)
+            plan = self._plan(following)
+            self.family = plan.family
+            self._count += 1
+            following.node.found = found = Candidate(
+                knobs_text(chooser.taken),
+                plan.schedule,
+                plan.func,
+                dict(chooser.taken),
+                dict(chooser.asked),
+                unrolled(plan.func.body) <= MOST_BODIES,
+            )
+        if self._count >= KEPT:
+            self._root, self._count = _Node(), 0
         return found
 
     def _plan(self, chooser: Chooser) -> Plan:
         made = self.workload.computation
-        plan = Plan(self.workload.lowered, self.workload.target, chooser)
+        plan = Plan(self.workload.lowered, self.workload.target, chooser, self._steps)
         try:
             with proven():  # who builds a candidate applies its steps anew
                 return default_plan(made.outputs, made.constants, plan)
         except ScheduleError as error:
             raise ScheduleError(f"a candidate of {plan.family}: {error.message}") from error
+
+
+@dataclass(slots=True)
+class _Node:
+    """A place among decisions: what is asked for next, or the candidate that was made there."""
+
+    knob: Knob | None = None
+    next: dict[int, _Node] = field(default_factory=dict)
+    found: Candidate | None = None
+
+
+class _Following:
+    """Decides as it was decided before, then as `chooser` says, and notes what is asked for.
+
+    Attributes:
+        node: where the decisions so far lead.
+    """
+
+    def __init__(self, root: _Node, answers: Sequence[int], chooser: Chooser) -> None:
+        self.node = root
+        self._answers = answers
+        self._given = 0
+        self._chooser = chooser
+
+    def __call__(self, knob: Knob) -> int:
+        if self._given < len(self._answers):
+            value = self._answers[self._given]
+            self._given += 1
+        else:
+            self.node.knob = knob
+            value = self._chooser(knob)
+        self.node = self.node.next.setdefault(value, _Node())
+        return value
 
 
 class _Drawn(Given):
@@ -128,7 +168,3 @@ class _Drawn(Given):
         if self._random.random() < self._share:
             self.wanted[knob.name] = self._random.choice(knob.values)
         return super().__call__(knob)
-
-
-def _key(wanted: Mapping[str, int]) -> str:
-    return knobs_text(wanted)

@@ -1,12 +1,8 @@
-"""A tuning run whose measurements are made up from the schedule's text: quick, and always the same.
-
-python -m tests.autotune.fake_tuning FILE SEED TRIALS
-"""
+"""A tuning run whose times are made up from the schedule's text: quick, and always the same."""
 
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -70,9 +66,3 @@ def trials_of(path: Path) -> list[tuple[object, ...]]:
             "JOIN workloads ON workloads.id = workload_id ORDER BY trials.id"
         )
     return [tuple(row.values()) for row in rows]
-
-
-if __name__ == "__main__":
-    path, seed, count = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    with Database.open(path) as opened:
-        session(opened, seed).run(Fake(), count, tick=lambda s, _: print(s.done, flush=True))

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
+import contextlib
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -16,9 +12,10 @@ from tc.autotune.database import Database
 from tc.autotune.history import groups_of
 from tc.autotune.measure import Outcome
 from tc.autotune.session import BusyError
+from tc.errors import TuningError
+from tests.autotune import killing
 from tests.autotune.fake_tuning import Fake, session, trials_of
 
-ROOT = Path(__file__).resolve().parents[2]
 TRIALS = 18
 
 
@@ -146,39 +143,23 @@ def test_what_was_seen_is_kept_for_the_cost_model(path: Path) -> None:
         assert sum(len(g.speeds) for g in groups_of(database, row["id"])) == 4
 
 
-def killed_runs(path: Path, kills: int) -> None:
-    """Runs that are killed at random moments, and a last one that is not."""
-    chance = random.Random(kills)
-    seen = 0
-    for _ in range(kills):
-        child = subprocess.Popen(
-            [sys.executable, "-m", "tests.autotune.fake_tuning", str(path), "0", str(TRIALS)],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert child.stdout is not None
-        child.stdout.readline()
-        time.sleep(chance.random() * 0.25)
-        child.send_signal(signal.SIGKILL)
-        child.communicate()
-        done = len(trials_of(path))
-        assert done >= seen
-        seen = done
-    run(path, TRIALS)
-
-
-def test_killed_runs_end_where_a_whole_one_does(
-    whole: list[tuple[object, ...]], path: Path
-) -> None:
-    killed_runs(path, 2)
-    assert trials_of(path) == whole
-
-
-@pytest.mark.slow
-def test_a_hundred_killed_runs(whole: list[tuple[object, ...]], tmp_path: Path) -> None:
-    for turn in range(10):
+def test_a_hundred_killed_runs_end_where_a_whole_one_does(tmp_path: Path) -> None:
+    random = Random(0)
+    assert killing.ended(killing.start(tmp_path / "whole.db")) == 0
+    whole = trials_of(tmp_path / "whole.db")
+    assert len(whole) == killing.TRIALS
+    kills = 0
+    for turn in range(100):
         path = tmp_path / f"{turn}.db"
-        killed_runs(path, 10)
+        seen: list[tuple[object, ...]] = []
+        while kills < 100 and killing.killed(path, random):
+            kills += 1
+            with contextlib.suppress(TuningError):  # killed before there was a file with tables
+                done = trials_of(path)
+                assert done[: len(seen)] == seen
+                seen = done
+        assert killing.ended(killing.start(path)) == 0
         assert trials_of(path) == whole
+        if kills == 100:
+            return
+    pytest.fail(f"only {kills} runs were killed")

@@ -3,19 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from tc.errors import ScheduleError
 from tc.ir.expr import Const, Expr, Var
 from tc.ir.interval import bounds
-from tc.ir.loop import For
+from tc.ir.loop import For, Func
 from tc.ir.lower import Lowered
 from tc.ir.simplify import simplify
 from tc.ir.tensor import Tensor
 from tc.schedule.apply import apply_step
 from tc.schedule.knobs import Chooser, Knob
 from tc.schedule.rewrite import loops
-from tc.schedule.step import Arg, Schedule
+from tc.schedule.step import Arg, Schedule, Step
 from tc.target import Target
+
+KEPT: Final = 1024  # steps that are remembered
+
+
+class Steps:
+    """Steps that were applied, so that plans with the same beginning share the work for it."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, Step], tuple[Func, Func | ScheduleError]] = {}
+
+    def apply(self, func: Func, step: Step) -> Func:
+        """As `apply_step`."""
+        key = (id(func), step)  # an entry keeps its kernel alive, and so its identity its own
+        found = self._known.get(key)
+        if found is None:
+            if len(self._known) >= KEPT:
+                self._known.clear()
+            try:
+                found = (func, apply_step(func, step))
+            except ScheduleError as error:
+                found = (func, error)
+            self._known[key] = found
+        if isinstance(found[1], ScheduleError):
+            raise found[1].with_traceback(None)
+        return found[1]
 
 
 class Plan:
@@ -25,13 +51,20 @@ class Plan:
         family: the kind of workload, once that is known.
     """
 
-    def __init__(self, lowered: Lowered, target: Target, choose: Chooser | None = None) -> None:
+    def __init__(
+        self,
+        lowered: Lowered,
+        target: Target,
+        choose: Chooser | None = None,
+        steps: Steps | None = None,
+    ) -> None:
         self.func = lowered.func
         self.target = target
         self.schedule = Schedule()
         self.family = ""
         self._lowered = lowered
         self._choose = choose
+        self._apply = apply_step if steps is None else steps.apply
         self._picked: dict[str, int] = {}
 
     def pick(self, name: str, default: int, others: Iterable[int] = ()) -> int:
@@ -49,7 +82,7 @@ class Plan:
     def do(self, name: str, *args: Arg, **options: Arg) -> None:
         """Apply one step."""
         schedule = self.schedule.then(name, *args, **options)
-        self.func = apply_step(self.func, schedule.steps[-1])
+        self.func = self._apply(self.func, schedule.steps[-1])
         self.schedule = schedule
 
     def attempt(self, name: str, *args: Arg, **options: Arg) -> bool:
