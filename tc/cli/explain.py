@@ -1,9 +1,13 @@
-"""`tensorc explain MODEL`: the kernels of a compiled model, their time and what bounds them."""
+"""`tensorc explain MODEL`: the kernels of a compiled model, their time and what bounds them.
+
+Of a target that this machine cannot run: the inner loops of its kernels, by looking alone.
+"""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -19,7 +23,9 @@ from tc.cli.options import (
     with_settings,
 )
 from tc.cli.output import print_json, step
-from tc.errors import TcError, describe
+from tc.codegen.runs_here import check_runs_here
+from tc.errors import CompileError, TcError, describe
+from tc.target import Target
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -28,6 +34,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @model_argument
 @batch_option
 @length_option
+@click.option("--static", is_flag=True, help="Run nothing: count what the inner loops do.")
 @click.option("--trace", type=_FILE, metavar="FILE",
               help="Write the kernels of one call, thread by thread, for Perfetto.")  # fmt: skip
 @click.option("--plot", type=_FILE, metavar="FILE",
@@ -41,21 +48,34 @@ def command(
     model: str,
     batch: int | None,
     length: int | None,
+    static: bool,
     trace: Path | None,
     plot: Path | None,
     target: str,
     precision: str,
     threads: int | None,
 ) -> None:
-    """Show what tc made of MODEL: kernel, shapes, schedule, time, bound."""
+    """Show what tc made of MODEL: kernel, shapes, schedule, time, bound.
+
+    For another kind of machine, or with --static, its inner loops: instructions, spills, cycles.
+    """
+    static = static or not _runs_here(target)
+    if static and (trace or plot):
+        raise click.UsageError("--trace and --plot show what was measured: not for --static")
     if plot is not None:
         from tc.cli.roofline import require_matplotlib
 
         require_matplotlib()  # before a compilation that would be for nothing
     with step(settings, f"loading {model}"):
         source = open_model(model, settings, batch, length, threads)
+    if static and source.compiled is not None:
+        why = "it is compiled already, and loops are counted in code made anew"
+        raise CompileError(describe(f"MODEL {model!r}", why=why, way_out="give the model"))
     with step(settings, source.work(target)):
         compiled = source.compile(target, precision, threads)
+    if static:
+        _show_loops(settings, model, compiled)
+        return
     with step(settings, "running"):
         source.call(compiled)  # explain measures at the sizes of the last call
         explained = compiled.explain()
@@ -71,6 +91,23 @@ def command(
         print_json({"model": model, "explain": explained.as_dict(), "stats": compiled.stats()})
     else:
         print(explained)
+
+
+def _runs_here(target: str) -> bool:
+    try:
+        check_runs_here(Target.parse(target))
+    except CompileError:
+        return False
+    return True
+
+
+def _show_loops(settings: Settings, model: str, compiled: Any) -> None:
+    with step(settings, "counting"):
+        found = compiled.explain(static=True)
+    if settings.json:
+        print_json({"model": model, "loops": found.as_dict()})
+    else:
+        print(found)
 
 
 def write(path: Path, content: bytes) -> None:

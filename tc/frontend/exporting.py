@@ -1,4 +1,4 @@
-"""What a compiled model offers of C: `export_c`, `run_emulated`, `c_source`.
+"""What a compiled model offers of its code: `export_c`, `export_object`, `run_emulated`, texts.
 
 This module must not know how C is written.
 """
@@ -24,6 +24,7 @@ from tc.standalone.running import Exported
 from tc.standalone.spec import ModelSpec
 
 if TYPE_CHECKING:
+    from tc.codegen.llvm.library import Library
     from tc.frontend.standalone import Parts
 
 _FLAGS = "-O1"  # of what is emulated, and not timed
@@ -36,16 +37,16 @@ def _spec(parts: Parts, max_batch: int | None = None, max_length: int | None = N
 
 
 class Source(UserString):
-    """Text that is made when it is first looked at."""
+    """Text that is made when it is first looked at; parts of it are such texts too."""
 
-    def __init__(self, make: Callable[[], str]) -> None:
-        """`make` is called once."""
+    def __init__(self, make: Callable[[], str] | object) -> None:
+        """`make` is called once; what is no function is the text."""
         self._make = make
 
     @cached_property
     def data(self) -> str:  # type: ignore[override]  # a plain attribute there
         """The text."""
-        return self._make()
+        return str(self._make() if callable(self._make) else self._make)
 
 
 class Exporter:
@@ -56,6 +57,8 @@ class Exporter:
         self._parts = parts
         self._emulated: tuple[tempfile.TemporaryDirectory[str], Exported, ModelSpec] | None = None
         self.c_source = Source(self._source)
+        self.llvm_ir = Source(lambda: self._library().llvm_ir)
+        self.asm = Source(lambda: self._library().assembly())
 
     def export_c(
         self,
@@ -78,6 +81,37 @@ class Exporter:
             TcError: bounds that do not fit; nothing is compiled yet; the system refuses to write.
         """
         return export(_spec(self._parts(), max_batch, max_length), Path(folder), bake)
+
+    def export_object(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        max_batch: int | None = None,
+        max_length: int | None = None,
+        bake: str | int = "none",
+        threads: bool = False,
+    ) -> Path:
+        """Write the model with its kernels compiled by LLVM for the target.
+
+        Args:
+            path: of a folder as `export_c` writes it, with `kernels.o` in place of the kernels' C;
+                or of a file that ends with .o or .so, an object file or a shared library with all
+                that `model.h` declares. That and the weights are written beside it.
+            max_batch, max_length, bake: as `export_c`.
+            threads: of a file: calls may run on several.
+
+        Returns:
+            The path.
+
+        Raises:
+            UnsupportedError: an operator that is not compiled; a file, and no C compiler that links
+                for the target: names the package.
+            TcError: as `export_c`.
+        """
+        from tc.standalone.objects import export_object  # which imports LLVM
+
+        spec = _spec(self._parts(), max_batch, max_length)
+        return export_object(spec, Path(path), bake, threads)
 
     def run_emulated(self, **inputs: Any) -> Outputs:
         """Run the exported model on this machine, under qemu where it is for another one.
@@ -114,6 +148,11 @@ class Exporter:
             exported.build(flags=_FLAGS)
             self._emulated = folder, exported, spec
         return self._emulated[1:]
+
+    def _library(self) -> Library:
+        from tc.standalone.objects import model_library  # which imports LLVM
+
+        return model_library(_spec(self._parts()))
 
     def _source(self) -> str:
         spec = _spec(self._parts())

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from tc.frontend.standalone import Parts
     from tc.graph.graph import Graph
     from tc.pipeline import Compiled
+    from tc.standalone.loop_report import LoopReport
+    from tc.target import Target
 
 ModelT = TypeVar("ModelT")
 
@@ -107,7 +109,7 @@ def compile_model(
     )
     exact = partial(again, model, precision="fp32")
     name = type(model).__name__
-    handle = _Handle(name, dispatchers, eager, generation, precision, made, exact)
+    handle = _Handle(name, dispatchers, eager, generation, precision, made, exact, options.target)
     exporter = Exporter(partial(_parts, name, dispatchers, generation, weakref.ref(made)))
     made.__dict__.update(
         stats=handle.stats,
@@ -115,8 +117,11 @@ def compile_model(
         save=handle.save,
         accuracy=handle.accuracy,
         export_c=exporter.export_c,
+        export_object=exporter.export_object,
         run_emulated=exporter.run_emulated,
         c_source=exporter.c_source,
+        llvm_ir=exporter.llvm_ir,
+        asm=exporter.asm,
     )
     allow_copies(made, model, again)
     return made
@@ -180,6 +185,7 @@ class _Handle:
         precision: str,
         made: torch.nn.Module,
         exact: Callable[[], torch.nn.Module],
+        target: Target,
     ) -> None:
         self._name = name
         self._dispatchers = dispatchers  # the model's own first, then those of its parts
@@ -188,6 +194,7 @@ class _Handle:
         self._precision = precision
         self._made = weakref.ref(made)  # which holds this handle
         self._exact = exact
+        self._target = target
 
     @property
     def _runners(self) -> list[Runner]:
@@ -205,19 +212,33 @@ class _Handle:
         before), last_kernel_seconds (time inside compiled code in the last call)."""
         return summary([self._eager.stats, *(runner.stats for runner in self._runners)])
 
-    def explain(self, runs: int = RUNS) -> Explanation:
-        """Run each program `runs` times at the sizes of its last call; a table of its kernels."""
+    def explain(self, runs: int = RUNS, *, static: bool | None = None) -> Explanation | LoopReport:
+        """Run each program `runs` times at the sizes of its last call; a table of its kernels.
+
+        Or run nothing, and look at their inner loops instead: where `static` says so, or (None)
+        where this machine cannot run them.
+        """
+        if static or (static is None and not all(runner.loaded for runner in self._runners)):
+            return self._loops()
         return Explanation(
             tuple(
                 explain(
                     runner.program,
-                    f"{self._name}({_arguments(runner)})",
+                    self._title(runner),
                     {symbol.name: symbol.label for symbol in runner.signature.symbols},
                     runs,
                 )
                 for runner in self._runners
             )
         )
+
+    def _title(self, runner: Runner) -> str:
+        return f"{self._name}({_arguments(runner)})"
+
+    def _loops(self) -> LoopReport:
+        from tc.standalone.loop_report import report  # which imports LLVM
+
+        return report([(self._title(r), r.artifact) for r in self._runners], self._target)
 
     def accuracy(self, inputs: object) -> Accuracy:
         """The error of the outputs against fp32, measured on `inputs`.

@@ -54,6 +54,11 @@ class Runner:
             release()
 
     @property
+    def loaded(self) -> bool:
+        """Whether this machine can run it."""
+        return self._loaded is not None
+
+    @property
     def program(self) -> Program:
         """What runs. Raises UnsupportedError: it was compiled for another machine."""
         if self._loaded is None:

@@ -41,15 +41,20 @@ def is_native(target: Target) -> bool:
     return target.arch in ("generic", here)
 
 
-def makefile(target: Target, sources: Sequence[str]) -> str:
-    """The Makefile; `CC`, `CFLAGS` and `THREADS` may be given."""
+def makefile(target: Target, sources: Sequence[str], compiled: Sequence[str] = ()) -> str:
+    """The Makefile; `CC`, `CFLAGS` and `THREADS` may be given.
+
+    `sources` are the C files of the library, `compiled` object files that belong to it.
+    """
     objects = " ".join(s.removesuffix(".c") + ".o" for s in sources)
+    parts = " ".join(["$(OBJECTS)", *compiled])
     compilers = "cc"
     if target.arch in _CROSS:
         cross = _CROSS[target.arch]
         compilers = f"$(if $(filter {target.arch},$(shell uname -m)),cc,{cross})"
     return f"""\
 # make                  build libmodel.a and model_cli for {target}
+# make libmodel.so      a shared library; make libmodel.o: one object file
 # make CC=clang         with another compiler: gcc, clang, "zig cc -target aarch64-linux-musl"
 # make THREADS=openmp   with several threads
 
@@ -58,7 +63,7 @@ CC := {compilers}
 endif
 AR ?= ar
 CFLAGS ?= -O3
-MODEL_FLAGS := {" ".join(STRICT)} \\
+MODEL_FLAGS := {" ".join(STRICT)} -fPIC \\
     {" ".join([*MEANING, *machine_flags(target)])}
 LDLIBS += -lm
 ifeq ($(THREADS),openmp)
@@ -72,21 +77,27 @@ all: model_cli libmodel.a
 %.o: %.c $(wildcard *.h)
 \t$(CC) $(MODEL_FLAGS) $(CFLAGS) -c -o $@ $<
 
-libmodel.a: $(OBJECTS)
+libmodel.a: {parts}
 \t$(AR) rcs $@ $^
 
-model_cli: model_cli.o npy.o $(OBJECTS)
+libmodel.so: {parts}
+\t$(CC) $(MODEL_FLAGS) $(CFLAGS) $(LDFLAGS) -shared -Wl,-Bsymbolic -o $@ $^ $(LDLIBS)
+
+libmodel.o: {parts}
+\t$(CC) -r -nostdlib -o $@ $^
+
+model_cli: model_cli.o npy.o {parts}
 \t$(CC) $(MODEL_FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 clean:
-\trm -f *.o libmodel.a model_cli
+\trm -f $(OBJECTS) model_cli.o npy.o libmodel.o libmodel.a libmodel.so model_cli
 
 .PHONY: all clean
 """
 
 
-def cmake(target: Target, sources: Sequence[str]) -> str:
-    """The CMakeLists.txt."""
+def cmake(target: Target, sources: Sequence[str], compiled: Sequence[str] = ()) -> str:
+    """The CMakeLists.txt; see `makefile`."""
     flags = " ".join([*STRICT[1:], *MEANING, *machine_flags(target)])
     return f"""\
 cmake_minimum_required(VERSION 3.13)
@@ -100,7 +111,7 @@ if(NOT CMAKE_BUILD_TYPE)
 endif()
 option(MODEL_OPENMP "Run calls on several threads" OFF)
 
-add_library(model STATIC {" ".join(sources)})
+add_library(model STATIC {" ".join([*sources, *compiled])})
 target_include_directories(model PUBLIC ${{CMAKE_CURRENT_SOURCE_DIR}})
 target_compile_options(model PRIVATE {flags})
 target_link_libraries(model PUBLIC m)
@@ -132,12 +143,20 @@ def find_tool(name: str, purpose: str) -> str:
     return found
 
 
-def build(folder: Path, target: Target, *, threads: bool = False, flags: str | None = None) -> Path:
+def build(
+    folder: Path,
+    target: Target,
+    *,
+    threads: bool = False,
+    flags: str | None = None,
+    goal: str = "model_cli",
+) -> Path:
     """Run make in an exported folder; the path of model_cli.
 
     Args:
         threads: calls may run on several.
         flags: CFLAGS in place of the Makefile's own.
+        goal: what to make instead of model_cli, of which the path is then.
 
     Raises:
         UnsupportedError: no make or no compiler.
@@ -149,6 +168,7 @@ def build(folder: Path, target: Target, *, threads: bool = False, flags: str | N
     words = [make, "-C", str(folder), f"-j{os.cpu_count() or 1}", f"CC={given}"]
     words += ["THREADS=openmp"] if threads else []
     words += [f"CFLAGS={flags}"] if flags is not None else []
+    words += [goal] if goal != "model_cli" else []
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip()).splitlines()
@@ -159,7 +179,7 @@ def build(folder: Path, target: Target, *, threads: bool = False, flags: str | N
                 way_out=f"run make -C {folder} to see all of it",
             )
         )
-    return folder / "model_cli"
+    return folder / goal
 
 
 def runner(target: Target) -> list[str]:
@@ -178,8 +198,8 @@ def runner(target: Target) -> list[str]:
     return words
 
 
-def readme(model: ModelSpec, sizes: dict[str, int]) -> str:
-    """The README of the folder."""
+def readme(model: ModelSpec, sizes: dict[str, int], kernels: str = "`kernels*.c`") -> str:
+    """The README of the folder; `kernels` says where the kernels are."""
     program = model.programs[0]
     first_input = " ".join(f"--input {n}={n}.npy" for n in program.inputs)
     outputs = " ".join(f"--output {n}={n}.npy" for n in program.outputs[:1])
@@ -189,7 +209,7 @@ def readme(model: ModelSpec, sizes: dict[str, int]) -> str:
     )
     return _README.format(
         name=model.name.replace("`", ""), target=model.target, bounds=bounds or "- none",
-        lines=sizes["lines"], weights=sizes["weights"], generate=generate,
+        kernels=kernels, lines=sizes["lines"], weights=sizes["weights"], generate=generate,
         run=f"    ./model_cli run {first_input} {outputs}\n",
     )  # fmt: skip
 
@@ -220,7 +240,7 @@ Exit status: 0, or one line on standard error and the error's number in `model_c
 |---|---|
 | `model.h` | the interface |
 | `model.c` | the model: places of its weights, tables of its programs, their steps |
-| `kernels*.c`, `kernels.h` | the kernels that the steps call |
+| {kernels}, `kernels.h` | the kernels that the steps call |
 | `runtime.c`, `weights.c`, `generate.c` | what is the same for all models |
 | `model_cli.c`, `npy.c` | the command line |
 | `weights.bin` | the weights, laid out as the kernels read them |

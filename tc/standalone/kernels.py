@@ -24,9 +24,13 @@ _FILE_LINES = 1500  # of one file of kernels, so that several are compiled at on
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A kernel in C: the name of its function, its text, where its messages are among all."""
+    """A kernel in C: the name of its function, its text, where its messages are among all.
+
+    `func` is what the text says.
+    """
 
     name: str
+    func: Func
     kernel: CKernel
     check: int | None
 
@@ -65,12 +69,13 @@ class Kernels:
 
     def _make(self, info: KernelInfo) -> Function:
         name = self._names(f"kernel_{place_of(info)}")
-        kernel = render_kernel(flat(info), self._target, name, heading=_heading(info))
+        func = flat(info)
+        kernel = render_kernel(func, self._target, name, heading=_heading(info))
         check = None
         if kernel.messages:
             check = len(self.messages)
             self.messages.append(kernel.messages)
-        return Function(name, kernel, check)
+        return Function(name, func, kernel, check)
 
     @property
     def functions(self) -> list[Function]:

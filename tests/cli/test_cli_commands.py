@@ -362,6 +362,30 @@ def test_explain_as_json(run, saved: Path) -> None:
     assert all(row["seconds"] >= 0 for row in section["rows"])
 
 
+def test_explain_counts_for_another_machine(run) -> None:
+    done = run("explain", FUNCTION, "--target", "arm-neon cpu=cortex-a72", "-q")
+    assert done.status == 0
+    assert "inner loops as LLVM makes them for arm-neon cpu=cortex-a72" in done.out
+    assert "k0_linear_relu" in done.out
+
+
+def test_explain_counts_without_running(run) -> None:
+    shown = json.loads(run("explain", FUNCTION, "--static", "--json", "-q").out)["loops"]
+    assert shown["sections"][0]["rows"][0]["kernel"] == "k0_linear_relu"
+
+
+def test_explain_counts_nothing_of_compiled_code(run, saved: Path) -> None:
+    done = run("explain", saved, "--static")
+    assert done.status == 1
+    assert "compiled already" in done.err
+
+
+def test_explain_draws_nothing_that_was_not_measured(run, tmp_path: Path) -> None:
+    done = run("explain", FUNCTION, "--static", "--plot", tmp_path / "x.png")
+    assert done.status == 2
+    assert "not for --static" in done.err
+
+
 def test_explain_writes_a_trace(run, saved: Path, tmp_path: Path) -> None:
     done = run("explain", saved, "--trace", tmp_path / "x.json", "--threads", 1, "-q")
     assert done.status == 0, done.err

@@ -8,7 +8,7 @@ and SLP vectorisers and unrollers are not run. This module must not keep modules
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -58,19 +58,22 @@ class Machine:
         layout = self._tm.target_data
         self._head = f'target datalayout = "{layout}"\ntarget triple = "{target.llvm_triple}"\n'
 
-    def object_code(self, text: str) -> bytes:
-        """The object file of a module given as text."""
-        return bytes(self._through(text, self._tm.emit_object))
+    def object_code(self, *texts: str) -> bytes:
+        """The object file of modules given as text, joined to one."""
+        return bytes(self._through(texts, self._tm.emit_object))
 
-    def assembly(self, text: str) -> str:
-        """The assembly of a module given as text."""
-        return str(self._through(text, self._tm.emit_assembly))
+    def assembly(self, *texts: str, comments: bool = False) -> str:
+        """The assembly of modules given as text; LLVM's comments tell what is a spill."""
+        self._tm.set_asm_verbosity(comments)
+        return str(self._through(texts, self._tm.emit_assembly))
 
-    def _through(self, text: str, emit: Callable[[Any], Any]) -> Any:
+    def _through(self, texts: Sequence[str], emit: Callable[[Any], Any]) -> Any:
         try:
-            module = llvm.parse_assembly(self._head + text)
+            module, *others = (llvm.parse_assembly(self._head + text) for text in texts)
         except RuntimeError as error:
             raise InternalError(f"emitted text that LLVM rejects: {str(error).strip()}") from error
+        for other in others:
+            module.link_in(other)
         options = llvm.create_pipeline_tuning_options(speed_level=2)
         builder = llvm.create_pass_builder(self._tm, options)
         passes = llvm.create_new_function_pass_manager()
