@@ -38,6 +38,23 @@ def gemm(A: f32[M, 24], B: f32[2, 24, 32] align 64, C: out f32[M, 64], M: sym[1,
                         for el in vector(16):
                             C[i0 * 4 + e, j0 * 32 + ev * 16 + el] = max(acc[e, ev * 16 + el], 0.0:f32)
 """  # noqa: E501
+# A copy of as much of a row as the row's number says, and one of what is left of it.
+TRIANGLE = """\
+def triangle(X: f32[N, N], Y: out f32[N], N: sym[1, 2147483648]):
+    for i in parallel(N):
+        with copy = alloc(f32[i + 1], scratch):
+            with rest = alloc(f32[N - i], scratch):
+                for j in range(i + 1):
+                    copy[j] = X[i, j]
+                for k in range(N - i):
+                    rest[k] = X[i, i + k]
+                with total = alloc(f32[], register):
+                    total[] = 0.0:f32
+                    for l in range(i + 1):
+                        total[] <sum[f32]>= copy[l]
+                    Y[i] = total[] - rest[N - i - 1]
+"""
+
 SOFTMAX = """\
 def softmax(X: f32[M, N], Y: out f32[M, N], M: sym[1, 50], N: sym[1, 300]):
     for i in parallel(M):
@@ -211,6 +228,10 @@ CASES: dict[str, tuple[str, tuple[dict[str, int], ...], Make, float]] = {
         lambda r, s: {
             "A": _floats(r, s["M"], 24), "B": _floats(r, 2, 24, 32), "C": _out(s["M"], 64)
         }, 2e-5,
+    ),
+    "triangle": (
+        TRIANGLE, tuple({"N": n} for n in (1, 2, 33)),
+        lambda r, s: {"X": _floats(r, s["N"], s["N"]), "Y": _out(s["N"])}, 1e-5,
     ),
     "softmax": (
         SOFTMAX, ({"M": 1, "N": 1}, {"M": 3, "N": 7}, {"M": 2, "N": 8}, {"M": 2, "N": 41}),

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final, TypeAlias
 
 from tc.ir.loop import Func
+from tc.ir.passes.bound_scratch import bound_scratch
 from tc.ir.passes.dots import dots
 from tc.ir.passes.expand_math import expand_math
 from tc.ir.passes.expand_updates import expand_updates
@@ -32,6 +33,7 @@ KERNEL_PASSES: Final[tuple[tuple[str, Pass], ...]] = (
     ("flatten", flatten),
     # A fused loop's m // n * n + m % n meets in the flat index, and only there.
     ("simplify_indices", simplify_indices),
+    ("bound_scratch", bound_scratch),
     # What lies side by side in memory shows in simple flat indices; unrolling copies the result.
     ("dots", dots),
     ("expand_math", expand_math),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tc.errors import InternalError
+from tc.codegen.llvm.kernel import evaluate
+from tc.errors import InternalError, ScheduleError
 from tc.ir.expr import Binary, Const, LaneReduce, Ramp, Select
 from tc.ir.interpret import run
 from tc.ir.loop import For, LoopKind, Prefetch, Store, Update
 from tc.ir.parser import parse_func
 from tc.ir.passes import KERNEL_PASSES, place_scratch, run_passes
+from tc.ir.passes.bound_scratch import bound_scratch
 from tc.ir.passes.expand_updates import expand_updates
 from tc.ir.passes.flatten import flatten
 from tc.ir.passes.guard_loads import guard_loads
@@ -133,3 +135,36 @@ def test_scratch_is_a_stack() -> None:
     assert place_scratch(func) == (func, Const(64 + 128))
     _, symbolic = place_scratch(parse_func(SOFTMAX))
     assert str(symbolic).startswith("(N * 4 + 63) // 64 * 64")
+
+
+@pytest.mark.parametrize(
+    ("size", "need"),
+    [
+        ("i + 1", lambda n: 4 * n),
+        ("N - i", lambda n: 4 * n),
+        ("min(i * 8, N)", lambda n: 4 * min(8 * (n - 1), n)),
+        ("max(3 - i, 0) + i % 5", lambda n: 4 * (3 + 4)),
+        ("(i + 7) // 8", lambda n: 4 * ((n + 6) // 8)),
+    ],
+)
+def test_scratch_that_follows_a_loop_is_as_large_as_any_iteration_needs(size, need) -> None:
+    func = parse_func(
+        "def kernel(out0: out f32[N], N: sym[1, 2147483648]):\n"
+        "    for i in range(N):\n"
+        f"        with a = alloc(f32[{size}], scratch):\n"
+        "            out0[i] = 1.0:f32\n"
+    )
+    _, found = place_scratch(bound_scratch(func))
+    for n in (1, 2, 9, 100):
+        assert evaluate(found, {"N": n}) == -(-need(n) // 64) * 64
+
+
+def test_scratch_that_nothing_bounds_is_refused() -> None:
+    func = parse_func(
+        "def kernel(out0: out f32[N], N: sym[1, 2147483648]):\n"
+        "    for i in range(N):\n"
+        "        with a = alloc(f32[N // (i + 1)], scratch):\n"
+        "            out0[i] = 1.0:f32\n"
+    )
+    with pytest.raises(ScheduleError, match="nothing bounds that while i runs"):
+        bound_scratch(func)
