@@ -24,6 +24,10 @@ GOOD_ENOUGH: Final = 0.99  # of the default's time: less than that is not told f
 FINALISTS: Final = 2
 
 
+class NoChoiceError(TuningError):
+    """There is nothing to tune."""
+
+
 @dataclass(frozen=True, slots=True)
 class Timing:
     """A whole program's seconds, and those of its workloads by hash, all calls together."""
@@ -88,7 +92,8 @@ def tune(
         tick: called after each trial.
 
     Raises:
-        TuningError: nothing in the model has a choice of schedules, or the database fails.
+        NoChoiceError: nothing in the model has a choice of schedules.
+        TuningError: the database fails.
     """
     start = time.monotonic()
     wanted = subject.wanted()
@@ -97,7 +102,7 @@ def tune(
     )
     session.jobs = [job for job in session.jobs if job.space.size() > 1]
     if not session.jobs:
-        raise TuningError(
+        raise NoChoiceError(
             describe(f"model {subject.name}", why="no kernel of it has a choice of schedules")
         )
     stopped, problem = False, ""

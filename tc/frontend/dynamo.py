@@ -22,16 +22,19 @@ from tc.device.dims import compile_dim
 from tc.device.run import Program
 from tc.device.run_code import load_functions
 from tc.device.run_stats import Stats
-from tc.errors import TcError, UnsupportedError, describe
+from tc.errors import TcError, TuningError, UnsupportedError, describe
 from tc.frontend import model as front
 from tc.frontend.dynamo_graph import Lifted, lift
 from tc.frontend.importer import import_graph
 from tc.frontend.options import Options, from_mapping
 from tc.frontend.runner import refuse_fallbacks
 from tc.frontend.tensors import FallbackWarning, TorchArrays
+from tc.frontend.tuning import prepare_records, require_here, tune_graph
+from tc.graph.graph import Graph
 from tc.pipeline import Compiled
 
-OPTIONS = ("target", "precision", "threads", "tuning_db", "fallback")
+OPTIONS = ("target", "precision", "threads", "tuning_db", "fallback", "tune")
+MODES = {"default": 0, "max-autotune": 512}  # schedules to measure of each graph
 Run = Callable[..., Any]
 
 
@@ -39,25 +42,33 @@ def backend(
     graph: GraphModule,
     example_inputs: Sequence[Any],
     options: Mapping[str, Any] | None = None,
+    mode: str | None = None,
 ) -> Run:
     """Compile one graph of torch.compile.
 
     Args:
         options: those of `tc.compile` that `OPTIONS` lists.
+        mode: "max-autotune" tunes each graph at its first call, as `tune=512` does.
 
     Raises:
-        UnsupportedError: an unknown option, or with fallback="error" a graph that cannot be
-            compiled as a whole.
+        UnsupportedError: an unknown option or mode, or with fallback="error" a graph that cannot
+            be compiled as a whole.
+        TuningError: a number of trials that is none, or a target to tune for that is not here.
     """
     given: dict[str, Any] = from_mapping(options or {}, OPTIONS)
+    trials = _trials(mode, given.pop("tune", None))
+    if trials:
+        prepare_records(given.get("tuning_db"))
     chosen = Options.of(**given)
+    if trials:
+        require_here(chosen.target)
 
     def forward(inner: GraphModule, inputs: Sequence[Any]) -> Run:
         del inputs
         return _eager(inner, chosen, "a graph that needs gradients")
 
     def inference(inner: GraphModule, inputs: Sequence[Any]) -> Run:
-        return _compile(inner, inputs, chosen)
+        return _compile(inner, inputs, chosen, trials)
 
     compiled: Run = aot_autograd(
         fw_compiler=forward, bw_compiler=forward, inference_compiler=inference
@@ -65,7 +76,22 @@ def backend(
     return compiled
 
 
-def _compile(graph: GraphModule, inputs: Sequence[Any], options: Options) -> Run:
+def _trials(mode: object, tune: object) -> int:
+    """How many schedules of each graph are to be measured."""
+    if mode is not None and mode not in MODES:
+        known = " or ".join(map(repr, MODES))
+        raise UnsupportedError(
+            describe(f"mode={mode!r}", why="no such value", way_out=f"use {known}")
+        )
+    if tune is None:
+        return MODES[str(mode or "default")]
+    if type(tune) is not int or tune < 0:
+        why, way_out = "not a whole number of at least 0", "give a number of trials"
+        raise TuningError(describe(f"option tune={tune!r}", why=why, way_out=way_out))
+    return tune
+
+
+def _compile(graph: GraphModule, inputs: Sequence[Any], options: Options, trials: int) -> Run:
     del inputs  # the sizes of the example say nothing that the graph does not
     try:
         lifted = lift(graph)
@@ -74,9 +100,14 @@ def _compile(graph: GraphModule, inputs: Sequence[Any], options: Options) -> Run
         refuse_fallbacks(compiled.artifact, options)
     except UnsupportedError as error:
         return _eager(graph, options, error.message)
-    numbers = {value.name: number for number, value in enumerate(imported.params)}
+    call = _call(lifted, imported, compiled, options)
+    return _boxed(_TunedFirst(lifted, imported, call, options, trials) if trials else call)
+
+
+def _call(lifted: Lifted, graph: Graph, compiled: Compiled, options: Options) -> _Call:
+    numbers = {value.name: number for number, value in enumerate(graph.params)}
     order = [numbers[info.name] for info in compiled.artifact.params]
-    return _boxed(_Call(lifted, compiled, order, options))
+    return _Call(lifted, compiled, order, options)
 
 
 def _boxed(call: Run) -> Run:
@@ -153,6 +184,35 @@ class _Call:
                 case _:
                     found.append(value)
         return found
+
+
+class _TunedFirst:
+    """A compiled graph that is tuned at its first call, for the sizes of that call."""
+
+    def __init__(
+        self, lifted: Lifted, graph: Graph, call: _Call, options: Options, trials: int
+    ) -> None:
+        self._lifted = lifted
+        self._graph = graph
+        self._call = call
+        self._options = options
+        self._trials = trials
+        self._lock = threading.Lock()
+
+    def __call__(self, *args: Any) -> list[Any]:
+        with self._lock:
+            if self._trials:
+                self._tune(args)
+                self._trials = 0
+        return self._call(*args)
+
+    def _tune(self, args: Sequence[Any]) -> None:
+        lifted = self._lifted
+        weights = [*(args[number] for number in lifted.weights), *lifted.constants]
+        inputs = [args[number].clone() for number in lifted.inputs]  # which it may write to
+        tune_graph("graph", self._graph, self._options, self._trials, weights, inputs)
+        compiled = front.pipeline(self._graph, self._options)
+        self._call = _call(lifted, self._graph, compiled, self._options)
 
 
 _WARNED: set[str] = set()

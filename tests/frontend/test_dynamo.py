@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +12,10 @@ import torch
 from torch import nn
 
 import tc
+from tc.autotune.database import Database
 from tc.frontend import dynamo, tensors
 from tc.frontend import model as front
+from tc.frontend.model import pipeline as real_pipeline
 from tests.frontend.plain_pipeline import compile_graph
 from tests.models import entry
 
@@ -185,3 +188,35 @@ def test_decoders_have_no_fallback(name: str) -> None:
     with torch.no_grad():
         found, wanted = compiled(**inputs), model(**inputs)
     torch.testing.assert_close(found.logits, wanted.logits, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("given", [{"mode": "max-autotune"}, {"options": {"tune": 3}}])
+def test_a_graph_is_tuned_at_its_first_call(
+    given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "tuning.db"
+    monkeypatch.setenv("TC_TUNING_DB", str(path))
+    monkeypatch.setitem(dynamo.MODES, "max-autotune", 3)
+    monkeypatch.setattr(front, "pipeline", real_pipeline)
+    model = net()
+    compiled = torch.compile(model, backend="tc", dynamic=True, **given)
+    with torch.no_grad():
+        for rows in (3, 31):
+            x = torch.randn(rows, 8)
+            torch.testing.assert_close(compiled(x), model(x), rtol=1e-5, atol=1e-6)
+    with Database.open(path, readonly=True) as database:
+        assert database.query("SELECT COUNT(*) AS n FROM trials") == [{"n": 3}]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"mode": "reduce-overhead"}, "mode='reduce-overhead': no such value; use 'default' or"),
+        ({"options": {"tune": -1}}, "option tune=-1: not a whole number of at least 0"),
+        ({"options": {"tune": 2, "target": "arm-neon"}}, "this machine cannot run its code"),
+    ],
+)
+def test_what_cannot_be_tuned(given: dict[str, Any], said: str) -> None:
+    compiled = torch.compile(net(), backend="tc", **given)
+    with torch.no_grad(), pytest.raises(Exception, match=said):
+        compiled(torch.randn(3, 8))
