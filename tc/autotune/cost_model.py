@@ -46,8 +46,8 @@ class Group:
     A failed trial's speed is 0.
     """
 
-    features: Sequence[Sequence[float]]
-    speeds: Sequence[float]
+    features: list[list[float]]
+    speeds: list[float]
 
 
 class CostModel:

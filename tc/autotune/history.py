@@ -55,6 +55,26 @@ def seen_of(database: Database, context: Context) -> list[Seen]:
     ]
 
 
+def good_elsewhere(
+    database: Database, context: Context, horizon: int | None, count: int = 4
+) -> list[str]:
+    """The decisions of the best trials of a workload at its other sizes, the best first.
+
+    At each of them the `count` best that beat the default; `horizon` as in `before`.
+    """
+    rows = database.query(
+        "SELECT knobs, MIN(ratio) AS ratio FROM (SELECT knobs, ratio, trials.id, "
+        "ROW_NUMBER() OVER (PARTITION BY sizes ORDER BY ratio, trials.id) AS place FROM trials "
+        "JOIN workloads ON workloads.id = workload_id JOIN targets ON targets.id = target_id "
+        "WHERE hash = ? AND fingerprint = ? AND threads = ? AND sizes != ? AND tc_version = ? "
+        "AND llvm_version = ? AND status = 'ok' AND ratio < 1 AND (? IS NULL OR trials.id < ?)) "
+        "WHERE place <= ? GROUP BY knobs ORDER BY 2, 1",
+        (context.workload, context.target, context.threads, context.sizes, context.versions.tc,
+         context.versions.llvm, horizon, horizon, count),
+    )  # fmt: skip
+    return [row["knobs"] for row in rows]
+
+
 def before(seen: Sequence[Seen], horizon: int | None) -> list[Seen]:
     """Those that were there when the trial `horizon` was made; None: all."""
     return [s for s in seen if horizon is None or s.id < horizon]
@@ -95,22 +115,40 @@ def put_features(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """Trials that can be compared, with the hash of their workload and the target for people."""
+
+    workload: str
+    target: str
+    group: Group
+
+
 def groups_of(database: Database, horizon: int | None = None) -> list[Group]:
     """All trials whose features are kept, by workload and conditions: what a model learns from."""
+    return [labelled.group for labelled in labelled_groups(database, horizon)]
+
+
+def labelled_groups(database: Database, horizon: int | None = None) -> list[Labelled]:
+    """As `groups_of`, with what each group is of."""
     rows = database.query(
-        "SELECT trials.id, workload_id, target_id, threads, sizes, tc_version, llvm_version, "
-        "status, ratio, data FROM trials JOIN features ON features.trial_id = trials.id "
+        "SELECT workload_id, target_id, threads, sizes, tc_version, llvm_version, status, ratio, "
+        "data, hash, target, cpu FROM trials JOIN features ON features.trial_id = trials.id "
+        "JOIN workloads ON workloads.id = workload_id JOIN targets ON targets.id = target_id "
         "WHERE layout = ? AND status IN ('ok', 'failed') AND (? IS NULL OR trials.id < ?) "
         "ORDER BY trials.id",
         (LAYOUT, horizon, horizon),
     )
-    found: dict[tuple[object, ...], tuple[list[list[float]], list[float]]] = {}
+    found: dict[tuple[object, ...], Labelled] = {}
     names = ("workload_id", "target_id", "threads", "sizes", "tc_version", "llvm_version")
     for row in rows:
         values = json.loads(row["data"])
         if len(values) != len(NAMES):
             continue
-        features, speeds = found.setdefault(tuple(row[n] for n in names), ([], []))
-        features.append(values)
-        speeds.append(1 / row["ratio"] if row["status"] == OK and row["ratio"] else 0.0)
-    return [Group(features, speeds) for features, speeds in found.values()]
+        target = f"{row['target']}, {row['cpu'] or 'any cpu'}, threads={row['threads']}"
+        new = Labelled(row["hash"], target, Group([], []))
+        group = found.setdefault(tuple(row[n] for n in names), new).group
+        speed = 1 / row["ratio"] if row["status"] == OK and row["ratio"] else 0.0
+        group.features.append(values)
+        group.speeds.append(speed)
+    return list(found.values())

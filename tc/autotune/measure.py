@@ -7,12 +7,9 @@ know how a candidate is checked or timed.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import selectors
-import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tc.autotune.bench import Task
+from tc.autotune.forked import Child, Nursery
 from tc.autotune.turns import Measured
 from tc.errors import TuningError, describe
 
@@ -29,7 +27,6 @@ COMMAND: Final = (sys.executable, "-m", "tc.autotune.worker")
 MEMORY_BYTES: Final = 8 << 30
 SETUP_SECONDS: Final = 120.0
 TRIAL_SECONDS: Final = 30.0
-_TOLD: Final = 400  # characters of a dead process's last words
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +61,21 @@ class Measurer:
             command: that serves a batch, see `tc.autotune.worker`.
         """
         self._cache = cache_dir
-        self._command = tuple(command)
         self._memory = memory_bytes
         self._setup = setup_seconds
         self._trial = trial_seconds
         self._folder = tempfile.TemporaryDirectory(prefix="tc-tune-")
+        self._nursery = Nursery(command, self._folder.name)
 
     def __enter__(self) -> Measurer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End its processes, and forget the reference outputs."""
+        self._nursery.close()
         self._folder.cleanup()
 
     def measure(self, task: Task, schedules: Sequence[str]) -> Iterator[Outcome]:
@@ -101,90 +103,62 @@ class Measurer:
             "references": self._folder.name,
             "memory_bytes": self._memory,
         }
-        with _Process(self._command, json.dumps(request), self._folder.name) as process:
-            limit, at = self._setup, None
-            while True:
-                answer = process.line(limit)
-                if isinstance(answer, str):
-                    if at is None:
-                        raise TuningError(
-                            describe(
-                                "workload",
-                                why=f"cannot be measured: {answer}",
-                                way_out="TC_DEBUG=1 tells more; other workloads can be tuned",
-                            )
-                        )
-                    yield Outcome(first + at, None, answer)
-                    return
-                limit = self._trial
-                if "begins" in answer:
-                    at = answer["begins"]
-                elif "number" in answer:
-                    values = answer.get("measured")
-                    measured = None if values is None else Measured(**values)
-                    why = answer.get("failed", answer.get("disturbed", ""))
-                    yield Outcome(first + answer["number"], measured, why, "disturbed" in answer)
-                    if answer["number"] + 1 == len(wanted):
-                        return
-
-
-class _Process:
-    """A process in a session of its own, killed with all its children at the end."""
-
-    def __init__(self, command: Sequence[str], request: str, folder: str) -> None:
-        root = str(Path(__file__).resolve().parents[2])  # the worker is this very tc
-        known = os.environ.get("PYTHONPATH")
-        self._errors, self._said = tempfile.mkstemp(dir=folder, prefix="stderr-")
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            start_new_session=True,
-            env={**os.environ, "PYTHONPATH": f"{root}:{known}" if known else root},
-        )
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(request.encode() + b"\n")
-            self._process.stdin.close()
-        self._pending = b""
-
-    def __enter__(self) -> _Process:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        assert self._process.stdout is not None
-        self._process.stdout.close()
-        os.close(self._errors)
-        os.unlink(self._said)
-
-    def line(self, seconds: float) -> dict[str, Any] | str:
-        """The next answer; or, where none comes, why, in words."""
-        assert self._process.stdout is not None
-        end = time.monotonic() + seconds
-        with selectors.DefaultSelector() as ready:
-            ready.register(self._process.stdout, selectors.EVENT_READ)
-            while b"\n" not in self._pending:
-                if not ready.select(max(0.0, end - time.monotonic())):
-                    return f"it does not end within {seconds:g} s"
-                data = os.read(self._process.stdout.fileno(), 1 << 16)
-                if not data:
-                    return self._last_words()
-                self._pending += data
-        line, _, self._pending = self._pending.partition(b"\n")
+        child = self._nursery.fork(json.dumps(request))
+        if isinstance(child, str):
+            raise _unmeasurable(child)
         try:
-            answer: dict[str, Any] = json.loads(line)
-        except ValueError:
-            return "it writes over the answers of its process"
-        return answer
+            yield from self._answers(child, first, len(wanted))
+        finally:
+            child.end()
 
-    def _last_words(self) -> str:
-        status = self._process.wait()
-        if status < 0:
-            with contextlib.suppress(ValueError):
-                return f"it is ended by {signal.Signals(-status).name}"
-        said = Path(self._said).read_text(errors="replace").strip().splitlines()
-        return f"its process ends with status {status}: {(said or [''])[-1][:_TOLD]}"
+    def _answers(self, child: Child, first: int, count: int) -> Iterator[Outcome]:
+        """What a process says of its candidates, until one ends it."""
+        limit, at, pending = self._setup, None, bytearray()
+        while True:
+            answer = _line(child, pending, limit)
+            if isinstance(answer, str):
+                if at is None:
+                    raise _unmeasurable(answer)
+                yield Outcome(first + at, None, answer)
+                return
+            limit = self._trial
+            if "begins" in answer:
+                at = answer["begins"]
+            elif "number" in answer:
+                values = answer.get("measured")
+                measured = None if values is None else Measured(**values)
+                why = answer.get("failed", answer.get("disturbed", ""))
+                yield Outcome(first + answer["number"], measured, why, "disturbed" in answer)
+                if answer["number"] + 1 == count:
+                    return
+
+
+def _unmeasurable(why: str) -> TuningError:
+    return TuningError(
+        describe(
+            "workload",
+            why=f"cannot be measured: {why}",
+            way_out="TC_DEBUG=1 tells more; other workloads can be tuned",
+        )
+    )
+
+
+def _line(child: Child, pending: bytearray, seconds: float) -> dict[str, Any] | str:
+    """The next answer; or, where none comes, why, in words. `pending` is what follows it."""
+    end = time.monotonic() + seconds
+    with selectors.DefaultSelector() as ready:
+        ready.register(child.answers, selectors.EVENT_READ)
+        while b"\n" not in pending:
+            if not ready.select(max(0.0, end - time.monotonic())):
+                return f"it does not end within {seconds:g} s"
+            data = os.read(child.answers, 1 << 16)
+            if not data:
+                return child.last_words()
+            pending += data
+    line, _, rest = bytes(pending).partition(b"\n")
+    pending[:] = rest
+    try:
+        answer: dict[str, Any] = json.loads(line)
+    except ValueError:
+        return "it writes over the answers of its process"
+    return answer

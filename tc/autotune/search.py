@@ -29,13 +29,21 @@ Rank = Callable[[Sequence[Candidate]], Sequence[float]]
 
 
 def propose(
-    space: Space, seen: Sequence[Seen], rank: Rank, seed: str, batch: int, size: int
+    space: Space,
+    seen: Sequence[Seen],
+    rank: Rank,
+    seed: str,
+    batch: int,
+    size: int,
+    elsewhere: Sequence[str] = (),
 ) -> list[Candidate]:
     """The candidates of a batch, none of them seen; fewer than `size` where there are no more.
 
     Args:
         rank: the greater, the sooner; all equal where nothing is known.
         seed: of everything random, with the batch's number.
+        elsewhere: decisions that are good for the workload at other sizes, the best first; the
+            first batch tries them, for a record serves all sizes.
     """
     random = Random(f"{seed} {batch}")
     known = {s.schedule for s in seen}
@@ -48,6 +56,8 @@ def propose(
 
     if batch == 0:
         take(space.default)
+        for knobs in elsewhere[: size // 2]:
+            take(space.make(read_knobs(knobs)))
     first = len(found)
     wanted = first + math.ceil(POOL * size)
     parents = _elite(space, seen) or [space.default]

@@ -16,12 +16,20 @@ from tc.autotune.bench import Task
 from tc.autotune.cost_model import CostModel
 from tc.autotune.database import Database
 from tc.autotune.features import device_features, features
-from tc.autotune.history import Seen, batch_of, before, groups_of, put_features, seen_of
+from tc.autotune.history import (
+    Seen,
+    batch_of,
+    before,
+    good_elsewhere,
+    groups_of,
+    put_features,
+    seen_of,
+)
 from tc.autotune.measure import Outcome
 from tc.autotune.rows import COLD, FAILED, HOT, OK, Context, TargetRow, Trial, Versions
 from tc.autotune.search import Progress, next_task, propose
 from tc.autotune.space import Candidate, Space
-from tc.autotune.workload import Key, key_of, row_of, sizes_text
+from tc.autotune.workload import Key, checked_sizes, key_of, row_of, sizes_text
 from tc.device.dims import compile_dim
 from tc.errors import TuningError, describe
 from tc.pipeline import Workload
@@ -237,7 +245,7 @@ class Session:
             job.key.text,
             job.key.constants,
             wanted.sizes,
-            _other_sizes(wanted),
+            checked_sizes(wanted.workload, wanted.sizes),
             str(job.space.default.schedule),
             self.target.target,
             self.threads,
@@ -319,9 +327,9 @@ class Session:
             model = self._model(horizon)
             return model.rank([self._features(job, c) for c in candidates])
 
-        found = propose(
-            job.space, seen, rank, f"{self.seed} {job.context.workload}", batch, self.batch
-        )
+        name = f"{self.seed} {job.context.workload}"
+        elsewhere = good_elsewhere(self.database, job.context, horizon) if batch == 0 else ()
+        found = propose(job.space, seen, rank, name, batch, self.batch, elsewhere)
         self._kept[job.context] = (batch, found)
         return found
 
@@ -381,19 +389,3 @@ class Session:
             gflops=flops / found.median * 1e-9 if flops else None,
             fraction_of_bound=least / found.median if least else None,
         )
-
-
-def _other_sizes(wanted: Wanted) -> tuple[tuple[int, ...], ...]:
-    """Further sizes to check a candidate at: the least, odd ones, tails; none too large."""
-    symbols = wanted.workload.lowered.func.symbols
-    if not symbols:
-        return ()
-    found = []
-    for number in (1, 7, 33):
-        found.append(
-            tuple(
-                max(s.lo, min(number, s.hi, max(size, 1)))
-                for s, size in zip(symbols, wanted.sizes, strict=True)
-            )
-        )
-    return tuple(each for each in dict.fromkeys(found) if each != wanted.sizes)

@@ -1,10 +1,11 @@
-"""The process in which candidates run: a batch on stdin, what became of each on stdout.
+"""The processes in which candidates run: a batch on stdin, what became of each on stdout.
 
-    python -m tc.autotune.worker < request.json
+    python -m tc.autotune.worker
 
-The request and every answer are one line of JSON. Before each candidate its number is said, so
-that whoever started this process knows which one it was that ended it. Memory is limited here;
-time is limited by who waits. This module must not decide what is tried.
+is the nursery that they are forked from, see `tc.autotune.forked`. The request and every answer
+are one line of JSON. Before each candidate its number is said, so that whoever waits knows which
+one it was that ended the process. Memory is limited here; time is limited by who waits. This
+module must not decide what is tried.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from tc.autotune.bench import Bench, Task
+from tc.autotune.forked import nurse
 from tc.autotune.turns import DisturbedError
 from tc.errors import InternalError, TcError
 
@@ -54,13 +56,18 @@ def _say(out: TextIO, answer: dict[str, Any]) -> None:
     print(json.dumps(answer), file=out, flush=True)
 
 
-def main() -> int:
+def batch() -> int:
     """Serve the request on stdin; answers go to what stdout was, and prints of others nowhere."""
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     with contextlib.suppress(BrokenPipeError):
-        serve(json.loads(sys.stdin.readline()), out)
+        serve(json.loads(os.fdopen(os.dup(0)).readline()), out)
     return 0
+
+
+def main() -> int:
+    """Fork a process for each batch, until nobody wants another."""
+    return nurse(batch)
 
 
 if __name__ == "__main__":

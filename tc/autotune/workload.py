@@ -125,3 +125,18 @@ def sizes_of(text: str) -> tuple[int, ...]:
     if " ".join(f"n{n}={value}" for n, value in enumerate(found)) != text:
         raise TuningError(describe(f"sizes {text!r}", why="not of the form n0=1 n1=128"))
     return tuple(map(int, found))
+
+
+def checked_sizes(workload: Workload, sizes: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """Further sizes to check a candidate at: the least, odd ones, tails; none too large."""
+    symbols = workload.lowered.func.symbols
+    if not symbols:
+        return ()
+    found = [
+        tuple(
+            max(s.lo, min(number, s.hi, max(size, 1)))
+            for s, size in zip(symbols, sizes, strict=True)
+        )
+        for number in (1, 7, 33)
+    ]
+    return tuple(each for each in dict.fromkeys(found) if each != sizes)

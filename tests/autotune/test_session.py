@@ -9,12 +9,14 @@ from random import Random
 import pytest
 
 from tc.autotune.database import Database
-from tc.autotune.history import groups_of
+from tc.autotune.history import Seen, groups_of
 from tc.autotune.measure import Outcome
-from tc.autotune.session import BusyError
+from tc.autotune.rows import target_row
+from tc.autotune.session import BusyError, Session, Wanted
 from tc.errors import TuningError
 from tests.autotune import killing
-from tests.autotune.fake_tuning import Fake, session, trials_of
+from tests.autotune.fake_tuning import BATCH, V3, VERSIONS, Fake, session, trials_of
+from tests.autotune.workloads import WORKLOADS, product
 
 TRIALS = 18
 
@@ -79,10 +81,6 @@ def test_another_seed_measures_nothing_again(path: Path) -> None:
 
 
 def test_it_ends_when_nothing_is_left(path: Path) -> None:
-    from tc.autotune.session import Session, Wanted
-    from tests.autotune.fake_tuning import V3, VERSIONS, target_row
-    from tests.autotune.workloads import WORKLOADS
-
     small = Wanted("sums", WORKLOADS["column sums"](V3), (9,))
     fake = Fake()
     with Database.open(path) as database:
@@ -163,3 +161,21 @@ def test_a_hundred_killed_runs_end_where_a_whole_one_does(tmp_path: Path) -> Non
         if kills == 100:
             return
     pytest.fail(f"only {kills} runs were killed")
+
+
+def test_what_is_good_at_other_sizes_is_tried_first(path: Path) -> None:
+    work = product(None, 24, 40)(V3)
+
+    def tried(rows: int, seed: int = 0) -> list[Seen]:
+        with Database.open(path) as database:
+            target = target_row(V3, "some cpu")
+            wanted = [Wanted("gemm", work, (rows,))]
+            made = Session(database, target, VERSIONS, 2, wanted, seed=seed, batch=BATCH)
+            made.run(Fake(), 8)
+            return made.jobs[0].seen
+
+    first = sorted((s.ratio, s.schedule) for s in tried(16) if s.ratio is not None)
+    other = tried(32)
+    assert other[0].ratio == 1.0
+    assert [s.schedule for s in other[1 : BATCH // 2 + 1]] == [s for _, s in first[: BATCH // 2]]
+    assert tried(32) == other  # and it goes on as it began
