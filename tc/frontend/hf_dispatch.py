@@ -279,17 +279,25 @@ class Dispatcher:
                         way_out="pad the inputs to fewer distinct sizes",
                     )
                 )
-            program = self._compile(args, kwargs)
-            program.admit(shapes)
+            program = self._compile(args, kwargs, self._dynamic)
+            try:
+                program.admit(shapes)
+            except ShapeMismatchError:
+                if not self._dynamic:
+                    raise
+                # The model's code turns a size into a number, and it was traced with sizes that
+                # the capture chose; those of the call serve this call at least.
+                program = self._compile(args, kwargs, dynamic=False)
+                program.admit(shapes)
             route.programs.append(program)
             return program
 
-    def _compile(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Program:
+    def _compile(self, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic: bool) -> Program:
         positional, keyword = self._canonical(args, kwargs)
         tensors: list[torch.Tensor] = []
         self._key(positional, keyword, tensors, [])
         _refuse_device(tensors, self._model)
-        request = Request.of(self._model, positional, keyword, self._dynamic)
+        request = Request.of(self._model, positional, keyword, dynamic)
         captured, runner = self._make(request)
         self.stats["compilations"] += 1
         beside = [self._config, *self._hooks]

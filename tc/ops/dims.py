@@ -34,8 +34,9 @@ def tidy(x: ExprLike) -> Expr:
 
 
 def known(x: ExprLike) -> int | None:
-    """The value of a dim that is a number."""
-    return number(poly(x))
+    """The value of a dim that is a number, or the only one within its bounds."""
+    value = number(poly(x))
+    return bounds(wrap(x)).value if value is None else value
 
 
 def fixed(x: ExprLike, thing: str) -> int:
@@ -139,11 +140,11 @@ def broadcast(op: str, *shapes: Shape) -> Shape:
 
 
 def _join(a: Expr, b: Expr, op: str) -> Expr:
-    if a == ONE or same(a, b):
-        return b
-    if b == ONE:
-        return a
     x, y = known(a), known(b)
+    if x == 1 or same(a, b):
+        return b
+    if y == 1:
+        return a
     if x is not None and y is not None:
         raise CompileError(f"{op}: sizes {x} and {y} do not broadcast; make them equal or 1")
     return b if x is None and y is not None else a
@@ -154,7 +155,7 @@ def stretched(t: Tensor, shape: Shape, index: Sequence[Expr]) -> Expr:
     skip = len(shape) - t.rank
     places = []
     for n, size in enumerate(t.shape):
-        repeats = size == ONE and shape[skip + n] != ONE
+        repeats = known(size) == 1 and known(shape[skip + n]) != 1
         places.append(ZERO if repeats else index[skip + n])
     return t[tuple(places)]
 

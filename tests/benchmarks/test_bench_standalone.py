@@ -157,11 +157,21 @@ def test_private_memory_leaves_out_the_mapped_weights():
     assert private_bytes(SMAPS, "/weights.bin") == 32 * 1024
 
 
+@pytest.fixture
+def settings_of_torch():
+    """What a worker process sets for itself ends with the test that stands in for one."""
+    torch = pytest.importorskip("torch")
+    gradients, threads = torch.is_grad_enabled(), torch.get_num_threads()
+    yield
+    torch.set_grad_enabled(gradients)
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("settings_of_torch")
 @pytest.mark.skipif(
     shutil.which("gcc") is None or shutil.which("make") is None, reason="needs gcc and make"
 )
 def test_an_exported_layer_is_called_from_c(tmp_path):
-    pytest.importorskip("torch")
     case = {"layer": "LayerNorm [1, 768]", "scratch": str(tmp_path)}
     measured = measure_export(case, tmp_path / "exported")
     assert measured["lines"] > 100

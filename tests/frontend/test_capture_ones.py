@@ -1,10 +1,11 @@
-"""Sizes that decide how many pieces there are have programs of their own."""
+"""Sizes that tracing may make numbers: counts of pieces, lists in Python, ones that broadcast."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 from torch import nn
+from transformers import BertConfig, BertPreTrainedModel
 
 import tc
 
@@ -30,3 +31,48 @@ def test_as_many_pieces_as_eager_gives(how: str) -> None:
             assert [part.shape for part in ours] == [part.shape for part in theirs]
             assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
     assert compiled.stats()["compilations"] == 3  # one for each number of rows
+
+
+class _Listed(BertPreTrainedModel):
+    """Counts its tokens in Python, so that each length is traced on its own."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__(config)
+        self.words = nn.Embedding(config.vocab_size, config.hidden_size)
+
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        places = torch.tensor([float(n) for n in range(input_ids.shape[1])])
+        return self.words(input_ids) * places[:, None]
+
+
+def test_a_size_that_the_model_makes_a_number_of() -> None:
+    model = _Listed(BertConfig(vocab_size=11, hidden_size=4)).eval()
+    compiled = tc.compile(model, fallback="error")
+    with torch.no_grad():
+        for batch, length in ((2, 8), (1, 5), (3, 9)):
+            ids = torch.randint(0, 11, (batch, length))
+            assert torch.equal(compiled(ids), model(ids))
+
+
+class _Shifted(nn.Module):
+    """A table cut by the greater of two sizes, which leaves one row of it, as MPT does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Buffer(torch.linspace(-2, 2, 2 * 64).reshape(2, 1, 64))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        length = x.shape[1]
+        table = self.table[:, max(0, 1 - length) :, max(0, 64 - length) :]
+        scores = (x @ x.transpose(-1, -2))[:, None] + table
+        return scores.softmax(-1) @ x[:, None]
+
+
+def test_a_dim_that_its_bounds_make_one_is_broadcast() -> None:
+    model = _Shifted()
+    compiled = tc.compile(model, example_inputs=(torch.randn(2, 7, 8),), fallback="error")
+    with torch.no_grad():
+        for batch, length in ((2, 7), (3, 20), (1, 64)):
+            x = torch.randn(batch, length, 8)
+            torch.testing.assert_close(compiled(x), model(x), atol=1e-5, rtol=1e-5)
+    assert compiled.stats()["compilations"] == 1

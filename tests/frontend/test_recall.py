@@ -29,7 +29,12 @@ ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.usefixtures("programs")
 
 
-@pytest.mark.parametrize("each", zoo(), ids=lambda each: each.name)
+def architectures() -> list[Entry]:
+    """One model of each architecture: heads of the same one are kept and found alike."""
+    return list({each.family: each for each in zoo()}.values())
+
+
+@pytest.mark.parametrize("each", architectures(), ids=lambda each: each.name)
 def test_a_model_that_was_compiled_is_found_and_gives_the_same_bits(each: Entry) -> None:
     first, second = tc.compile(each.build()), tc.compile(each.build())
     assert first.stats()["program_hits"] == 0  # type: ignore[operator]
@@ -213,7 +218,7 @@ import tc
 from tests.models import entry
 
 out = {}
-for name in ("bert", "gpt2-lm", "t5"):
+for name in ("bert", "t5"):
     each = entry(name)
     model = each.build()
     made = tc.compile(model)
@@ -256,8 +261,8 @@ def run(script: str, *args: str, seed: str = "0") -> str:
 def test_another_process_finds_the_programs_and_computes_the_same(tmp_path: Path) -> None:
     cold = run(SCRIPT, str(tmp_path / "cold.pt"), seed="1")
     warm = run(SCRIPT, str(tmp_path / "warm.pt"), seed="2")
-    assert [line.split()[1] for line in cold.splitlines()] == ["0"] * 3
-    assert [line.split()[1] for line in warm.splitlines()] == ["1"] * 3
+    assert [line.split()[1] for line in cold.splitlines()] == ["0"] * 2
+    assert [line.split()[1] for line in warm.splitlines()] == ["1"] * 2
     first, second = torch.load(tmp_path / "cold.pt"), torch.load(tmp_path / "warm.pt")
     for name, tensors in first.items():
         for a, b in zip(tensors, second[name], strict=True):
