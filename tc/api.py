@@ -103,11 +103,14 @@ def tune(
     time_limit: float | None = None,
     precision: str = "fp32",
     threads: int | None = None,
+    cluster: str | None = None,
 ) -> TuningReport:
     """Measure schedules of a model's kernels, and keep what is found for `tc.compile`.
 
     A run that was stopped or killed goes on where it was when it is called again with the same
-    seed and database; nothing is measured twice.
+    seed and database; nothing is measured twice. For a target that this machine cannot run,
+    schedules are ranked by what was learned on others and by their machine code, and the records
+    say "predicted".
 
     Args:
         model: a torch.nn.Module, such as a Hugging Face model.
@@ -116,11 +119,12 @@ def tune(
         tuning_db: file of tuning records, made if it is not there; default: as `compile`.
         seed: of everything random.
         time_limit: seconds for the trials.
+        cluster: address of a dask scheduler whose workers measure, or "local:2".
         target, precision, threads: as `compile`.
 
     Raises:
-        TuningError: a number out of its range, a target that this machine cannot run, a file that
-            is no sound database, or a model of which nothing can be tuned.
+        TuningError: a number out of its range, a file that is no sound database, a model of which
+            nothing can be tuned, or a cluster without workers for the target.
         UnsupportedError, CompileError: as `compile`.
     """
     from tc.frontend.tuning import tune_model
@@ -135,6 +139,7 @@ def tune(
         time_limit=time_limit,
         precision=precision,
         threads=threads,
+        cluster=cluster,
     )
 
 

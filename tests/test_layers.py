@@ -62,8 +62,7 @@ ABOVE_IR = set(LAYERS) - BASE - {"tc.config", "tc.ir", "tc.schedule", "tc", "tc.
 # Library -> the layers (or modules) that may import it. One that is not listed may not be used.
 LIBRARIES: Mapping[str, set[str]] = {
     "click": {"tc.cli"},
-    "dask": {"tc.device"},
-    "distributed": {"tc.device"},
+    "distributed": {"tc.autotune"},
     "filelock": {"tc.codegen.llvm", "tc.device", "tc.pipeline", "tc.autotune", "tc.api"},
     "llvmlite": {"tc.codegen.llvm"},
     "matplotlib": {"tc.autotune", "tc.cli"},

@@ -19,6 +19,7 @@ import numpy as np
 from tc.autotune.features import LAYOUT, NAMES
 from tc.errors import TuningError, describe
 
+SHIPPED: Final = Path(__file__).resolve().parents[1] / "tuning_db" / "cost_model.ubj"
 ROUNDS: Final = 80
 LEAST_ROWS: Final = 12  # fewer teach nothing
 MOST_ROWS: Final = 4000
@@ -125,6 +126,14 @@ class CostModel:
                 describe(f"cost model {path}", why=why, way_out="train it anew")
             ) from error
         return CostModel(booster)
+
+
+def shipped_model() -> CostModel:
+    """The model that comes with tc; one that knows nothing where it is of other features."""
+    try:
+        return CostModel.load(SHIPPED)
+    except TuningError:
+        return CostModel()
 
 
 @dataclass(frozen=True, slots=True)

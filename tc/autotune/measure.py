@@ -94,6 +94,27 @@ class Measurer:
                 raise TuningError(describe("tuning", why="a batch ended without a word"))
             first = done
 
+    def build(self, task: Task, schedule: str) -> dict[str, bytes]:
+        """Compile a candidate; the files of its objects by name, none where it fails."""
+        with tempfile.TemporaryDirectory(dir=self._folder.name) as folder:
+            request = {
+                "task": task.as_dict(),
+                "schedules": [schedule],
+                "cache_dir": folder,
+                "references": None,
+                "memory_bytes": self._memory,
+                "build": True,
+            }
+            child = self._nursery.fork(json.dumps(request))
+            if isinstance(child, str):
+                return {}
+            try:
+                _line(child, bytearray(), self._trial)
+            finally:
+                child.end()
+            files = [path for path in Path(folder).rglob("*.o") if path.is_file()]
+            return {path.name: path.read_bytes() for path in files}
+
     def _batch(self, task: Task, schedules: Sequence[str], first: int) -> Iterator[Outcome]:
         wanted = list(schedules[first:])
         request = {
@@ -102,6 +123,7 @@ class Measurer:
             "cache_dir": None if self._cache is None else str(self._cache),
             "references": self._folder.name,
             "memory_bytes": self._memory,
+            "build": False,
         }
         child = self._nursery.fork(json.dumps(request))
         if isinstance(child, str):

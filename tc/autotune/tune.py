@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from tc.autotune.cost_model import CostModel
 from tc.autotune.database import Database
+from tc.autotune.history import groups_of
+from tc.autotune.predict import predict
 from tc.autotune.report import TuningReport, WorkloadReport, curve_of
 from tc.autotune.rows import TargetRow, Versions
 from tc.autotune.session import Bound, BusyError, Job, Measures, Session, Wanted
+from tc.autotune.static import Throughput
 from tc.errors import TuningError, describe
 from tc.schedule.foreign import read_schedule
 from tc.schedule.step import Schedule
@@ -51,7 +54,10 @@ class Subject(Protocol):
         """Its workloads."""
 
     def time(self, choices: Sequence[Mapping[str, Schedule]]) -> list[Timing]:
-        """The program with each of these choices (hash -> schedule), measured in turns."""
+        """The program with each of these choices (hash -> schedule), measured in turns.
+
+        An empty list where it cannot run here.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +87,16 @@ def tune(
     threads: int,
     plan: Plan,
     measurer: Measures,
+    wanted: Sequence[Wanted],
     *,
     bound: Bound | None = None,
     base: CostModel | None = None,
     tick: Callable[[Session, Job], None] | None = None,
 ) -> TuningReport:
-    """Tune a model on the machine at hand.
+    """Tune a model on the machine at hand, or on those that the measurer has.
 
     Args:
+        wanted: the subject's workloads.
         tick: called after each trial.
 
     Raises:
@@ -96,15 +104,7 @@ def tune(
         TuningError: the database fails.
     """
     start = time.monotonic()
-    wanted = subject.wanted()
-    session = Session(
-        database, target, versions, threads, wanted, seed=plan.seed, bound=bound, base=base
-    )
-    session.jobs = [job for job in session.jobs if job.space.size() > 1]
-    if not session.jobs:
-        raise NoChoiceError(
-            describe(f"model {subject.name}", why="no kernel of it has a choice of schedules")
-        )
+    session = _session(subject, database, target, versions, threads, plan, wanted, bound, base)
     stopped, problem = False, ""
     try:
         session.run(measurer, plan.trials, plan.time_limit, tick)
@@ -116,7 +116,8 @@ def tune(
     whole: tuple[Timing, Timing] | None = None
     if not stopped:
         chosen, whole = finals(subject, session)
-        _enter(subject, session, chosen, whole, plan.seed)
+        if whole is not None:
+            _enter(subject, session, chosen, whole, plan.seed)
     return TuningReport(
         model=subject.name,
         target=target.target,
@@ -134,8 +135,82 @@ def tune(
     )
 
 
-def finals(subject: Subject, session: Session) -> tuple[dict[str, Schedule], tuple[Timing, Timing]]:
+def predicted(
+    subject: Subject,
+    database: Database,
+    target: TargetRow,
+    versions: Versions,
+    threads: int,
+    plan: Plan,
+    wanted: Sequence[Wanted],
+    throughput: Throughput,
+    base: CostModel,
+    *,
+    tick: Callable[[Session, Job], None] | None = None,
+) -> TuningReport:
+    """Rank schedules of a model for a target that is not at hand; its trials are candidates.
+
+    Args:
+        base: the model to rank by where the database has no trials of other machines.
+
+    Raises:
+        NoChoiceError, TuningError: as `tune`.
+    """
+    start = time.monotonic()
+    session = _session(subject, database, target, versions, threads, plan, wanted, None, base)
+    model = CostModel.learn(groups_of(database), plan.seed, base)
+    chosen = {
+        job.key.hash: best.candidate.schedule
+        for job, best in predict(session, model, throughput, plan.trials, tick)
+        if best.ratio < 1
+    }
+    seconds = time.monotonic() - start
+    reports = [_report(job, chosen, session) for job in session.jobs]
+    word = {"tuned": "predicted"}
+    return TuningReport(
+        model=subject.name,
+        target=target.target,
+        threads=threads,
+        database=str(database.path),
+        seed=plan.seed,
+        trials=0,
+        seconds=seconds,
+        search_seconds=seconds,
+        default_seconds=None,
+        tuned_seconds=None,
+        workloads=tuple(replace(w, chosen=word.get(w.chosen, w.chosen)) for w in reports),
+    )
+
+
+def _session(
+    subject: Subject,
+    database: Database,
+    target: TargetRow,
+    versions: Versions,
+    threads: int,
+    plan: Plan,
+    wanted: Sequence[Wanted],
+    bound: Bound | None,
+    base: CostModel | None,
+) -> Session:
+    """A session of the workloads that have a choice."""
+    session = Session(
+        database, target, versions, threads, wanted, seed=plan.seed, bound=bound, base=base
+    )
+    session.jobs = [job for job in session.jobs if job.space.size() > 1]
+    if not session.jobs:
+        raise NoChoiceError(
+            describe(f"model {subject.name}", why="no kernel of it has a choice of schedules")
+        )
+    return session
+
+
+def finals(
+    subject: Subject, session: Session
+) -> tuple[dict[str, Schedule], tuple[Timing, Timing] | None]:
     """What is best inside the program, by hash, and the program's time without and with it.
+
+    Where the program cannot be timed, each workload's best, and None.
 
     A workload keeps its default unless a finalist is faster there too; all of them do if the
     program as a whole is not.
@@ -149,10 +224,11 @@ def finals(subject: Subject, session: Session) -> tuple[dict[str, Schedule], tup
         {key: best[min(place, len(best) - 1)] for key, best in ranked.items()}
         for place in range(FINALISTS if any(len(b) > 1 for b in ranked.values()) else 1)
     ]
+    timings = subject.time([{}, *rounds] if ranked else [{}])
+    if not timings:
+        return {key: best[0] for key, best in ranked.items()}, None
     if not ranked:
-        (alone,) = subject.time([{}])
-        return {}, (alone, alone)
-    timings = subject.time([{}, *rounds])
+        return {}, (timings[0], timings[0])
     chosen = {}
     for key in ranked:
         own = timings[0].workloads.get(key, 0.0)

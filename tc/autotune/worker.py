@@ -19,22 +19,31 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
+from tc.autotune import runnable
 from tc.autotune.bench import Bench, Task
 from tc.autotune.forked import nurse
 from tc.autotune.turns import DisturbedError
+from tc.autotune.workload import loops_of
 from tc.errors import InternalError, TcError
+from tc.schedule.dependence import proven
+from tc.schedule.foreign import read_schedule
+from tc.target import Target
 
 
 def serve(request: dict[str, Any], out: TextIO) -> None:
-    """Check and measure a batch.
+    """Check and measure a batch, or only build it.
 
     Args:
-        request: {"task", "schedules", "cache_dir", "references", "memory_bytes"}.
+        request: {"task", "schedules", "cache_dir", "references", "memory_bytes", "build"}.
     """
     limit = request["memory_bytes"]
     if limit:
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     folders = [Path(request[n]) if request[n] else None for n in ("cache_dir", "references")]
+    if request["build"]:
+        _build(request)
+        _say(out, {"built": True})
+        return
     bench = Bench(Task.of(request["task"]), *folders)
     _say(out, {"ready": True})
     for number, schedule in enumerate(request["schedules"]):
@@ -50,6 +59,15 @@ def serve(request: dict[str, Any], out: TextIO) -> None:
         except MemoryError:
             answer = {"failed": "it wants more memory than it may have"}
         _say(out, {"number": number, **answer})
+
+
+def _build(request: dict[str, Any]) -> None:
+    """Leave the objects of the candidates in the cache."""
+    task = Task.of(request["task"])
+    loops, target = loops_of(task.text), Target.parse(task.target)
+    for schedule in request["schedules"]:
+        with proven(), contextlib.suppress(TcError):  # which measuring will report
+            runnable.build(loops, read_schedule(schedule), target, Path(request["cache_dir"]))
 
 
 def _say(out: TextIO, answer: dict[str, Any]) -> None:

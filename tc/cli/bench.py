@@ -7,17 +7,8 @@ from typing import Any
 
 import click
 
-from tc.cli.model import BATCH, Source, open_model
-from tc.cli.options import (
-    Settings,
-    batch_option,
-    length_option,
-    model_argument,
-    precision_option,
-    target_option,
-    threads_option,
-    with_settings,
-)
+from tc.cli.model import BATCH, Source, compiled_of, opened
+from tc.cli.options import Asked, Settings, with_model, with_settings
 from tc.cli.output import print_json, print_table, progress, step
 from tc.cli.timing import Latency, take_turns
 
@@ -25,43 +16,31 @@ COLUMNS = ("min", "mean", "median", "p90", "p95", "p99", "max")
 
 
 @click.command("bench")
-@model_argument
-@batch_option
-@length_option
 @click.option("--repeat", type=click.IntRange(1), default=100, show_default=True,
               help="Timed calls.")  # fmt: skip
 @click.option("--warmup", type=click.IntRange(1), default=10, show_default=True,
               help="Calls before those.")  # fmt: skip
 @click.option("--peers", metavar="NAMES", default="",
               help="Compare with these, separated by commas: eager, inductor.")  # fmt: skip
-@target_option
-@precision_option
-@threads_option
 @with_settings
+@with_model
 def command(
     settings: Settings,
-    model: str,
-    batch: int | None,
-    length: int | None,
+    asked: Asked,
     repeat: int,
     warmup: int,
     peers: str,
-    target: str,
-    precision: str,
-    threads: int | None,
 ) -> None:
     """Measure the latency of MODEL: all contenders in one process, in turn, call by call."""
-    with step(settings, f"loading {model}"):
-        source = open_model(model, settings, batch, length, threads)
+    source = opened(settings, asked)
     names = [name.strip() for name in peers.split(",") if name.strip()]
     if names and source.module is None:
         raise click.UsageError("--peers needs a model that PyTorch can run, not a compiled one")
-    with step(settings, source.work(target)):
-        compiled = source.compile(target, precision, threads)
+    compiled = compiled_of(settings, asked, source)
     calls: dict[str, Callable[[], object]] = {"tc": lambda: source.call(compiled)}
     for name in names:
         with step(settings, f"preparing {name}"):
-            calls[name] = _peer(name, source, threads)
+            calls[name] = _peer(name, source, asked.threads)
     taken: dict[str, list[float]] = {}
     stopped = False
     try:
@@ -71,7 +50,7 @@ def command(
         if not all(taken.get(name) for name in calls):
             raise
         stopped = True  # what was measured so far is an answer too
-    items = batch or BATCH
+    items = asked.batch or BATCH
     found = {name: Latency.of(seconds, items) for name, seconds in taken.items()}
     _show(settings, source, found, items, compiled)
     if stopped:

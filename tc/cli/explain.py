@@ -11,17 +11,8 @@ from typing import Any
 
 import click
 
-from tc.cli.model import open_model
-from tc.cli.options import (
-    Settings,
-    batch_option,
-    length_option,
-    model_argument,
-    precision_option,
-    target_option,
-    threads_option,
-    with_settings,
-)
+from tc.cli.model import compiled_of, opened
+from tc.cli.options import Asked, Settings, with_model, with_settings
 from tc.cli.output import print_json, step
 from tc.codegen.runs_here import check_runs_here
 from tc.errors import CompileError, TcError, describe
@@ -31,50 +22,38 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command("explain")
-@model_argument
-@batch_option
-@length_option
 @click.option("--static", is_flag=True, help="Run nothing: count what the inner loops do.")
 @click.option("--trace", type=_FILE, metavar="FILE",
               help="Write the kernels of one call, thread by thread, for Perfetto.")  # fmt: skip
 @click.option("--plot", type=_FILE, metavar="FILE",
               help="Draw the kernels below the machine's roofs, as PNG.")  # fmt: skip
-@target_option
-@precision_option
-@threads_option
 @with_settings
+@with_model
 def command(
     settings: Settings,
-    model: str,
-    batch: int | None,
-    length: int | None,
+    asked: Asked,
     static: bool,
     trace: Path | None,
     plot: Path | None,
-    target: str,
-    precision: str,
-    threads: int | None,
 ) -> None:
     """Show what tc made of MODEL: kernel, shapes, schedule, time, bound.
 
     For another kind of machine, or with --static, its inner loops: instructions, spills, cycles.
     """
-    static = static or not _runs_here(target)
+    static = static or not _runs_here(asked.target)
     if static and (trace or plot):
         raise click.UsageError("--trace and --plot show what was measured: not for --static")
     if plot is not None:
         from tc.cli.roofline import require_matplotlib
 
         require_matplotlib()  # before a compilation that would be for nothing
-    with step(settings, f"loading {model}"):
-        source = open_model(model, settings, batch, length, threads)
+    source = opened(settings, asked)
     if static and source.compiled is not None:
         why = "it is compiled already, and loops are counted in code made anew"
-        raise CompileError(describe(f"MODEL {model!r}", why=why, way_out="give the model"))
-    with step(settings, source.work(target)):
-        compiled = source.compile(target, precision, threads)
+        raise CompileError(describe(f"MODEL {asked.model!r}", why=why, way_out="give the model"))
+    compiled = compiled_of(settings, asked, source)
     if static:
-        _show_loops(settings, model, compiled)
+        _show_loops(settings, asked.model, compiled)
         return
     with step(settings, "running"):
         source.call(compiled)  # explain measures at the sizes of the last call
@@ -88,7 +67,9 @@ def command(
 
         write(plot, roofline(explained))
     if settings.json:
-        print_json({"model": model, "explain": explained.as_dict(), "stats": compiled.stats()})
+        print_json(
+            {"model": asked.model, "explain": explained.as_dict(), "stats": compiled.stats()}
+        )
     else:
         print(explained)
 

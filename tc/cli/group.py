@@ -15,7 +15,8 @@ from tc import __version__
 from tc.cli.options import Settings, shared_options
 
 # Command -> the module of tc.cli that defines it, under the same name. In the order of --help.
-COMMANDS = ("devices", "compile", "bench", "explain", "tune", "db", "export", "doctor")
+COMMANDS = ("devices", "compile", "bench", "explain", "tune", "worker", "db", "export",
+            "doctor")  # fmt: skip
 
 
 class LazyGroup(click.Group):

@@ -16,7 +16,8 @@ from typing import Any
 
 import click
 
-from tc.cli.options import Settings
+from tc.cli.options import Asked, Settings
+from tc.cli.output import step
 from tc.errors import CompileError, UnsupportedError, describe
 
 BATCH, LENGTH = 1, 128
@@ -71,6 +72,18 @@ class Source:
         from tc.frontend.folder import without_grad
 
         return without_grad(compiled, *self.args, **self.kwargs)
+
+
+def opened(settings: Settings, asked: Asked) -> Source:
+    """What a command's MODEL names, told of on stderr; raises as `open_model`."""
+    with step(settings, f"loading {asked.model}"):
+        return open_model(asked.model, settings, asked.batch, asked.length, asked.threads)
+
+
+def compiled_of(settings: Settings, asked: Asked, source: Source) -> Any:
+    """It, compiled as the command is asked to, told of on stderr; raises as `Source.compile`."""
+    with step(settings, source.work(asked.target)):
+        return source.compile(asked.target, asked.precision, asked.threads)
 
 
 def open_model(

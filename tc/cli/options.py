@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 import click
@@ -62,6 +62,35 @@ def with_settings(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(base.updated(mine), **given)
 
     return shared_options(run)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a command on a model is asked for; see the options of these names."""
+
+    model: str
+    batch: int | None
+    length: int | None
+    target: str
+    precision: str
+    threads: int | None
+
+
+def with_model(function: Callable[..., Any], *, required: bool = True) -> Callable[..., Any]:
+    """Add MODEL, its inputs and how it is compiled; the function gets them as one `Asked`, after
+    its settings. To stand below `with_settings`. The model is "" where it is not given."""
+
+    @functools.wraps(function)
+    def run(settings: Settings, /, **given: Any) -> Any:
+        values = {f.name: given.pop(f.name) for f in fields(Asked)}
+        asked = Asked(**{**values, "model": values["model"] or ""})
+        return function(settings, asked, **given)
+
+    argument = model_argument if required else click.argument("model", required=False)
+    options = (threads_option, precision_option, target_option, length_option, batch_option)
+    for option in (*options, argument):
+        run = option(run)
+    return run
 
 
 model_argument = click.argument("model", metavar="MODEL")

@@ -10,23 +10,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tc.cli.model import open_model
-from tc.cli.options import (
-    Settings,
-    batch_option,
-    length_option,
-    model_argument,
-    precision_option,
-    target_option,
-    threads_option,
-    with_settings,
-)
-from tc.cli.output import print_json, step
+from tc.cli.model import opened
+from tc.cli.options import Asked, Settings, with_model, with_settings
+from tc.cli.output import print_json, print_table, step
 from tc.errors import TuningError
 
 if TYPE_CHECKING:
@@ -40,9 +32,6 @@ Tick = Callable[["Session", "Job"], None]
 
 
 @click.command("tune")
-@model_argument
-@batch_option
-@length_option
 @click.option("--trials", type=click.IntRange(1), default=512, show_default=True,
               help="Schedules to measure, of all kernels together.")  # fmt: skip
 @click.option("--db", type=_FILE, metavar="FILE",
@@ -51,29 +40,33 @@ Tick = Callable[["Session", "Job"], None]
               help="Stop measuring after so long.")  # fmt: skip
 @click.option("--plot", type=_FILE, metavar="FILE",
               help="Draw the best so far of each kernel, as PNG.")  # fmt: skip
-@target_option
-@precision_option
-@threads_option
+@click.option("--cluster", metavar="ADDRESS",
+              help="Measure on dask workers: local:2, tcp://127.0.0.1:8786, tls://…")  # fmt: skip
+@click.option("--report-model", is_flag=True,
+              help="Tune nothing: how well does the cost model rank the unseen?")  # fmt: skip
 @with_settings
+@partial(with_model, required=False)
 def command(
     settings: Settings,
-    model: str,
-    batch: int | None,
-    length: int | None,
+    asked: Asked,
     trials: int,
     db: Path | None,
     time_limit: float | None,
     plot: Path | None,
-    target: str,
-    precision: str,
-    threads: int | None,
+    cluster: str | None,
+    report_model: bool,
 ) -> None:
     """Find faster schedules for the kernels of MODEL, and keep them for every compilation.
 
-    A run that was stopped goes on when the same command is given again.
+    A run that was stopped goes on when the same command is given again. Schedules for a target
+    that is not at hand are ranked, not measured.
     """
-    with step(settings, f"loading {model}"):
-        source = open_model(model, settings, batch, length, threads)
+    if report_model:
+        _report_model(settings, db)
+        return
+    if not asked.model:
+        raise click.UsageError("Missing argument 'MODEL'.")
+    source = opened(settings, asked)
     if source.module is None:
         raise click.UsageError("a compiled model cannot be tuned: give what it was compiled from")
     from tc.frontend.tuning import tune_model
@@ -81,14 +74,15 @@ def command(
     with _live(settings, trials) as tick:
         report = tune_model(
             source.module,
-            target=target,
+            target=asked.target,
             example_inputs=dict(source.kwargs) if source.kwargs else source.args,
             trials=trials,
             tuning_db=db,
             seed=settings.seed,
             time_limit=time_limit,
-            precision=precision,
-            threads=threads,
+            precision=asked.precision,
+            threads=asked.threads,
+            cluster=cluster,
             tick=tick,
         )
     if plot is not None:
@@ -101,6 +95,32 @@ def command(
         raise TuningError(report.problem)
     if not report.finished and time_limit is None:
         raise KeyboardInterrupt
+
+
+def _report_model(settings: Settings, db: Path | None) -> None:
+    from tc.autotune.database import Database
+    from tc.autotune.model_report import report_model
+    from tc.config import read
+
+    said = "learning from what is left, and judging by what was kept"
+    with Database.open(db or read().records, readonly=True) as database, step(settings, said):
+        found = report_model(database, settings.seed)
+    if settings.json:
+        print_json({"scores": [each.as_dict() for each in found]})
+        return
+    columns = ("kept from it", "groups", "learned", "judged", "pairwise", "peak@1", "peak@5",
+               "peak@10")  # fmt: skip
+    rows = [
+        (
+            each.kept,
+            str(each.score.groups),
+            str(each.learned),
+            str(each.judged),
+            *(f"{getattr(each.score, n):.3f}" for n in ("pairwise", "peak1", "peak5", "peak10")),
+        )
+        for each in found
+    ]
+    print_table("The cost model on trials that it has not learned from", columns, rows)
 
 
 @contextmanager

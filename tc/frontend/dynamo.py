@@ -29,7 +29,8 @@ from tc.frontend.importer import import_graph
 from tc.frontend.options import Options, from_mapping
 from tc.frontend.runner import refuse_fallbacks
 from tc.frontend.tensors import FallbackWarning, TorchArrays
-from tc.frontend.tuning import prepare_records, require_here, tune_graph
+from tc.frontend.tuned import require_here
+from tc.frontend.tuning import prepare_records, tune_graph
 from tc.graph.graph import Graph
 from tc.pipeline import Compiled
 

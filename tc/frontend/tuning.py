@@ -5,6 +5,7 @@ This module must not search, nor know what a program is made of.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -12,22 +13,25 @@ from typing import Any
 
 import torch
 
-from tc.autotune.cost_model import CostModel
+from tc.autotune.cluster import Cluster, Slot
+from tc.autotune.cost_model import shipped_model
 from tc.autotune.database import Database
 from tc.autotune.measure import Measurer
 from tc.autotune.records import versions
 from tc.autotune.report import TuningReport
 from tc.autotune.rows import TargetRow, target_row
-from tc.autotune.session import Bound, Job, Session
-from tc.autotune.tune import NoChoiceError, Plan, Subject, tune
+from tc.autotune.session import Bound, Job, Measures, Session
+from tc.autotune.static import Throughput
+from tc.autotune.tune import NoChoiceError, Plan, Subject, predicted, tune
 from tc.device.physical import host_device
 from tc.errors import TuningError, UnsupportedError, describe
 from tc.frontend.hf_natural import natural_inputs
 from tc.frontend.options import Options
-from tc.frontend.tuned import processor
+from tc.frontend.tuned import processor, require_here, runs_here
+from tc.frontend.tuning_foreign import ForeignSubject
 from tc.frontend.tuning_subject import GraphSubject, TorchSubject
 from tc.graph.graph import Graph
-from tc.target import Target, host
+from tc.target import Target
 
 
 def tune_model(
@@ -42,6 +46,7 @@ def tune_model(
     precision: str = "fp32",
     threads: int | None = None,
     dynamic: bool = True,
+    cluster: str | None = None,
     tick: Callable[[Session, Job], None] | None = None,
 ) -> TuningReport:
     """See `tc.tune`."""
@@ -55,12 +60,20 @@ def tune_model(
                 way_out="pass a module",
             )
         )
-    require_here(options.target)
+    slot = Slot(str(options.target), processor(options.target), versions())
+    here = runs_here(options.target)
 
-    def subject() -> TorchSubject:
-        return TorchSubject(model, options, _example(model, example_inputs))
+    def subject() -> Subject:
+        kind = TorchSubject if here else ForeignSubject
+        return kind(model, options, _example(model, example_inputs))
 
-    return _tuned(subject, options, tuning_db, plan, tick)
+    with contextlib.ExitStack() as stack:
+        measurer: Measures | None = None
+        if cluster is not None:
+            measurer = stack.enter_context(Cluster(cluster, slot))
+        elif here:
+            measurer = stack.enter_context(Measurer(options.cache_dir))
+        return _tuned(subject, options, tuning_db, plan, measurer, tick)
 
 
 def tune_graph(
@@ -81,12 +94,14 @@ def tune_graph(
     """
     require_here(options.target)
     try:
-        return _tuned(
-            lambda: GraphSubject(name, graph, options, weights, tensors),
-            options,
-            options.tuning_db,
-            Plan(trials),
-        )
+        with Measurer(options.cache_dir) as measurer:
+            return _tuned(
+                lambda: GraphSubject(name, graph, options, weights, tensors),
+                options,
+                options.tuning_db,
+                Plan(trials),
+                measurer,
+            )
     except NoChoiceError:
         return None
 
@@ -96,24 +111,18 @@ def _tuned(
     options: Options,
     tuning_db: str | os.PathLike[str] | None,
     plan: Plan,
+    measurer: Measures | None,
     tick: Callable[[Session, Job], None] | None = None,
 ) -> TuningReport:
+    """Tune what `subject` makes; predict, where nobody measures."""
     with open_records(options, tuning_db) as database:  # before any work that would be for nothing
         made = subject()
-        with Measurer(options.cache_dir) as measurer:
-            row, bound = machine(options.target, options.threads)
-            return tune(
-                made,
-                database,
-                row,
-                versions(),
-                options.threads,
-                plan,
-                measurer,
-                bound=bound,
-                base=CostModel(),
-                tick=tick,
-            )
+        row, bound = machine(options.target, options.threads)
+        wanted = made.wanted()
+        given = (made, database, row, versions(), options.threads, plan)
+        if measurer is None:
+            return predicted(*given, wanted, Throughput(options.target), shipped_model(), tick=tick)
+        return tune(*given, measurer, wanted, bound=bound, base=shipped_model(), tick=tick)
 
 
 def open_records(options: Options, tuning_db: str | os.PathLike[str] | None) -> Database:
@@ -131,7 +140,9 @@ def prepare_records(tuning_db: str | os.PathLike[str] | None) -> None:
 
 
 def machine(target: Target, threads: int) -> tuple[TargetRow, Bound]:
-    """The row of a target on this machine, with its measured rates."""
+    """The row of a target, with the rates measured here if this is such a machine."""
+    if not runs_here(target):
+        return target_row(target, ""), Bound()
     properties = host_device().properties
     one, all_ = properties.peak_gflops_core or 0.0, properties.peak_gflops or 0.0
     slow, fast = properties.bandwidth_core or 0.0, properties.bandwidth or 0.0
@@ -145,21 +156,6 @@ def machine(target: Target, threads: int) -> tuple[TargetRow, Bound]:
     )
     flops, moved = (one, slow) if threads == 1 else (all_, fast)
     return row, Bound(flops * 1e9, moved * 1e9)
-
-
-def require_here(target: Target) -> None:
-    """Refuse a target whose code this machine cannot run."""
-    here = host()
-    missing = [f for f in target.llvm_features.split(",") if f[:1] == "+" and not here.has(f[1:])]
-    if target.arch != here.arch or missing:
-        raise TuningError(
-            describe(
-                f"target {str(target)!r}",
-                why="this machine cannot run its code, so nothing can be measured"
-                + (f" (it lacks {' '.join(missing)})" if missing else ""),
-                way_out="tune on such a machine and import its records with `tensorc db import`",
-            )
-        )
 
 
 def _example(model: torch.nn.Module, given: object) -> tuple[Any, ...] | dict[str, Any]:

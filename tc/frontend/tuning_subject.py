@@ -69,20 +69,25 @@ class _Recording(Runner):
 
 
 class Programs:
-    """Programs and a call of each, as `tc.autotune.tune` wants them."""
+    """Programs and a call of each, as `tc.autotune.tune` wants them.
+
+    Attributes:
+        name, inputs: see `Subject`.
+        parts: the programs.
+    """
 
     def __init__(self, name: str, options: Options, parts: Sequence[Part]) -> None:
         self.name = name
         self._options = options
-        self._parts = list(parts)
-        shapes = (list(t.shape) for part in self._parts for t in part.tensors or ())
+        self.parts = list(parts)
+        shapes = (list(t.shape) for part in self.parts for t in part.tensors or ())
         self.inputs = " ".join(map(str, shapes))
 
     def wanted(self) -> list[Wanted]:
         """See `Subject.wanted`."""
         found: dict[tuple[str, tuple[int, ...]], Wanted] = {}
         spent: dict[tuple[str, tuple[int, ...]], float] = {}
-        for part in self._parts:
+        for part in self.parts:
             for step, workload, seconds in self._steps(part):
                 assert part.program is not None
                 sizes = _sizes(part.program, step, workload)
@@ -104,7 +109,7 @@ class Programs:
         """See `Subject.time`."""
         totals = [0.0] * len(choices)
         spent: list[dict[str, float]] = [{} for _ in choices]
-        for part in self._parts:
+        for part in self.parts:
             programs = [self._variant(part, choice) for choice in choices]
             assert part.tensors is not None
             for number, (total, steps) in enumerate(_in_turns(programs, part.tensors)):

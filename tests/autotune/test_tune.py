@@ -53,7 +53,8 @@ def keys() -> None:
 
 def tuned(path: Path, model: Model, trials: int = 20) -> TuningReport:
     with Database.open(path) as database:
-        return tune(model, database, target_row(V3, ""), VERSIONS, 2, Plan(trials), Fake())
+        given = (database, target_row(V3, ""), VERSIONS, 2, Plan(trials), Fake(), wanted())
+        return tune(model, *given)
 
 
 def chosen(path: Path) -> set[str]:
@@ -101,9 +102,9 @@ def test_a_curve_never_rises() -> None:
 
 def test_a_run_that_is_stopped_says_so(path: Path) -> None:
     with Database.open(path) as database:
-        report = tune(
-            Model(0.8), database, target_row(V3, ""), VERSIONS, 2, Plan(20), Fake(stop_after=6)
-        )
+        fake = Fake(stop_after=6)
+        given = (database, target_row(V3, ""), VERSIONS, 2, Plan(20), fake, wanted())
+        report = tune(Model(0.8), *given)
     assert not report.finished
     assert "the same command goes on" in str(report)
     assert report.trials == 6
@@ -116,7 +117,7 @@ def test_a_run_that_is_stopped_says_so(path: Path) -> None:
         ({"trials": 1.5}, "trials=1.5"),
         ({"seed": -1}, "seed=-1"),
         ({"time_limit": 0}, "time_limit=0"),
-        ({"target": "arm-neon"}, "this machine cannot run its code"),
+        ({"cluster": "tcp://10.0.0.1:1"}, "beyond this machine it takes TLS"),
         ({"example_inputs": 7}, "example_inputs are a int"),
         ({"example_inputs": None}, "nothing says what it is called with"),
     ],
@@ -159,3 +160,23 @@ def test_compiling_can_tune_first(path: Path) -> None:
         assert database.query("SELECT COUNT(*) AS n FROM trials") == [{"n": 2}]
     with pytest.raises(TuningError, match="trials=-1"):
         tc.compile(Small(), example_inputs=(x,), tuning_db=path, tune=-1)
+
+
+def test_schedules_for_a_target_that_is_not_here_are_predicted(path: Path) -> None:
+    x = torch.linspace(-1, 1, 256).reshape(4, 64)
+    model = torch.nn.Sequential(torch.nn.Linear(64, 48), torch.nn.Softmax(-1)).eval()
+    given = {"target": "arm-neon", "example_inputs": (x,), "tuning_db": path, "threads": 2}
+    report = tc.tune(model, trials=40, **given)
+    assert report.trials == 0 and report.finished
+    assert (report.default_seconds, report.gain) == (None, None)
+    assert {w.chosen for w in report.workloads} <= {"default", "predicted"}
+    with Database.open(path) as database:
+        rows = database.query("SELECT status, cpu, ratio, seconds_median FROM trials "
+                              "JOIN targets ON targets.id = target_id")  # fmt: skip
+    assert {(r["status"], r["cpu"], r["seconds_median"]) for r in rows} == {("predicted", "", None)}
+    assert sum(r["ratio"] == 1 for r in rows) == len(report.workloads)
+    compiled = tc.compile(model, **given)
+    shown = str(compiled.explain())
+    sources = {row.source.split()[0] for part in compiled.explain().sections for row in part.rows}
+    assert "predicted" in sources, shown
+    assert tc.tune(model, trials=40, **given).workloads == report.workloads

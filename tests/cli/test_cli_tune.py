@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from tc.autotune.database import Database
+from tests.autotune.fake_tuning import Fake, session
+
 FUNCTION = "tests.cli.stand_ins:small"
 
 
@@ -31,7 +34,9 @@ def test_what_cannot_be_tuned(run, tmp_path: Path) -> None:
         ((FUNCTION, "--trials", 0), 2, "Invalid value for '--trials'"),
         ((FUNCTION, "--time-limit", 0), 2, "Invalid value for '--time-limit'"),
         ((FUNCTION, "--target", "vax", "--db", db), 1, "unknown target"),
-        ((FUNCTION, "--target", "arm-neon", "--db", db), 1, "cannot run its code"),
+        ((FUNCTION, "--cluster", "tcp://10.0.0.1:1", "--db", db.parent / "c.db"), 1, "takes TLS"),
+        (("--report-model", "--db", db), 1, "no such file"),
+        ((), 2, "Missing argument 'MODEL'"),
         ((FUNCTION, "--db", tmp_path / "no" / "x.db"), 1, "folder that exists"),
         (("tests.cli.stand_ins:wrong",), 1, "the function returned int"),
         (("tests.cli.stand_ins:raising",), 1, "no model today"),
@@ -40,3 +45,27 @@ def test_what_cannot_be_tuned(run, tmp_path: Path) -> None:
         done = run("tune", *arguments, "--quiet")
         assert (done.status, said in done.err) == (status, True), done
     assert not db.exists()
+
+
+def test_a_worker_refuses_strangers(run) -> None:
+    for arguments, said in (
+        (("tcp://10.0.0.1:8786",), "takes TLS"),
+        (("tcp://127.0.0.1:8786", "--target", "arm-neon"), "cannot run its code"),
+        (("nowhere",), "no address of a scheduler"),
+    ):
+        done = run("worker", *arguments, "--quiet")
+        assert (done.status, said in done.err) == (1, True), done
+
+
+def test_the_report_of_the_cost_model(run, tmp_path: Path) -> None:
+    db = tmp_path / "tuning.db"
+    with Database.open(db) as database:
+        session(database).run(Fake(), 3 * 20)
+    shown = run("tune", "--report-model", "--db", db)
+    assert shown.status == 0, shown.err
+    assert "pairwise" in shown.out
+    scores = json.loads(run("tune", "--report-model", "--db", db, "--json", "--quiet").out)
+    (kept,) = scores["scores"]  # there is one target, so that none can be kept
+    assert kept["kept"] == "workloads"
+    assert 0 <= kept["pairwise"] <= 1 and kept["peak1"] <= kept["peak5"] <= kept["peak10"] <= 1
+    assert kept["groups"] > 1 and kept["learned"] > 0

@@ -1,0 +1,120 @@
+"""Schedules for a target that is not at hand: ranked, not measured.
+
+What the cost model learned on other machines says which candidates should be fast, for it sees the
+device in numbers; the instructions that LLVM makes of a candidate's inner loop, and its model of
+the processor, say what the loop can reach at best. A candidate must beat the default in both.
+Records of this kind say "predicted", and any measurement takes their place. This module must not
+run or measure anything.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from tc.autotune.cost_model import CostModel
+from tc.autotune.features import device_features, features
+from tc.autotune.rows import COLD, HOT, PREDICTED, Trial
+from tc.autotune.session import Job, Session
+from tc.autotune.space import Candidate
+from tc.autotune.static import Throughput
+from tc.errors import TcError
+
+LOOKED_AT: Final = 6  # of a workload's candidates: by their machine code
+KEPT: Final = 3  # of these: as records
+_PER_RANK: Final = 0.05  # of the time, for a step of the model's rank
+_LEAST, _MOST = 0.7, 1.3  # of what the model may say
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A candidate and what its time should be over the default's; for an order, no more."""
+
+    candidate: Candidate
+    ratio: float
+
+
+def predict(
+    session: Session,
+    model: CostModel,
+    throughput: Throughput,
+    candidates: int,
+    tick: Callable[[Session, Job], None] | None = None,
+) -> list[tuple[Job, Prediction]]:
+    """Enter predictions for all workloads of a session; the best of each.
+
+    Args:
+        model: that learned on other machines; one that knows nothing ranks all the same.
+        candidates: to rank, of all workloads together.
+        tick: called after each workload.
+    """
+    each = max(LOOKED_AT, candidates // max(1, len(session.jobs)))
+    best = []
+    for job in session.jobs:
+        found = predictions(session, job, model, throughput, each)
+        for number, made in enumerate(found):
+            session.database.put_trial(job.context, _trial(job, made, number, session.seed))
+        best.append((job, min(found, key=lambda made: made.ratio)))
+        if tick is not None:
+            tick(session, job)
+    return best
+
+
+def predictions(
+    session: Session, job: Job, model: CostModel, throughput: Throughput, count: int
+) -> list[Prediction]:
+    """The default, then what should be faster, the best first."""
+    pool = _pool(job, Random(f"{session.seed} {job.context.workload}"), count)
+    target = job.wanted.workload.target
+    device = device_features(target, session.threads, session.target)
+    sizes = dict(zip(job.key.symbols, job.wanted.sizes, strict=True))
+    ranks = model.rank([features(c.func, sizes, target, session.threads, device) for c in pool])
+    order = sorted(range(1, len(pool)), key=lambda n: (-ranks[n], n))[:LOOKED_AT]
+    default = throughput.cycles(pool[0].func)
+    found = []
+    for n in order:
+        says = max(_LEAST, min(_MOST, 1 - _PER_RANK * (ranks[n] - ranks[0])))
+        if ranks[n] < ranks[0]:
+            continue
+        try:
+            cycles = throughput.cycles(pool[n].func)
+        except TcError:
+            continue  # nothing that could be compiled there
+        if cycles < default:
+            found.append(Prediction(pool[n], math.sqrt(says * cycles / default)))
+    found.sort(key=lambda made: made.ratio)
+    return [Prediction(pool[0], 1.0), *found[:KEPT]]
+
+
+def _pool(job: Job, random: Random, count: int) -> list[Candidate]:
+    """The default, its neighbours, and others, all different."""
+    space = job.space
+    found = {str(space.default.schedule): space.default}
+    near = list(space.neighbours(space.default))
+    random.shuffle(near)
+    for wanted in near[: count // 2]:
+        made = space.make(wanted)
+        if made.legal:
+            found.setdefault(str(made.schedule), made)
+    for _ in range(2 * count):
+        if len(found) >= count:
+            break
+        made = space.mutate(random.choice(list(found.values())), random)
+        if made.legal:
+            found.setdefault(str(made.schedule), made)
+    return list(found.values())
+
+
+def _trial(job: Job, made: Prediction, number: int, seed: int) -> Trial:
+    return Trial(
+        str(made.candidate.schedule),
+        made.candidate.knobs,
+        PREDICTED,
+        ratio=made.ratio,
+        weights=COLD if job.wanted.cold else HOT,
+        seed=seed,
+        number=number,
+    )
