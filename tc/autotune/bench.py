@@ -35,6 +35,7 @@ from tc.target import Target
 
 COLD_SHARE: Final = 1.5  # of the last cache, which copies of the constants fill
 MOST_COPY_BYTES: Final = 512 << 20
+KEPT_PACKINGS: Final = 3  # of a constant, the last ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,31 @@ class _Memory:
     kept: list[Any] = field(default_factory=list)
 
 
+class Constant:
+    """A constant as some kernels want it to lie: in plain memory, in copies, and guarded."""
+
+    def __init__(self, block: Block, size: int) -> None:
+        self._copies = [block]
+        self._size = size
+        self._guarded: Guarded | None = None
+
+    def copy(self, number: int) -> Block:
+        """The copy of that number; a kernel that is timed may find any of them in no cache."""
+        while len(self._copies) <= number:
+            block = Block(max(self._size, 1))
+            ctypes.memmove(block.address, self._copies[0].address, self._size)
+            self._copies.append(block)
+        return self._copies[number]
+
+    def guarded(self) -> Guarded:
+        """It between guard pages, and not to be written to."""
+        if self._guarded is None:
+            self._guarded = Guarded(self._size)
+            ctypes.memmove(self._guarded.address, self._copies[0].address, self._size)
+            self._guarded.close()
+        return self._guarded
+
+
 class WrongResultError(TuningError):
     """A candidate does not compute what its workload says."""
 
@@ -106,6 +132,7 @@ class Bench:
         self._loops: Func = loops_of(task.text)
         self._naive: Runnable | None = None
         self._packers: dict[tuple[str, object], Runnable] = {}
+        self._constants: dict[tuple[object, ...], Constant] = {}
         self._inputs: dict[tuple[int, ...], list[Any]] = {}
         self._positive = False
         self._wanted: dict[tuple[int, ...], list[Any]] = {}
@@ -261,13 +288,34 @@ class Bench:
     def _memory(self, made: Runnable, sizes: tuple[int, ...], *, guarded: bool) -> _Memory:
         """Memory for every buffer, inputs filled in and packed."""
         found = _Memory()
-        count = len(self.task.constants)
+        letters = self.task.constants
         for n, param in enumerate(made.params(sizes)):
-            held: Any = Guarded(param.bytes) if guarded else Block(max(param.bytes, 1))
+            held: Any
+            if letters[n : n + 1] == "c":
+                constant = self._constant(made, param, n, sizes)
+                held = constant.guarded() if guarded else constant.copy(0)
+            else:
+                held = Guarded(param.bytes) if guarded else Block(max(param.bytes, 1))
+                if n < len(letters):
+                    self._put(made, param, n, sizes, held.address)
             found.kept.append(held)
             found.addresses.append(held.address)
-            if n < count:
-                self._put(made, param, n, sizes, held.address)
+        return found
+
+    def _constant(
+        self, made: Runnable, param: Param, number: int, sizes: tuple[int, ...]
+    ) -> Constant:
+        """A constant as a kernel wants it to lie; laid out once for all that want it so."""
+        key = (number, made.packings.get(param.name), param.shape, self._positive)
+        found = self._constants.pop(key, None)
+        if found is None:
+            block = Block(max(param.bytes, 1))
+            self._put(made, param, number, sizes, block.address)
+            found = Constant(block, param.bytes)
+            mine = [k for k in self._constants if k[0] == number]
+            for old in mine[: len(mine) + 1 - KEPT_PACKINGS]:  # used longest ago
+                del self._constants[old]
+        self._constants[key] = found
         return found
 
     def _put(
@@ -315,12 +363,10 @@ class Bench:
         calls = []
         for copy in range(copies):
             addresses = list(memory.addresses)
-            if copy:
-                for n in fixed:
-                    block = Block(params[n].bytes)
-                    ctypes.memmove(block.address, memory.addresses[n], params[n].bytes)
-                    memory.kept.append(block)
-                    addresses[n] = block.address
+            for n in fixed:
+                block = self._constant(made, params[n], n, task.sizes).copy(copy)
+                memory.kept.append(block)
+                addresses[n] = block.address
             call = made.call(addresses, task.sizes, task.threads)
             call.memory = memory  # type: ignore[attr-defined]  # alive as long as the call
             calls.append(call)

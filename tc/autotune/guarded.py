@@ -35,10 +35,13 @@ class Guarded:
         for page in (self._base, self._end):
             _protect(page, _NONE)
 
+    def close(self) -> None:
+        """Forbid writing to the buffer too, from now on."""
+        _protect(self._start, mmap.PROT_READ, self._end - self._start)
+
     def __del__(self) -> None:
         # The interpreter may want to look at what it unmaps.
-        for page in (self._base, self._end):
-            _protect(page, _BOTH)
+        _protect(self._base, _BOTH, self._end + _PAGE - self._base)
 
     def view(self) -> Any:
         """The buffer's bytes, as an array of uint8 that must not outlive it."""
@@ -58,9 +61,9 @@ class Guarded:
         )
 
 
-def _protect(address: int, protection: int) -> None:
+def _protect(address: int, protection: int, size: int = _PAGE) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.mprotect(ctypes.c_void_p(address), ctypes.c_size_t(_PAGE), protection):
+    if libc.mprotect(ctypes.c_void_p(address), ctypes.c_size_t(size), protection):
         raise TuningError(
             describe("guard page", why="the system refuses to protect memory", way_out="")
         )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+import faulthandler
+import os
+import signal
 import sys
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from tc.autotune.bench import Bench, Task, WrongResultError
+from tc.autotune.bench import KEPT_PACKINGS, Bench, Task, WrongResultError
 from tc.autotune.guarded import Guarded
 from tc.autotune.measure import Measurer
 from tc.autotune.space import Space
@@ -116,3 +119,27 @@ def test_guards() -> None:
     held = Guarded(100)
     ctypes.memset(held.address - 1, 0, 1)
     assert held.trespassed()
+
+
+def test_a_closed_buffer_cannot_be_written_to() -> None:
+    held = Guarded(100)
+    held.fill(7)
+    held.close()
+    assert held.view().sum() == 700
+    pid = os.fork()
+    if pid == 0:
+        faulthandler.disable()
+        ctypes.memset(held.address, 0, 1)
+        os._exit(0)
+    assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGSEGV
+
+
+def test_constants_are_laid_out_once(cache: Path) -> None:
+    space, random = Space(SMALL(HOST)), Random(5)
+    bench = Bench(a_task(cold=True), cache)
+    schedules = [str(space.draw(random).schedule) for _ in range(8)]
+    for schedule in (*schedules, *schedules):
+        assert bench.checked(schedule)[1] <= 1
+        for number in (1, 2):
+            kept = [key for key in bench._constants if key[0] == number]
+            assert len(kept) <= KEPT_PACKINGS
