@@ -280,12 +280,19 @@ def test_rows_from_beyond_the_caches_are_asked_for_ahead(rows: te.DimLike, asked
     assert ("prefetch(p0, " in str(schedule)) is asked, schedule
 
 
+def test_of_what_one_row_streams_nothing_far_is_asked_for() -> None:
+    target = Target.parse("x86-64-v3")
+    for rows, asked in ((1, False), (2, True)):
+        schedule = default_schedule(*linear_rows(rows, 768, 96), target)
+        assert ("prefetch(p1, " in str(schedule)) is asked, schedule
+
+
 def test_one_row_has_accumulators_enough_whatever_the_width_of_vectors() -> None:
     def tile(target: str, rows: int) -> tuple[int, int]:
         found = register_tile(Target.parse(target), 32, rows, 3072)
         return found.mr, found.nr
 
-    assert tile("arm-neon", 1) == (1, 32)
+    assert tile("arm-neon", 1) == (1, 48)
     assert tile("arm-neon", 2) == (2, 32)
     assert tile("arm-neon", 3) == (3, 16)
     assert tile("x86-64-v3", 1) == (1, 32)  # 8 vectors do not fit beside their accumulators

@@ -78,6 +78,8 @@ class Isa:
         helpers: functions of this table, beside those of `tc.codegen.c.helpers`.
         preamble: lines that go first in a file of kernels, in front of its headers.
         prefetch: the text that asks for the line at {p}, for cache {level}; "": C has no such hint.
+        lane_registers: how many registers there are, where `fma_lane0` and its like multiply by a
+            lane of one, or 0.
     """
 
     name: str
@@ -88,6 +90,7 @@ class Isa:
     helpers: Mapping[str, Helper] = field(default_factory=dict)
     preamble: tuple[str, ...] = ()
     prefetch: str = ""
+    lane_registers: int = 0
 
     def __post_init__(self) -> None:
         found: dict[tuple[str, ...], Instruction] = {}

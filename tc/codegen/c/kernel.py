@@ -34,6 +34,7 @@ from tc.codegen.c.values import count_uses
 from tc.codegen.c.vectors import Vectors
 from tc.codegen.c.writer import Writer
 from tc.codegen.func import has_parallel, independent_inputs, messages_of
+from tc.codegen.runs import runs
 from tc.errors import InternalError
 from tc.ir.expr import Const, Expr
 from tc.ir.interval import Bounds, Interval
@@ -247,9 +248,8 @@ class _Kernel:
         match s:
             case Store():
                 self.stores.store(s)
-            case Seq(body):
-                for x in body:
-                    self.stmt(x)
+            case Seq():
+                self.sequence(s)
             case For(kind=LoopKind.SERIAL):
                 self.serial_loop(s)
             case If():
@@ -264,6 +264,15 @@ class _Kernel:
                 raise InternalError(f"emit: {kind.value} loop {var.name} in {self.func.name}")
             case _:
                 raise InternalError(f"emit: {type(s).__name__} is not part of flat vector IR")
+
+    def sequence(self, s: Seq) -> None:
+        v = self.values
+        around = v.runs
+        if v.isa is not None and v.isa.lane_registers:
+            v.runs = {**around, **runs(s, v.isa.lane_registers)}
+        for x in s.body:
+            self.stmt(x)
+        v.runs = around
 
     def serial_loop(self, s: For) -> None:
         v = self.values

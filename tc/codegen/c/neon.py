@@ -53,6 +53,12 @@ min f32 f32 -> f32 ; min(a[l], b[l]) ; vminq_f32({a}, {b})
 max f32 f32 -> f32 ; max(a[l], b[l]) ; vmaxq_f32({a}, {b})
 fma f32 f32 f32 -> f32 ; fma(a[l], b[l], c[l]) ; vfmaq_f32({c}, {a}, {b})
 fma f32 f321 f32 -> f32 ; fma(a[l], b[0], c[l]) ; vfmaq_n_f32({c}, {a}, {b})
+load_pair f32* -> f32 ; select(l < 2, a[l], 0.0:f32) ;
+vcombine_f32(vld1_f32({a}), vdup_n_f32(0.0f))
+fma_lane0 f32 f32 f32 -> f32 ; fma(a[l], b[0], c[l]) ; vfmaq_laneq_f32({c}, {a}, {b}, 0)
+fma_lane1 f32 f32 f32 -> f32 ; fma(a[l], b[1], c[l]) ; vfmaq_laneq_f32({c}, {a}, {b}, 1)
+fma_lane2 f32 f32 f32 -> f32 ; fma(a[l], b[2], c[l]) ; vfmaq_laneq_f32({c}, {a}, {b}, 2)
+fma_lane3 f32 f32 f32 -> f32 ; fma(a[l], b[3], c[l]) ; vfmaq_laneq_f32({c}, {a}, {b}, 3)
 add f64 f64 -> f64 ; a[l] + b[l] ; vaddq_f64({a}, {b})
 sub f64 f64 -> f64 ; a[l] - b[l] ; vsubq_f64({a}, {b})
 mul f64 f64 -> f64 ; a[l] * b[l] ; vmulq_f64({a}, {b})
@@ -235,4 +241,5 @@ def neon(target: Target) -> Isa:
     helpers = {
         **HELPERS, **_where("f32", "float", _F32, "f32"), **_where("i32", "int32_t", _I32, "s32"),
     }  # fmt: skip
-    return Isa("neon", 128, HEADER, TYPES, available(ALL, target), helpers, _PREAMBLE)
+    return Isa("neon", 128, HEADER, TYPES, available(ALL, target), helpers, _PREAMBLE,
+               lane_registers=target.vector_registers)  # fmt: skip

@@ -112,6 +112,9 @@ class Vectors(Dots):
         single = self.row("fma", kind, f"{kind}1", kind, result=kind)
         c = self.operand(r, x.lanes)
         for a, b in ((p, q), (q, p)):
+            out = None if c is None else self._by_lane(kind, a, b, c, x.lanes)
+            if out is not None:
+                return out
             scalar = b.x if isinstance(b, Broadcast) else b
             if single is None or scalar.lanes > 1 or isinstance(scalar, Const) or c is None:
                 continue
@@ -121,6 +124,28 @@ class Vectors(Dots):
                 return Vec(kind, tuple(self.write(single, v, value, y) for v, y in pairs))
         a_, b_ = self.operand(p, x.lanes), self.operand(q, x.lanes)
         return None if a_ is None or b_ is None or c is None else self.each("fma", kind, a_, b_, c)
+
+    def _by_lane(self, kind: str, a: Expr, b: Expr, c: Vec, lanes: int) -> Vec | None:
+        """a * b + c where `b` is of a run, see `tc.codegen.runs`."""
+        part = self.runs.get(id(b.x if isinstance(b, Broadcast) else b))
+        row = None if part is None else self.row(f"fma_lane{part.lane}", kind, kind, kind,
+                                                 result=kind)  # fmt: skip
+        vector = None if row is None else self.operand(a, lanes)
+        if part is None or row is None or vector is None:
+            return None
+        load = part.load
+        (run,) = self.placed(load, (id(load), "run"), self._run).parts
+        pairs = zip(vector.parts, c.parts, strict=True)
+        return Vec(kind, tuple(self.write(row, v, run, y) for v, y in pairs))
+
+    def _run(self, x: Expr) -> Vec:
+        """The register that holds a run of four factors, or of two."""
+        assert isinstance(x, Load) and isinstance(x.indices[0], Ramp)
+        kind = KINDS[x.dtype]
+        row = self.row("load" if x.lanes == 4 else "load_pair", f"{kind}*", result=kind)
+        assert row is not None
+        at = self.addresses(x.buffer, x.indices[0].base, kind, 1)
+        return self.hold(x, Vec(kind, (self.write(row, *at),)))
 
     def _compare(self, op: str, p: Expr, q: Expr, lanes: int) -> Vec | None:
         if p.dtype is I64:

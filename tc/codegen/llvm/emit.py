@@ -17,6 +17,7 @@ from tc.codegen.llvm import memory
 from tc.codegen.llvm.builder import Builder
 from tc.codegen.llvm.hardware import PLAIN, Hardware
 from tc.codegen.llvm.values import Values
+from tc.codegen.runs import runs
 from tc.errors import InternalError
 from tc.ir.expr import Const, Expr, Var
 from tc.ir.interval import Bounds, Interval
@@ -178,9 +179,8 @@ class _Kernel:
         match s:
             case Store():
                 self.store(s)
-            case Seq(body):
-                for x in body:
-                    self.stmt(x)
+            case Seq():
+                self.sequence(s)
             case For(kind=LoopKind.SERIAL):
                 self.serial_loop(s)
             case If():
@@ -195,6 +195,15 @@ class _Kernel:
                 raise InternalError(f"emit: {kind.value} loop {var.name} in {self.func.name}")
             case _:
                 raise InternalError(f"emit: {type(s).__name__} is not part of flat vector IR")
+
+    def sequence(self, s: Seq) -> None:
+        v = self.values
+        around = v.runs
+        if v.hardware.lane_registers:
+            v.runs = {**around, **runs(s, v.hardware.lane_registers)}
+        for x in s.body:
+            self.stmt(x)
+        v.runs = around
 
     def store(self, s: Store) -> None:
         mask = s.mask

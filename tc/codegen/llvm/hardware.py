@@ -20,6 +20,8 @@ class Hardware:
         dot_bf16: pairs of bf16 are multiplied and summed in f32 (`vdpbf16ps`).
         dot_int8: four u8 and four i8 are multiplied and summed in i32 (`vpdpbusd`).
         maddub: sums of two products of u8 and i8 saturate in i16 (`vpmaddubsw`).
+        lane_registers: how many vector registers there are, where one of their lanes can be a
+            factor of all (`fmla v0.4s, v1.4s, v2.s[1]`), or 0.
         madd_bits: the widest vector of i16 whose products are summed in pairs (`vpmaddwd`), or 0.
     """
 
@@ -28,6 +30,7 @@ class Hardware:
     dot_int8: bool = False
     maddub: bool = False
     madd_bits: int = 0
+    lane_registers: int = 0
 
 
 # How many times the products of f32 an instruction of the target makes.
@@ -56,4 +59,5 @@ def hardware_of(target: Target) -> Hardware:
         dot_int8=target.has("avx512vnni"),
         maddub=x86 and target.has("ssse3"),
         madd_bits=madd if x86 else 0,
+        lane_registers=target.vector_registers if target.arch == "aarch64" else 0,
     )

@@ -5,12 +5,15 @@ Where that is, `tc.codegen.placement` says. This module must not emit statements
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tc.codegen.llvm import arith, dots, memory
 from tc.codegen.llvm.builder import Builder
 from tc.codegen.llvm.casts import cast, narrow_half, widen_half
 from tc.codegen.llvm.hardware import Hardware
 from tc.codegen.llvm.text import HALVES, literal, mangled, sequence, splat, value_type, vector
 from tc.codegen.placement import Placement
+from tc.codegen.runs import Part
 from tc.errors import InternalError
 from tc.ir.expr import (
     Binary,
@@ -43,6 +46,7 @@ class Values(Placement[str]):
         self.f16c = hardware.f16c
         self.pointers: dict[str, str] = {}
         self.aligns: dict[str, int] = {}
+        self.runs: Mapping[int, Part] = {}  # factors that one load brings, by identity
 
     def __call__(self, x: Expr) -> str:
         """The value of `x` as an operand of the code at the builder's present place."""
@@ -62,7 +66,7 @@ class Values(Placement[str]):
             case Load():
                 return memory.load(self, x)
             case Fma(p, q, r):
-                return self._fma(x, self.wide(p, x.lanes), self.wide(q, x.lanes),
+                return self._fma(x, self._factor(p, x.lanes), self._factor(q, x.lanes),
                                  self.wide(r, x.lanes))  # fmt: skip
             case Binary():
                 return self._binary(x)
@@ -99,6 +103,21 @@ class Values(Placement[str]):
         if isinstance(x, Const):
             return literal(x, lanes)
         return self.spread(self(x), value_type(x.dtype), lanes)
+
+    def _factor(self, x: Expr, lanes: int) -> str:
+        """As `wide`, of a run where it is of one."""
+        load = x.x if isinstance(x, Broadcast) else x
+        part = self.runs.get(id(load))
+        if part is None or lanes == 1:
+            return self.wide(x, lanes)
+
+        def lane(_: Expr) -> str:
+            t = vector(value_type(load.dtype), part.load.lanes)
+            numbers = sequence("i32", [str(part.lane)] * lanes)
+            mask = f"<{lanes} x i32> {numbers}"
+            return self.b.ins(f"shufflevector {t} {self(part.load)}, {t} poison, {mask}")
+
+        return self.placed(load, (id(load), lanes), lane)
 
     def spread(self, x: str, scalar: str, lanes: int) -> str:
         """A scalar operand in every lane."""

@@ -75,12 +75,16 @@ def schedule_contraction(plan: Plan, t: Tensor, p: Product, constants: frozenset
 def _finish_rows(
     plan: Plan, p: Product, tile: Tile, tiles: str, column: str, outer: list[str], k: str
 ) -> list[str]:
-    """Blocks of rows, and fetching ahead; the loops over tiles, outermost first."""
+    """Blocks of rows, and fetching ahead; the loops over tiles, outermost first.
+
+    Of what a single row streams the processor sees by itself what is next, see `stream`.
+    """
+    alone = tile.mr == 1 and longest(plan.extent(tiles)) == 1
     if block_rows(plan, p, tile, tiles, column):
         outer = [tiles + "0", *outer[:-1], tiles + "1"]
         tiles += "1"
     steps = next(name for name in (k + "00", k + "0", k) if plan.has(name))
-    if len(p.reduce.axes) == 1:
+    if len(p.reduce.axes) == 1 and not alone:
         fetch_ahead(plan, plan.buffer_of(p.b.tensor), column + "0", [tiles, steps], tile)
         fetch_rows(plan, p, tiles, steps, tile)
     return outer

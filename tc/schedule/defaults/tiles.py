@@ -15,6 +15,7 @@ from tc.target import Target
 MAX_ROWS = 8
 MOST_VECTORS, MOST_TILE_ROWS = 8, 14  # of tiles that are worth trying
 _WIDE, _MOST_COLUMNS = 4, 64
+WIDEST = 12  # vectors: sums that keep three units busy for the four cycles that each takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ def register_tile(target: Target, bits: int, rows: int | None, columns: int | No
     """The tile for a product of up to `rows` rows and `columns` columns (None: not known)."""
     lanes = max(1, target.vector_lanes(bits))
     best: tuple[float, Tile] | None = None
-    for vectors in (3, 2, 4, 1, MOST_VECTORS):
+    for vectors in (3, 2, 4, 1, MOST_VECTORS, WIDEST):
         mr = min(MAX_ROWS, (target.vector_registers - vectors - 1) // vectors)
         if rows is not None:
             mr = min(mr, max(rows, 1))  # a product of no rows still has loops

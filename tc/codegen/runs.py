@@ -1,0 +1,120 @@
+"""Factors that lie side by side in memory: one vector load brings them all, each to its lane.
+
+Where an instruction multiplies by one lane of a register, a load for each factor is a waste, and
+on processors that load no more vectors in a cycle than they multiply it is what bounds the loop.
+This module must not write code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Final
+
+from tc.ir.affine import ONE, Monomial
+from tc.ir.expr import Broadcast, Const, Expr, Fma, Load, Ramp
+from tc.ir.facts import plain_poly
+from tc.ir.loop import Scope, Seq, Store
+from tc.ir.types import F32
+from tc.ir.visit import own_exprs, sub_exprs
+
+_WIDTHS: Final = (4, 2)
+_BITS: Final = 128  # of a register
+_OTHERS: Final = 4  # registers for what is multiplied
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One lane of a vector load that stands for several loads."""
+
+    load: Load
+    lane: int
+
+
+def runs(s: Seq, registers: int) -> dict[int, Part]:
+    """For scalar factors of the stores in `s`, by identity: which lane of which load they are.
+
+    Every load of a run is done whenever one is, so that all of its elements can be read. Runs wait
+    in registers from their first use to their last: where these, with all sums that the statements
+    around keep, would be more than `registers` of 128 bits, each factor is loaded by itself.
+    """
+    found: dict[int, Part] = {}
+    for block in _blocks(s):
+        places = _places(block)
+        parts = _parts([load for load, _ in places])
+        if _at_once(places, parts) + _sums(block) + _OTHERS <= registers:
+            found = {**parts, **found}
+    return found
+
+
+def _blocks(s: Seq) -> Iterator[list[Store]]:
+    """The stores that follow each other with no branch and no loop between."""
+    for is_store, block in groupby(s.body, lambda x: isinstance(x, Store)):
+        if is_store:
+            yield [x for x in block if isinstance(x, Store)]
+
+
+def _places(block: Sequence[Store]) -> list[tuple[Load, int]]:
+    """The scalar factors of a block, and the number of the statement that each stands in."""
+    found = {}
+    for n, store in enumerate(block):
+        for root in own_exprs(store):
+            for x in sub_exprs(root):
+                if isinstance(x, Fma) and x.lanes > 1 and x.dtype is F32:
+                    for factor in (x.a, x.b):
+                        load = factor.x if isinstance(factor, Broadcast) else factor
+                        if isinstance(load, Load) and load.lanes == 1 and load.mask is None:
+                            found[id(load), n] = (load, n)
+    return list(found.values())
+
+
+def _parts(loads: Sequence[Load]) -> dict[int, Part]:
+    groups: dict[tuple[str, frozenset[tuple[Monomial, int]]], dict[int, list[Load]]] = {}
+    for load in loads:
+        poly = dict(plain_poly(load.indices[0]))
+        offset = poly.pop(ONE, 0)
+        rows = groups.setdefault((load.buffer.name, frozenset(poly.items())), {})
+        rows.setdefault(offset, []).append(load)
+    found = {}
+    for offsets in groups.values():
+        for first, width in _pieces(sorted(offsets)):
+            start: Expr = offsets[first][0].indices[0]
+            whole = Load(offsets[first][0].buffer, (Ramp(start, Const(1), width),))
+            for lane in range(width):
+                for load in offsets[first + lane]:
+                    found[id(load)] = Part(whole, lane)
+    return found
+
+
+def _pieces(offsets: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Runs of offsets that follow each other, cut into widths that registers have."""
+    at = 0
+    while at < len(offsets):
+        for width in _WIDTHS:
+            if offsets[at : at + width] == list(range(offsets[at], offsets[at] + width)):
+                yield offsets[at], width
+                at += width
+                break
+        else:
+            at += 1
+
+
+def _at_once(places: Sequence[tuple[Load, int]], parts: dict[int, Part]) -> int:
+    """The most runs that wait at the same time."""
+    spans: dict[int, list[int]] = {}
+    for load, n in places:
+        if id(load) in parts:
+            spans.setdefault(id(parts[id(load)].load), []).append(n)
+    ends = [(min(s), 1) for s in spans.values()] + [(max(s) + 1, -1) for s in spans.values()]
+    most = now = 0
+    for _, change in sorted(ends):
+        now += change
+        most = max(most, now)
+    return most
+
+
+def _sums(block: Sequence[Store]) -> int:
+    """How many registers the places of register buffers take that the block writes."""
+    places = {(s.buffer, s.indices) for s in block if s.buffer.scope is Scope.REGISTER}
+    return sum(-(-i[0].lanes * b.dtype.bits // _BITS) for b, i in places)
