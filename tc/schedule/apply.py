@@ -27,6 +27,7 @@ from tc.schedule import (  # noqa: F401  (each import registers primitives)
     specialize,
     split,
     stage,
+    streams,
     tensorize,
     uniform,
     zigzag,
@@ -172,6 +173,10 @@ class Scheduled:
 
     def rfactor(self, loop: str, lanes: int, rows: int = 1) -> Scheduled:
         return self.step("rfactor", loop, lanes, rows=rows)
+
+    def streams(self, loop: str, count: int, over: str = "") -> Scheduled:
+        options: dict[str, Arg] = {"over": over} if over else {}
+        return self.step("streams", loop, count, **options)
 
     def specialize(self, loop: str) -> Scheduled:
         return self.step("specialize", loop)

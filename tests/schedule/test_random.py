@@ -136,6 +136,7 @@ def random_step(rng: random.Random, func: Func) -> Step:
         Step("narrow", (rng.choice(names), loop)),
         Step("permute", (rng.choice(local), *rng.choice(((1, 0), (0, 2, 1), (1, 0, 2))))),
         Step("uniform", (loop,)),
+        Step("streams", (loop, factor)),
         Step("zigzag", (loop,)),
     ]
     return rng.choice(choices)

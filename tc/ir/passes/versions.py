@@ -8,7 +8,8 @@
 A version holds what shares the registers of one allocation, no more; all loops of the very same
 length in it get that length. Data is asked for ahead of time to spread the waiting over work that
 is done again and again; a version of one iteration streams, which the processor foresees: it has no
-such hints, but those for what is near, where there are any. This pass runs after those whose
+such hints, but those for what is near, where there are any. What a test of the length chooses is
+chosen. This pass runs after those whose
 work is the same for every version.
 """
 
@@ -134,9 +135,13 @@ def _without(body: Stmt, extent: Expr) -> Stmt | None:
 
 
 def _with_length(s: Stmt, extent: Expr, length: int) -> Stmt:
+    tests = [equal(extent, n) for n in range(1, MAX_VERSIONS + 1)]
+
     def fn(x: Stmt) -> Stmt | None:
         if isinstance(x, For) and x.extent == extent:
             return For(x.var, Const(length), x.kind, x.body)
+        if isinstance(x, If) and x.cond in tests:
+            return x.then if x.cond == tests[length - 1] else x.other or Seq(())
         gone = isinstance(x, Prefetch) and x.near != (length == 1)
         return Seq(()) if gone else None
 

@@ -27,6 +27,9 @@ MOST_LINES = 12  # hints in an iteration
 MIN_DEPTH = 64  # steps of a block of the reduction; fewer would not pay for the sums
 CONVERTED_TILES = 8  # that meet a block from which on its elements are converted once
 NEVER = 1 << 30
+STREAMS = (4, 3, 2)  # places of a tile's weights that one row may read at once, the best first
+OPERANDS = 3  # registers beside the sums of one row
+SHORTEST = 8  # iterations of a stream; fewer would not pay for adding up
 WAITING_ROWS = 256  # rows whose sums may wait in memory between blocks of the reduction
 
 
@@ -57,6 +60,8 @@ def block_sums(
     (depth, *more) = map(fixed, p.reduce.extents)
     if depth is None or more or p.batch or not (plan.has(tiles) and plan.has(column + "0")):
         return False
+    if fixed(plan.extent(tiles)) == 1:
+        return False  # nobody reads a block again
     step_bytes = tile.nr * p.reduce.dtype.bits // 8
     steps = unrolled_steps(plan, tile)
     length = _even_length(depth, plan.target.l2_bytes // PANEL_SHARE // step_bytes, steps)
@@ -178,6 +183,24 @@ def stream(plan: Plan, p: Product, row: str | None, column: str, over: Sequence[
     near = plan.pick("near", NEAR if weights.bits < 32 else 0, (0, 256, 512, 1024, 2048, 4096))
     if near:
         plan.do("prefetch", buffer, column + "0", *over, lines=lines, near=near)
+
+
+def read_apart(plan: Plan, tile: Tile, row: str | None, steps: str) -> None:
+    """Let one row meet the weights of a tile at several places at once.
+
+    A single stream waits wherever a page of memory ends, and one row has too few sums to hide
+    what a multiplication takes; there are registers for those of several streams.
+    """
+    length = fixed(plan.extent(steps)) if plan.has(steps) else None
+    rows = None if row is None else plan.extent(row + "1")
+    if length is None or (rows is not None and (fixed(rows) or 1) > 1):
+        return
+    most = (plan.target.vector_registers - OPERANDS) // tile.vectors
+    counts = [n for n in STREAMS if n <= most and length % n == 0 and length // n >= SHORTEST]
+    count = plan.pick("streams", counts[0] if counts else 1, (*counts, 1))
+    if count > 1:
+        over = {"over": row + "1"} if row is not None and plan.has(row + "1") else {}
+        plan.attempt("streams", steps, count, **over)
 
 
 def whole_vectors(plan: Plan, loop: str) -> None:

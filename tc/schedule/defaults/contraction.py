@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tc.ir.expr import Expr, Reduce, Unary, Var
+from tc.ir.interval import bounds
 from tc.ir.math.expand import EXPANDED
 from tc.ir.tensor import Compute, Placeholder, Tensor
 from tc.ir.visit import children
@@ -19,6 +20,7 @@ from tc.schedule.defaults.blocking import (
     convert_once,
     fetch_ahead,
     fetch_rows,
+    read_apart,
     stream,
     unrolled_steps,
     whole_vectors,
@@ -45,6 +47,7 @@ def schedule_contraction(plan: Plan, t: Tensor, p: Product, constants: frozenset
     plan.do("reorder", *batch, *rows, column)
     row = plan.fuse_all(rows, "m") if rows else None
     tile = tile_for(plan, p, row, column)
+    may_be_one = row is None or bounds(plan.extent(row)).lo in (None, 0, 1)
     if row is not None:
         plan.do("split", row, tile.mr, tail=ROW_TAILS[plan.pick("row_tail", 0, (0, 1))])
     group = dot_group(plan, t, p, constants)
@@ -55,8 +58,10 @@ def schedule_contraction(plan: Plan, t: Tensor, p: Product, constants: frozenset
     plan.do("relax")
     tiles = None if row is None or not packed or rows_outside(plan, row) else row + "0"
     acc, k = accumulator(plan, t), plan.loop_of(t, p.reduce.axes[-1])
+    sums = k
     if tiles is not None and group == 1 and block_sums(plan, acc, k, p, tile, tiles, column):
-        finish_product(plan, t, k + "1", tile, row, column)
+        sums = k + "1"
+        finish_product(plan, t, sums, tile, row, column)
         inner = [tiles + "0", *inner[:-1]]
         fetch_ahead(plan, plan.buffer_of(p.b.tensor), k + "0", [tiles + "1", k + "10"], tile)
         convert_once(plan, p, k + "0", tiles + "1", tile)
@@ -69,6 +74,8 @@ def schedule_contraction(plan: Plan, t: Tensor, p: Product, constants: frozenset
         blocks = tiles is not None and group == 1 and plan.has(column + "0")
         if blocks and convert_once(plan, p, column + "0", inner[-1], tile):
             inner = inner[:-1]  # the tiles of a block share what was converted
+    if packed and group == 1 and len(p.reduce.axes) == 1 and may_be_one:
+        read_apart(plan, tile, row, sums + "0" if plan.has(sums + "0") else sums)
     plan.divide([*batch, *inner])
 
 
