@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from tc.autotune.database import Database, insert_trial
+from tc.autotune.features import LAYOUT
+from tc.autotune.history import put_features
 from tc.autotune.rows import Context, TargetRow, Trial, Versions, WorkloadRow, columns, fingerprint
 from tc.autotune.workload import loops_of, sizes_of, text_hash
 from tc.errors import ScheduleError, TcError, TuningError, describe
@@ -127,14 +129,16 @@ def import_shard(database: Database, path: Path) -> Imported:
 
 
 def merge(database: Database, other: Database) -> Imported:
-    """Enter the targets, workloads, trials and choices of another database that are not here."""
+    """Enter the targets, workloads and trials of another database that are not here, with what
+    the cost model saw of them."""
     for row in other.query("SELECT * FROM targets"):
         database.put_target(_from(TargetRow, row))
     for row in other.query("SELECT * FROM workloads"):
         database.put_workload(_from(WorkloadRow, row))
     found = other.query(
-        "SELECT trials.*, hash, fingerprint FROM trials JOIN workloads ON workloads.id = "
-        "workload_id JOIN targets ON targets.id = target_id ORDER BY trials.id"
+        "SELECT trials.*, hash, fingerprint, layout, data FROM trials JOIN workloads ON "
+        "workloads.id = workload_id JOIN targets ON targets.id = target_id "
+        "LEFT JOIN features ON trial_id = trials.id ORDER BY trials.id"
     )
     entered = 0
     with database.transaction() as connection:
@@ -144,6 +148,8 @@ def merge(database: Database, other: Database) -> Imported:
                 row["hash"], row["fingerprint"], row["threads"], row["sizes"], versions
             )
             entered += insert_trial(connection, context, columns(_from(Trial, row)))
+            if row["layout"] == LAYOUT:
+                put_features(connection, context, row["schedule"], json.loads(row["data"]))
     return Imported(entered, len(found) - entered, 0)
 
 

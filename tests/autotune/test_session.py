@@ -13,6 +13,7 @@ from tc.autotune.history import Seen, groups_of
 from tc.autotune.measure import Outcome
 from tc.autotune.rows import target_row
 from tc.autotune.session import BusyError, Session, Wanted
+from tc.autotune.shards import merge
 from tc.errors import TuningError
 from tests.autotune import killing
 from tests.autotune.fake_tuning import BATCH, V3, VERSIONS, Fake, session, trials_of
@@ -179,3 +180,11 @@ def test_what_is_good_at_other_sizes_is_tried_first(path: Path) -> None:
     assert other[0].ratio == 1.0
     assert [s.schedule for s in other[1 : BATCH // 2 + 1]] == [s for _, s in first[: BATCH // 2]]
     assert tried(32) == other  # and it goes on as it began
+
+
+def test_what_was_seen_goes_with_a_merge(path: Path, tmp_path: Path) -> None:
+    run(path, 12)
+    with Database.open(path) as one, Database.open(tmp_path / "other.db") as other:
+        assert merge(other, one).entered == 12
+        assert merge(other, one).entered == 0
+        assert groups_of(other) == groups_of(one)

@@ -1,0 +1,39 @@
+"""`python -m benchmarks.tuning`: its rows, with few trials of small workloads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import tuned_workloads, tuning
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TC_CACHE_DIR", str(tmp_path / "cache"))
+    made = {"gemm M=1": lambda: (torch.nn.Linear(24, 40), (torch.ones(1, 24),))}
+    monkeypatch.setattr(tuned_workloads, "WORKLOADS", made)
+    monkeypatch.setattr(tuning, "WORKLOADS", made)
+
+
+def test_the_search_against_chance(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, png = tmp_path / "rows.json", tmp_path / "curves.png"
+    arguments = ["search", "--folder", str(tmp_path), "--trials", "3", "--random", "2"]
+    tuning.main([*arguments, "--threads", "1", "--json", str(out), "--curves", str(png)])
+    found = json.loads(out.read_text())
+    assert [row[0] for row in found["rows"]] == [
+        "gemm M=1: best of 3 over best of 2 random",
+        "geometric mean",
+    ]
+    assert float(found["rows"][1][1]) > 0
+    assert found["cpu"] and found["date"]
+    assert png.read_bytes().startswith(b"\x89PNG")
+    assert "geometric mean" in capsys.readouterr().out
+
+
+def test_a_row_that_there_is_not() -> None:
+    with pytest.raises(SystemExit):
+        tuning.main(["speed"])
