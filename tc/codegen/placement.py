@@ -9,10 +9,11 @@ written.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
+from tc.codegen.runs import Part
 from tc.codegen.scopes import Scopes
 from tc.ir.affine import Poly
 from tc.ir.expr import Const, Expr, Let, Load, Sym, Var
@@ -44,6 +45,7 @@ class Placement(Generic[V]):
         self.names: dict[Var, V] = {}
         self.depth: dict[Var, int] = {}  # loop variables: the scope that they change with
         self.ranges: list[Bounds] = [Bounds({})]
+        self.runs: Mapping[int, Part] = {}  # factors that one load brings, by identity
         self._infos: dict[int, Info] = {}
         self._polys: dict[int, tuple[Expr, Poly]] = {}
         # Values that depend on a variable bound by Let hold while its innermost binding lasts.

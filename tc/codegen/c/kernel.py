@@ -33,11 +33,9 @@ from tc.codegen.c.text import (
 from tc.codegen.c.values import count_uses
 from tc.codegen.c.vectors import Vectors
 from tc.codegen.c.writer import Writer
-from tc.codegen.func import has_parallel, independent_inputs, messages_of
-from tc.codegen.runs import runs
-from tc.errors import InternalError
-from tc.ir.expr import Const, Expr
-from tc.ir.interval import Bounds, Interval
+from tc.codegen.func import has_parallel
+from tc.codegen.statements import Inside, Statements, parallel_nest
+from tc.ir.interval import Bounds
 from tc.ir.loop import (
     Alloc,
     Assert,
@@ -45,11 +43,8 @@ from tc.ir.loop import (
     For,
     Func,
     If,
-    LoopKind,
     Prefetch,
     Scope,
-    Seq,
-    Stmt,
     Store,
 )
 from tc.ir.passes.place_scratch import buffer_bytes
@@ -98,18 +93,15 @@ def render_kernel(
     return _Kernel(func, target, numbers).text(identifier(name or func.name), heading)
 
 
-class _Kernel:
+class _Kernel(Statements):
     def __init__(self, func: Func, target: Target, numbers: Mapping[str, int] | None) -> None:
-        self.func = func
-        self.target = target
-        self.messages = messages_of((func,))
-        self.numbers = numbers or {m: n for n, m in enumerate(self.messages, 1)}
         names = Names(("tid", "team", "scratch", "error"))
         self.w = Writer(names)
         roots = [x for s in sub_stmts(func.body) for x in own_exprs(s)]
-        self.values = Vectors(self.w, count_uses(roots), isa_of(target))
-        self.scratch: Expr = Const(0)
-        self.shared = independent_inputs(func)
+        isa = isa_of(target)
+        self.values = Vectors(self.w, count_uses(roots), isa)
+        super().__init__(func, self.values, 0 if isa is None else isa.lane_registers)
+        self.numbers = numbers or {m: n for n, m in enumerate(self.messages, 1)}
         self.stores = Stores(self.values, self.aliases)
 
     def text(self, name: str, heading: str | None) -> CKernel:
@@ -173,38 +165,10 @@ class _Kernel:
 
     # --- the division of work
 
-    def spmd(self, s: Stmt) -> None:
-        """Statements around the parallel loop, which every thread runs."""
-        match s:
-            case For(kind=LoopKind.PARALLEL):
-                self.parallel_loop(s)
-            case Seq(body):
-                if sum(has_parallel(b) for b in body) > 1:
-                    raise InternalError(
-                        f"emit: {self.func.name} has several parallel loops in a row, with no "
-                        "barrier between them: make it several kernels"
-                    )
-                for b in body:
-                    self.spmd(b)
-            case Alloc():
-                self.alloc(s, self.spmd)
-            case If():
-                self.branch(s, self.spmd)
-            case Assert() | Seq(()):
-                self.stmt(s)
-            case _:
-                raise InternalError(
-                    f"emit: {type(s).__name__} beside the parallel loop of {self.func.name}: no "
-                    "other thread would wait for it"
-                )
-
     def parallel_loop(self, s: For) -> None:
         """This thread's range of the iterations; perfectly nested parallel loops are one loop."""
         w, v = self.w, self.values
-        nest, body = [s], s.body
-        while isinstance(body, For) and body.kind is LoopKind.PARALLEL:
-            nest.append(body)
-            body = body.body
+        nest = parallel_nest(s)
         count = v(s.extent)
         for x in nest[1:]:
             count = scalar.infix("*", count, v(x.extent))
@@ -233,46 +197,15 @@ class _Kernel:
                 rest = scalar.infix("/", rest, n)
             w.do(f"const int64_t {v.names[x.var].text} = {value.text};")
             v.depth[x.var] = len(w.scopes) - 1
-            env[x.var] = self._values_of(x)
+            env[x.var] = self.values_of(x)
         v.ranges.append(Bounds(env))
         self.stmt(nest[-1].body)
         v.ranges.pop()
 
-    def _values_of(self, s: For) -> Interval:
-        hi = self.values.range(s.extent).hi
-        return Interval(0, None if hi is None else hi - 1)
-
     # --- statements
 
-    def stmt(self, s: Stmt) -> None:
-        match s:
-            case Store():
-                self.stores.store(s)
-            case Seq():
-                self.sequence(s)
-            case For(kind=LoopKind.SERIAL):
-                self.serial_loop(s)
-            case If():
-                self.branch(s, self.stmt)
-            case Alloc():
-                self.alloc(s, self.stmt)
-            case Assert():
-                self.check(s)
-            case Prefetch():
-                self.prefetch(s)
-            case For(var, _, kind, _):
-                raise InternalError(f"emit: {kind.value} loop {var.name} in {self.func.name}")
-            case _:
-                raise InternalError(f"emit: {type(s).__name__} is not part of flat vector IR")
-
-    def sequence(self, s: Seq) -> None:
-        v = self.values
-        around = v.runs
-        if v.isa is not None and v.isa.lane_registers:
-            v.runs = {**around, **runs(s, v.isa.lane_registers)}
-        for x in s.body:
-            self.stmt(x)
-        v.runs = around
+    def store(self, s: Store) -> None:
+        self.stores.store(s)
 
     def serial_loop(self, s: For) -> None:
         v = self.values
@@ -301,7 +234,7 @@ class _Kernel:
         head = f"for (int64_t {name} = {first}; {name} < {end}; {name}++) {{"
         w.begin(before, head, header, self.written(s.body))
         v.depth[s.var] = len(w.scopes) - 1
-        v.ranges.append(Bounds({**v.ranges[-1].env, s.var: self._values_of(s)}))
+        v.ranges.append(Bounds({**v.ranges[-1].env, s.var: self.values_of(s)}))
         inside()
         v.ranges.pop()
         w.end()
@@ -309,17 +242,7 @@ class _Kernel:
             guard.append(f"if ({first} < {end}) {{")
             w.do("}")
 
-    def written(self, s: Stmt) -> frozenset[str]:
-        """The names of the buffers that `s` may write, under every name that they may have."""
-        return self.aliases({x.buffer.name for x in sub_stmts(s) if isinstance(x, Store)})
-
-    def aliases(self, names: set[str]) -> frozenset[str]:
-        """The buffers that may lie where those of these names lie."""
-        if not names.isdisjoint(self.func.outputs):
-            names = names | {p.name for p in self.func.params if p.name not in self.shared}
-        return frozenset(names)
-
-    def branch(self, s: If, inside: Callable[[Stmt], None]) -> None:
+    def branch(self, s: If, inside: Inside) -> None:
         w = self.w
         cond = self.values(s.cond)
         before = w.prepare()
@@ -333,7 +256,7 @@ class _Kernel:
         inside(s.other)
         w.end()
 
-    def alloc(self, s: Alloc, inside: Callable[[Stmt], None]) -> None:
+    def alloc(self, s: Alloc, inside: Inside) -> None:
         buffer, v, w = s.buffer, self.values, self.w
         if buffer.scope is not Scope.SCRATCH:
             self.stores.declare(s)

@@ -17,7 +17,6 @@ from tc.codegen.c import memory, scalar
 from tc.codegen.c.text import LOOSE, SUM, VALUE, Term, identifier, literal
 from tc.codegen.c.writer import LONGEST_INLINE, Writer
 from tc.codegen.placement import Info, Placement
-from tc.codegen.runs import Part
 from tc.errors import InternalError
 from tc.ir.expr import (
     Binary,
@@ -81,7 +80,6 @@ class Values(Placement[Any]):
         self.uses = uses
         self.symbols: dict[str, str] = {}
         self.buffers: dict[str, str] = {}
-        self.runs: Mapping[int, Part] = {}  # factors that one load brings, by identity
         self.lane: Lane | None = None
         self.holds: Expr | None = None  # a mask that is true here
         self._lets: dict[Var, Expr] = {}

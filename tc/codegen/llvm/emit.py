@@ -11,16 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from tc.codegen.func import has_parallel, independent_inputs
+from tc.codegen.func import has_parallel
 from tc.codegen.func import messages_of as func_messages
 from tc.codegen.llvm import memory
 from tc.codegen.llvm.builder import Builder
 from tc.codegen.llvm.hardware import PLAIN, Hardware
 from tc.codegen.llvm.values import Values
-from tc.codegen.runs import runs
-from tc.errors import InternalError
-from tc.ir.expr import Const, Expr, Var
-from tc.ir.interval import Bounds, Interval
+from tc.codegen.statements import Inside, Statements, parallel_nest
+from tc.ir.expr import Var
+from tc.ir.interval import Bounds
 from tc.ir.loop import (
     Alloc,
     Assert,
@@ -31,15 +30,12 @@ from tc.ir.loop import (
     LoopKind,
     Prefetch,
     Scope,
-    Seq,
     Stmt,
     Store,
 )
 from tc.ir.passes.place_scratch import ALIGN, buffer_bytes
-from tc.ir.visit import sub_stmts
 
 _Action: TypeAlias = Callable[[], None]
-_Inside: TypeAlias = Callable[[Stmt], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +69,11 @@ def emit_kernel(func: Func, symbol: str, hardware: Hardware = PLAIN) -> KernelTe
     return _Kernel(func, hardware).text(symbol)
 
 
-class _Kernel:
+class _Kernel(Statements):
     def __init__(self, func: Func, hardware: Hardware) -> None:
-        self.func = func
-        self.messages = messages_of((func,))
         self.b = Builder()
         self.values = Values(self.b, hardware)
-        self.scratch: Expr = Const(0)
-        self.parallel = False
-        self.shared = independent_inputs(func)
+        super().__init__(func, self.values, hardware.lane_registers)
 
     def text(self, symbol: str) -> KernelText:
         for p in self.func.params:
@@ -105,31 +97,6 @@ class _Kernel:
 
     # --- the division of work
 
-    def spmd(self, s: Stmt) -> None:
-        """Statements around the parallel loop, which every thread runs."""
-        match s:
-            case For(kind=LoopKind.PARALLEL):
-                self.parallel_loop(s)
-            case Seq(body):
-                if sum(has_parallel(b) for b in body) > 1:
-                    raise InternalError(
-                        f"emit: {self.func.name} has several parallel loops in a row, with no "
-                        "barrier between them: make it several kernels"
-                    )
-                for b in body:
-                    self.spmd(b)
-            case Alloc():
-                self.alloc(s, self.spmd)
-            case If():
-                self.branch(s, self.spmd)
-            case Assert() | Seq(()):
-                self.stmt(s)
-            case _:
-                raise InternalError(
-                    f"emit: {type(s).__name__} beside the parallel loop of {self.func.name}: no "
-                    "other thread would wait for it"
-                )
-
     def alone(self, s: Stmt) -> None:
         """A kernel without a parallel loop: thread 0 does it."""
         first = self.b.ins("icmp eq i64 %tc.tid, 0")
@@ -138,14 +105,12 @@ class _Kernel:
     def parallel_loop(self, s: For) -> None:
         """This thread's range of the iterations; perfectly nested parallel loops are one loop."""
         b = self.b
-        nest, body = [s], s.body
-        while isinstance(body, For) and body.kind is LoopKind.PARALLEL:
-            nest.append(body)
-            body = body.body
+        nest = parallel_nest(s)
         extent = s.extent
         for x in nest[1:]:
             extent = extent * x.extent
-        flat = For(Var("+".join(x.var.name for x in nest)), extent, LoopKind.PARALLEL, body)
+        name = "+".join(x.var.name for x in nest)
+        flat = For(Var(name), extent, LoopKind.PARALLEL, nest[-1].body)
         if len(nest) == 1:
             flat = s
         n = self.values(extent)
@@ -167,43 +132,12 @@ class _Kernel:
         env = dict(v.ranges[-1].env)
         for x in nest:
             v.depth[x.var] = len(b.scopes) - 1
-            hi = v.range(x.extent).hi
-            env[x.var] = Interval(0, None if hi is None else hi - 1)
+            env[x.var] = self.values_of(x)
         v.ranges.append(Bounds(env))
         self.stmt(nest[-1].body)
         v.ranges.pop()
 
     # --- statements
-
-    def stmt(self, s: Stmt) -> None:
-        match s:
-            case Store():
-                self.store(s)
-            case Seq():
-                self.sequence(s)
-            case For(kind=LoopKind.SERIAL):
-                self.serial_loop(s)
-            case If():
-                self.branch(s, self.stmt)
-            case Alloc():
-                self.alloc(s, self.stmt)
-            case Assert():
-                self.check(s)
-            case Prefetch(buffer, (index,), near):
-                memory.prefetch(self.values, buffer, index, near)
-            case For(var, _, kind, _):
-                raise InternalError(f"emit: {kind.value} loop {var.name} in {self.func.name}")
-            case _:
-                raise InternalError(f"emit: {type(s).__name__} is not part of flat vector IR")
-
-    def sequence(self, s: Seq) -> None:
-        v = self.values
-        around = v.runs
-        if v.hardware.lane_registers:
-            v.runs = {**around, **runs(s, v.hardware.lane_registers)}
-        for x in s.body:
-            self.stmt(x)
-        v.runs = around
 
     def store(self, s: Store) -> None:
         mask = s.mask
@@ -246,9 +180,7 @@ class _Kernel:
         var, step = f"%i{name}", f"%n{name}"
         b.do(f"{var} = phi i64 [ {first}, %head{name} ], [ {step}, %next{name} ]")
         v.names[s.var], v.depth[s.var] = var, len(b.scopes) - 1
-        hi = v.range(s.extent).hi
-        inner = Interval(0, None if hi is None else hi - 1)
-        v.ranges.append(Bounds({**v.ranges[-1].env, s.var: inner}))
+        v.ranges.append(Bounds({**v.ranges[-1].env, s.var: self.values_of(s)}))
         if inside is None:
             self.stmt(s.body)
         else:
@@ -262,14 +194,7 @@ class _Kernel:
         b.pop()
         b.label(f"exit{name}")
 
-    def written(self, s: Stmt) -> frozenset[str]:
-        """The names of the buffers that `s` may write, under every name that they may have."""
-        names = {x.buffer.name for x in sub_stmts(s) if isinstance(x, Store)}
-        if not names.isdisjoint(self.func.outputs):
-            names |= {p.name for p in self.func.params if p.name not in self.shared}
-        return frozenset(names)
-
-    def branch(self, s: If, inside: _Inside) -> None:
+    def branch(self, s: If, inside: Inside) -> None:
         other = s.other
         no = None if other is None else lambda: inside(other)
         self.guarded(self.values(s.cond), lambda: inside(s.then), no)
@@ -290,7 +215,7 @@ class _Kernel:
                 b.pop()
         b.label(f"exit{name}")
 
-    def alloc(self, s: Alloc, inside: _Inside) -> None:
+    def alloc(self, s: Alloc, inside: Inside) -> None:
         buffer, v = s.buffer, self.values
         if buffer.scope is not Scope.SCRATCH:
             memory.place(v, buffer)
@@ -308,6 +233,10 @@ class _Kernel:
         self.scratch = at + buffer_bytes(buffer)
         inside(s.body)
         self.scratch = at
+
+    def prefetch(self, s: Prefetch) -> None:
+        (index,) = s.indices
+        memory.prefetch(self.values, s.buffer, index, s.near)
 
     def check(self, s: Assert) -> None:
         number = f"<message {self.messages.index(s.message)}>"

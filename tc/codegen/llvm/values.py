@@ -5,15 +5,12 @@ Where that is, `tc.codegen.placement` says. This module must not emit statements
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from tc.codegen.llvm import arith, dots, memory
 from tc.codegen.llvm.builder import Builder
 from tc.codegen.llvm.casts import cast, narrow_half, widen_half
 from tc.codegen.llvm.hardware import Hardware
 from tc.codegen.llvm.text import HALVES, literal, mangled, sequence, splat, value_type, vector
 from tc.codegen.placement import Placement
-from tc.codegen.runs import Part
 from tc.errors import InternalError
 from tc.ir.expr import (
     Binary,
@@ -46,7 +43,6 @@ class Values(Placement[str]):
         self.f16c = hardware.f16c
         self.pointers: dict[str, str] = {}
         self.aligns: dict[str, int] = {}
-        self.runs: Mapping[int, Part] = {}  # factors that one load brings, by identity
 
     def __call__(self, x: Expr) -> str:
         """The value of `x` as an operand of the code at the builder's present place."""
