@@ -30,7 +30,7 @@ from tc.graph.fold import Folded
 from tc.graph.graph import Arg, Graph, Node, Value
 from tc.graph.group import Computation, Fused, Group
 from tc.graph.in_place import written_in_place
-from tc.graph.packing import copy_of, pack_value
+from tc.graph.packing import copy_of, pack_value, taken_dim
 from tc.ir.expr import Expr
 from tc.ir.lower import is_in_place
 from tc.schedule.pack import Packing
@@ -46,8 +46,14 @@ class Kernels(Protocol):
     def infos(self) -> list[KernelInfo]: ...
     @property
     def packings(self) -> list[tuple[Packing, ...]]: ...
-    def number(self, name: str, made: Computation, origin: tuple[str, ...]) -> int:
-        """The number of the kernel for `made`."""
+    def number(
+        self,
+        name: str,
+        made: Computation,
+        origin: tuple[str, ...],
+        packed: tuple[Packing, ...] = (),
+    ) -> int:
+        """The number of the kernel for `made`, which reads these of its inputs `packed`."""
         ...
 
 
@@ -183,11 +189,42 @@ class _Steps:
         self.own = own
         self.params = params
         self.made = {v for s in fused.steps for v in s.outputs}
+        self.tables: dict[Value, Packing] = {}
 
     def all(self) -> list[Step]:
         """One step for each group and fallback."""
+        self._find_tables()
         return [self._call(s) if isinstance(s, Group) else self._fallback(s)
                 for s in self.fused.steps]  # fmt: skip
+
+    def _find_tables(self) -> None:
+        """How constants that rows are taken from, by data, are packed for a product beside that.
+
+        A weight that is both, as tied embeddings are, then lies in memory once.
+        """
+        groups = [s for s in self.fused.steps if isinstance(s, Group)]
+        rows = {v for g in groups for v, _ in self._rows_taken(g)}
+        for group in groups if rows else ():
+            if not rows.intersection(group.inputs) or self._rows_taken(group):
+                continue
+            number = self.a.kernels.number(group.name, group.computation, group.origin)
+            for p in self.a.kernels.packings[number]:
+                self.tables.setdefault(group.inputs[int(p.buffer.removeprefix("p"))], p)
+
+    def _rows_taken(self, group: Group) -> list[tuple[Value, int]]:
+        """The constants of which a group takes parts by data, each with the dim of these parts."""
+        made = group.computation
+        found = ((v, taken_dim(made, t)) for v, t in zip(group.inputs, made.inputs, strict=True))
+        return [(v, dim) for v, dim in found if dim is not None and v in self.params]
+
+    def _tables_of(self, group: Group) -> tuple[Packing, ...]:
+        """The packings in which a group finds the constants that it takes parts of."""
+        taken = [(v, d) for v, d in self._rows_taken(group) if v in self.tables]
+        return tuple(
+            replace(self.tables[v], buffer=f"p{group.inputs.index(v)}")
+            for v, dim in taken
+            if self.tables[v].dim == dim
+        )
 
     def copy(self, value: Value, storage: int) -> Step:
         """A step that copies a value to a storage."""
@@ -211,7 +248,8 @@ class _Steps:
 
     def _call(self, group: Group) -> Step:
         kernels = self.a.kernels
-        kernel = kernels.number(group.name, group.computation, group.origin)
+        tables = self._tables_of(group)
+        kernel = kernels.number(group.name, group.computation, group.origin, tables)
         inputs = [self.at(v) for v in group.inputs]
         for p in kernels.packings[kernel]:
             n = int(p.buffer.removeprefix("p"))

@@ -47,7 +47,7 @@ from tc.schedule.apply import apply
 from tc.schedule.defaults import default_schedule
 from tc.schedule.foreign import scheduled
 from tc.schedule.pack import Packing, packings
-from tc.schedule.step import Schedule
+from tc.schedule.step import Arg, Schedule
 from tc.target import Target
 
 # Each leaves a graph that computes the same. Views are simplified twice, since taking products out
@@ -106,6 +106,7 @@ class Chosen:
     trusted: bool = True
 
 
+Packings: TypeAlias = tuple[Packing, ...]
 # None: the analytical schedule, which needs no measurement and is a function of the workload alone.
 Schedules: TypeAlias = Callable[[Workload], Chosen | None]
 
@@ -238,29 +239,33 @@ class Kernels:
         self.infos: list[KernelInfo] = []
         self.packings: list[tuple[Packing, ...]] = []
         self.new: dict[int, str] = {}
-        self._by_computation: dict[int, tuple[Computation, int]] = {}
-        self._by_text: dict[tuple[str, tuple[bool, ...]], int] = {}
+        self._by_computation: dict[tuple[int, Packings], tuple[Computation, int]] = {}
+        self._by_text: dict[tuple[str, tuple[bool, ...], Packings], int] = {}
 
-    def number(self, name: str, made: Computation, origin: tuple[str, ...]) -> int:
-        """The number of the kernel for `made`."""
-        known = self._by_computation.get(id(made))
-        number = self._find(name, made) if known is None else known[1]
-        self._by_computation[id(made)] = (made, number)
+    def number(
+        self, name: str, made: Computation, origin: tuple[str, ...], packed: Packings = ()
+    ) -> int:
+        """The number of the kernel for `made`, which reads these of its inputs `packed`."""
+        known = self._by_computation.get((id(made), packed))
+        number = self._find(name, made, packed) if known is None else known[1]
+        self._by_computation[id(made), packed] = (made, number)
         info = self.infos[number]
         places = tuple(dict.fromkeys((*info.origin, *origin)))
         self.infos[number] = replace(info, origin=places)
         return number
 
-    def _find(self, name: str, made: Computation) -> int:
+    def _find(self, name: str, made: Computation, packed: Packings) -> int:
         lowered = lower_named(made.outputs, made.inputs)
         fixed = tuple(p.name in made.constants for p in made.inputs)
         text = str(lowered.func)
-        if (text, fixed) in self._by_text:
-            return self._by_text[text, fixed]
-        number = self._by_text[text, fixed] = len(self.code)
+        if (text, fixed, packed) in self._by_text:
+            return self._by_text[text, fixed, packed]
+        number = self._by_text[text, fixed, packed] = len(self.code)
         own = f"k{number}_{name}"[:60]
         workload = Workload(made, lowered, self.target)
         chosen = self.schedules(workload)
+        if packed:
+            chosen = self._with_packed(workload, chosen, packed)
         asked = None if chosen is None else str(chosen.schedule)
         stored = None
         if self.store is not None:
@@ -317,6 +322,20 @@ class Kernels:
             else:
                 return chosen.schedule
         return default_of(workload)
+
+    def _with_packed(
+        self, workload: Workload, chosen: Chosen | None, packed: Packings
+    ) -> Chosen | None:
+        """The schedule of a kernel that finds inputs packed, where that can be; else `chosen`."""
+        schedule = self._schedule(workload, chosen)
+        for p in packed:
+            group: dict[str, Arg] = {"along": p.along, "group": p.group} if p.group > 1 else {}
+            schedule = schedule.then("pack", p.buffer, p.dim, p.factor, **group)
+        try:
+            apply(workload.lowered.func, schedule)
+        except ScheduleError:
+            return chosen
+        return Chosen(schedule, "default" if chosen is None else chosen.source)
 
     def _add(self, info: KernelInfo, code: Func | KernelText) -> None:
         self.code.append(code)

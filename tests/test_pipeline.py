@@ -13,6 +13,7 @@ from torch import nn
 from tc.device.artifact import KernelCall, Place
 from tc.device.run import Program
 from tc.device.run_code import load_functions
+from tc.errors import TcError
 from tc.frontend import capture_tree as tree
 from tc.frontend.capture import capture
 from tc.frontend.captured import Captured
@@ -169,3 +170,45 @@ def test_results_that_are_one_value_have_memory_of_their_own() -> None:
     made = program(found, None)
     assert_serves(found, made, [{"x": x}])
     assert len({t.data_ptr() for t in made([x])}) == 4
+
+
+class Tied(nn.Module):
+    """Rows of a table, and their products with all of it."""
+
+    def __init__(self, scaled: bool = False) -> None:
+        super().__init__()
+        self.table = nn.Embedding(37, 24)
+        self.scaled = scaled
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        """Scores of every row."""
+        rows = self.table(ids)
+        table = self.table.weight * 2.0 if self.scaled else self.table.weight
+        return nn.functional.linear(torch.tanh(rows), table)
+
+
+@pytest.mark.parametrize("schedules", [analytical, naive])
+def test_a_table_that_a_product_reads_too_is_kept_once(
+    schedules: Schedules, tmp_path: Path
+) -> None:
+    call = {"ids": torch.tensor([[0, 36, 5], [24, 23, 1]])}
+    found = capture(Tied().eval(), (), call)
+    made = program(found, tmp_path, schedules)
+    assert_serves(found, made, [call])
+    artifact = made.artifact
+    places = {s.place for s in artifact.main for s in map(artifact.storages.__getitem__, s.buffers)}
+    # The obvious loops pack nothing; else both read what is packed, and the parameter nobody.
+    packed = schedules is analytical
+    assert (Place.PREPARED in places, Place.PARAM in places) == (packed, not packed)
+    gather = artifact.kernels[artifact.main[0].kernel]
+    assert ("pack(p0, 0, " in gather.schedule) == packed
+    with pytest.raises(TcError, match="index out of range"):
+        made([torch.tensor([[37]])])
+
+
+def test_a_table_beside_what_is_made_of_it_stays_as_it_is(tmp_path: Path) -> None:
+    call = {"ids": torch.tensor([[0, 36, 5]])}
+    found = capture(Tied(scaled=True).eval(), (), call)
+    made = program(found, tmp_path, analytical)
+    assert_serves(found, made, [call])
+    assert not any("pack(p0, 0" in k.schedule for k in made.artifact.kernels if "embed" in k.name)

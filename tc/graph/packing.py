@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from tc.graph.graph import Value
 from tc.graph.group import Computation
-from tc.ir.expr import Const, Expr, Var, select
+from tc.ir.expr import Const, Expr, Read, Var, select
 from tc.ir.tensor import Compute, Placeholder
+from tc.ir.tensor_walk import bodies, topological
+from tc.ir.visit import sub_exprs
 from tc.schedule.pack import Packing, packed_shape
 
 
@@ -35,3 +37,24 @@ def copy_of(value: Value) -> Computation:
     axes = tuple(Var(f"i{n}_1") for n in range(len(value.shape)))
     copy = Compute("copy", axes, value.shape, source[axes])
     return Computation((source,), (copy,), frozenset())
+
+
+def taken_dim(made: Computation, table: Placeholder) -> int | None:
+    """The one dim of a constant at which `made` reads it only where data says, as a gather does.
+
+    None: it is no constant, or read otherwise too.
+    """
+    if table.name not in made.constants:
+        return None
+    reads = [
+        x
+        for t in topological(made.outputs)
+        for body in bodies(t)
+        for x in sub_exprs(body)
+        if isinstance(x, Read) and x.tensor.name == table.name
+    ]
+    dims = {
+        tuple(d for d, i in enumerate(x.indices) if any(isinstance(y, Read) for y in sub_exprs(i)))
+        for x in reads
+    }
+    return dims.pop()[0] if len(dims) == 1 and len(next(iter(dims))) == 1 else None
