@@ -106,3 +106,13 @@ def test_default(target: str, m: int | None) -> None:
     for count in (1, 2, 5) if m is None else (m,):
         x, w = (rng.integers(-4, 5, s).astype(np.float32) for s in ((count, 192), (100, 192)))
         np.testing.assert_array_equal(kernel(x, w), x @ w.T)
+
+
+def test_short_weights_are_one_stream() -> None:
+    axis = te.reduce_axis(192)
+    a, b = te.placeholder((te.sym("M"), 192)), te.placeholder((100, 192), "bf16")
+    made = te.compute(
+        (te.sym("M"), 100), lambda i, j: te.sum(a[i, axis] * te.cast(b[j, axis], "f32"), axis=axis)
+    )
+    schedule = tc.build(made, "host", constants=[b], threads=1).schedule
+    assert "near=" in schedule and "streams(" not in schedule

@@ -185,11 +185,12 @@ def stream(plan: Plan, p: Product, row: str | None, column: str, over: Sequence[
         plan.do("prefetch", buffer, column + "0", *over, lines=lines, near=near)
 
 
-def read_apart(plan: Plan, tile: Tile, row: str | None, steps: str) -> None:
+def read_apart(plan: Plan, p: Product, tile: Tile, row: str | None, steps: str) -> None:
     """Let one row meet the weights of a tile at several places at once.
 
     A single stream waits wherever a page of memory ends, and one row has too few sums to hide
-    what a multiplication takes; there are registers for those of several streams.
+    what a multiplication takes; there are registers for those of several streams. Weights that
+    are widened first are asked for ahead instead, see `stream`.
     """
     length = fixed(plan.extent(steps)) if plan.has(steps) else None
     rows = None if row is None else plan.extent(row + "1")
@@ -197,7 +198,8 @@ def read_apart(plan: Plan, tile: Tile, row: str | None, steps: str) -> None:
         return
     most = (plan.target.vector_registers - OPERANDS) // tile.vectors
     counts = [n for n in STREAMS if n <= most and length % n == 0 and length // n >= SHORTEST]
-    count = plan.pick("streams", counts[0] if counts else 1, (*counts, 1))
+    own = counts[0] if counts and p.b.tensor.dtype.bits >= 32 else 1
+    count = plan.pick("streams", own, (*counts, 1))
     if count > 1:
         over = {"over": row + "1"} if row is not None and plan.has(row + "1") else {}
         plan.attempt("streams", steps, count, **over)

@@ -75,7 +75,7 @@ def schedule_contraction(plan: Plan, t: Tensor, p: Product, constants: frozenset
         if blocks and convert_once(plan, p, column + "0", inner[-1], tile):
             inner = inner[:-1]  # the tiles of a block share what was converted
     if packed and group == 1 and len(p.reduce.axes) == 1 and may_be_one:
-        read_apart(plan, tile, row, sums + "0" if plan.has(sums + "0") else sums)
+        read_apart(plan, p, tile, row, sums + "0" if plan.has(sums + "0") else sums)
     plan.divide([*batch, *inner])
 
 
