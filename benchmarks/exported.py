@@ -109,7 +109,7 @@ class Instance:
         self._error = Error()
         about = Info.in_dll(self._library, "model_about")
         known = [about.limit_names[n].decode() for n in range(about.limits)]
-        count = len(known) + 1
+        count = len(known) + 2  # behind the sizes: threads, and whether weights are private
         default = self._library.model_default_limits
         default.restype = type("Limits", (ctypes.Structure,), {
             "_fields_": [(f"n{n}", ctypes.c_int64) for n in range(count)]
@@ -117,7 +117,7 @@ class Instance:
         given = default()
         for n, name in enumerate(known):
             setattr(given, f"n{n}", limits.get(name, getattr(given, f"n{n}")))
-        setattr(given, f"n{count - 1}", threads)
+        setattr(given, f"n{len(known)}", threads)
         weights = os.fsencode(folder / "weights.bin")
         self._model = ctypes.c_void_p(
             self._library.model_create(weights, ctypes.byref(given), ctypes.byref(self._error))

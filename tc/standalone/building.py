@@ -232,7 +232,9 @@ what was chosen at export, and an instance may be made for less:
 {bounds}
 
 Calls run on one thread. `make THREADS=openmp` builds for several, `--threads N` and
-`model_limits.threads` ask for them.
+`model_limits.threads` ask for them. `--private-weights 1` and `model_limits.private_weights` read
+the weights into memory of the instance, in large pages where the system has them: processes no
+longer share them, and what streams all weights, as each step of a generation does, is faster.
 
 Exit status: 0, or one line on standard error and the error's number in `model_code` of `model.h`.
 

@@ -117,7 +117,7 @@ def write_model(model: ModelSpec, bake: object = "none") -> Written:
 
 def _limits(model: ModelSpec) -> list[str]:
     fields = list(_fields(model).values())
-    values = ", ".join([*map(str, model.bounds.values()), "1"])
+    values = ", ".join([*map(str, model.bounds.values()), "1", "0"])
     made = ["/* --- limits */", "", "model_limits model_default_limits(void)", "{"]
     made += [f"    const model_limits limits = {{{values}}};", "    return limits;", "}", ""]
     head = "void model_limit_values(const model_limits *limits, int64_t *values)"

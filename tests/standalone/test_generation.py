@@ -79,6 +79,9 @@ def test_the_tokens_of_eager(tmp_path: Path, make: Any) -> None:
     exported = tc.compile(made).export_c(tmp_path, max_batch=2, max_length=14)
     exported.build(flags=SANITIZED)
     assert exported.command(*GENERATE).strip() == eager(made)
+    assert exported.command("--private-weights", "1", *GENERATE).strip() == eager(made)
+    with pytest.raises(TcError, match="private_weights: is 2, must be 0 or 1"):
+        exported.command("--private-weights", "2", *GENERATE)
     assert "generates: yes" in exported.command("info")
     with pytest.raises(TcError, match="the limit is 14"):
         exported.command("generate", "--ids", "1,2,3", "--max-new-tokens", "99")

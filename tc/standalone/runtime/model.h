@@ -75,6 +75,7 @@ typedef struct {
 typedef struct {
 @LIMITS@
     int64_t threads; /* of a call; more than 1 needs a build with THREADS=openmp */
+    int64_t private_weights; /* 1: read into memory of the instance, in large pages; 0: mapped */
 } model_limits;
 
 typedef struct {

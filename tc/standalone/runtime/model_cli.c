@@ -15,7 +15,7 @@
 #include <time.h>
 
 static const char USAGE[] =
-    "usage: model_cli [--weights FILE] [--threads N] COMMAND\n"
+    "usage: model_cli [--weights FILE] [--private-weights 0|1] [--threads N] COMMAND\n"
     "  info                                     what the model takes and gives\n"
     "  run --input NAME=in.npy ... --output NAME=out.npy ...\n"
     "  generate --ids 1,2,3 [--max-new-tokens N]    (generative models)\n"
@@ -28,6 +28,7 @@ typedef struct {
     const char *command;
     const char *ids;
     int64_t threads;
+    int64_t private_weights;
     int64_t repeat;
     int64_t tokens;
     int64_t limit[MODEL_LIMITS];
@@ -95,6 +96,9 @@ static model_code take_option(const char *name, const char *value, options *o, m
     }
     if (strcmp(name, "--threads") == 0) {
         return read_number(name, value, 1, &o->threads, NULL, error);
+    }
+    if (strcmp(name, "--private-weights") == 0) {
+        return read_number(name, value, 0, &o->private_weights, NULL, error);
     }
     if (strcmp(name, "--repeat") == 0) {
         return read_number(name, value, 1, &o->repeat, NULL, error);
@@ -448,6 +452,7 @@ static model_limits limits_for(const options *o)
     }
     model_set_limits(&limits, values);
     limits.threads = o->threads;
+    limits.private_weights = o->private_weights;
     return limits;
 }
 

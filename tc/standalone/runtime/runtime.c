@@ -198,6 +198,10 @@ static model_code check_limits(const model_limits *limits, model_error *error)
         return fail(error, MODEL_ERROR_LIMIT, "threads: is %lld, must be 1 to %d",
                     (long long)limits->threads, MOST_THREADS);
     }
+    if (limits->private_weights != 0 && limits->private_weights != 1) {
+        return fail(error, MODEL_ERROR_LIMIT, "private_weights: is %lld, must be 0 or 1",
+                    (long long)limits->private_weights);
+    }
     return MODEL_OK;
 }
 
@@ -270,8 +274,11 @@ model *model_create(const char *weights, const model_limits *limits, model_error
     if (m == NULL) {
         return NULL;
     }
-    if (map_weights(weights, &m->weights, &m->mapped, error) != MODEL_OK ||
-        take_memory(m, error) != MODEL_OK) {
+    model_code code = map_weights(weights, &m->weights, &m->mapped, error);
+    if (code == MODEL_OK && m->limits.private_weights != 0) {
+        code = own_weights(&m->weights, &m->mapped, error);
+    }
+    if (code != MODEL_OK || take_memory(m, error) != MODEL_OK) {
         model_free(m);
         return NULL;
     }

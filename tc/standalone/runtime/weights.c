@@ -13,7 +13,7 @@
  *     48  u64      0
  *     56  u64      checksum of the 56 bytes before
  */
-#define _POSIX_C_SOURCE 200809L
+#define _DEFAULT_SOURCE
 
 #include "weights.h"
 #include "runtime.h"
@@ -126,6 +126,24 @@ model_code map_weights(const char *path, const unsigned char **data, size_t *map
     model_code code = map_file(path, file, data, mapped, error);
     (void)close(file);
     return code;
+}
+
+model_code own_weights(const unsigned char **data, size_t *mapped, model_error *error)
+{
+    if (*data == NULL) {
+        return MODEL_OK;
+    }
+    void *own = mmap(NULL, *mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (own == MAP_FAILED) {
+        return fail(error, MODEL_ERROR_MEMORY, "weights: no memory for %zu bytes", *mapped);
+    }
+#ifdef MADV_HUGEPAGE
+    (void)madvise(own, *mapped, MADV_HUGEPAGE);
+#endif
+    memcpy(own, *data, *mapped);
+    unmap_weights(*data, *mapped);
+    *data = own;
+    return MODEL_OK;
 }
 
 void unmap_weights(const unsigned char *data, size_t mapped)

@@ -8,6 +8,10 @@
 model_code map_weights(const char *path, const unsigned char **data, size_t *mapped,
                        model_error *error);
 
+/* Copy what was mapped into memory of this process, in large pages where the system has them: the
+ * processor looks pages up less often. The mapping is given up. */
+model_code own_weights(const unsigned char **data, size_t *mapped, model_error *error);
+
 /* Undo it; NULL is allowed. */
 void unmap_weights(const unsigned char *data, size_t mapped);
 
