@@ -49,6 +49,8 @@ class Word(IntEnum):
     MAKE = auto()  # object: called with CLASS, gives an empty mapping; 0: output 0 is the result
     CLASS = auto()
     ATTRIBUTES = auto()  # dict: the mapping's attributes but for the outputs
+    SPARES = auto()  # address of results: object, address and number of pairs, objects of outputs
+    SPARE_COUNT = auto()
     COUNT = auto()  # how many words there are
 
 

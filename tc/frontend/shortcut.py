@@ -23,6 +23,7 @@ import torch
 from tc.codegen.direct import MOST_OUTPUTS, Offsets, State, Word
 from tc.device.run_direct import Direct
 from tc.frontend.hf_weights import Glance
+from tc.frontend.spares import Spare, spares
 from tc.frontend.tensor_layout import layout
 from tc.target import Target
 
@@ -141,7 +142,19 @@ class _Template:
                 direct.outputs, arguments, result.names or ("",) * len(arguments), strict=True
             )
         ]
-        tables = [[id(name) for name in names], _flat(inputs), _flat(outputs), _flat(direct.slots)]
+        spare = _spares(direct, result)
+        pairs = [(ctypes.c_uint64 * (2 * len(each.words)))(*_flat(each.words)) for each in spare]
+        rows = [
+            (id(each.result), ctypes.addressof(words), len(each.words), *each.outputs)
+            for each, words in zip(spare, pairs, strict=True)
+        ]
+        tables = [
+            [id(name) for name in names],
+            _flat(inputs),
+            _flat(outputs),
+            _flat(direct.slots),
+            _flat(rows),
+        ]
         first = int(Word.COUNT)
         self.words = (ctypes.c_int64 * (Word.COUNT + sum(map(len, tables))))()
         base = ctypes.addressof(self.words)
@@ -184,11 +197,21 @@ class _Template:
             Word.MAKE: 0 if make is None else id(make),
             Word.CLASS: id(kind),
             Word.ATTRIBUTES: id(attributes),
+            Word.SPARES: places[4],
+            Word.SPARE_COUNT: len(spare),
         }
         for word, value in found.items():
             self.words[word] = value
         # The weights are the program's to keep.
-        self.kept = (names, accepts, replace(direct, weights=None), result, make, attributes)
+        kept = (names, accepts, replace(direct, weights=None), result, make, attributes)
+        self.kept = (*kept, spare, pairs)
+
+
+def _spares(direct: Direct, result: Result) -> list[Spare]:
+    """Results that a template keeps: two, for a caller often holds the last one."""
+    if result.finish is not None:
+        return []
+    return spares(direct.outputs, 2, result.kind, result.names, result.attributes or {})
 
 
 def _flat(rows: Sequence[tuple[int, ...]]) -> list[int]:

@@ -65,9 +65,7 @@ read:
 }
 
 ; Whether all words hold what they held. Its loads do not wait for each other.
-define internal i1 @same(ptr %t) {
-  %pairs = wordp PAIRS
-  %n = word PAIR_COUNT
+define internal i1 @same(ptr %pairs, i64 %n) {
   br label %head
 head:
   %i = phi i64 [ 0, %0 ], [ %next, %good ]
@@ -104,6 +102,63 @@ body:
   br label %head
 done:
   ret void
+}
+
+; Lets the spare result go, or the outputs that were allocated where there was none.
+define internal void @release(ptr %spare, ptr %outs, i64 %n) {
+  %new = icmp eq ptr %spare, null
+  br i1 %new, label %each, label %whole
+each:
+  call void @drop(ptr %outs, i64 %n)
+  ret void
+whole:
+  call void @Py_DecRef(ptr %spare)
+  ret void
+}
+
+; A result that nobody else has, owned by the caller from now on, and its outputs; null: there is
+; none.
+define internal ptr @spare(ptr %t, ptr %outs) {
+  %n = word OUTPUT_COUNT
+  %rows = wordp SPARES
+  %m = word SPARE_COUNT
+  %words = add i64 %n, 3
+  %stride = shl i64 %words, 3
+  br label %head
+head:
+  %i = phi i64 [ 0, %0 ], [ %next, %busy ]
+  %end = icmp eq i64 %i, %m
+  br i1 %end, label %none, label %look
+look:
+  %at = mul i64 %i, %stride
+  %row = getelementptr i8, ptr %rows, i64 %at
+  %pairs = at ptr %row, 8
+  %count = at i64 %row, 16
+  %free = call i1 @same(ptr %pairs, i64 %count)
+  br i1 %free, label %found, label %busy
+busy:
+  %next = add i64 %i, 1
+  br label %head
+found:
+  %result = load ptr, ptr %row, align 8
+  call void @Py_IncRef(ptr %result)
+  br label %copy
+copy:
+  %j = phi i64 [ 0, %found ], [ %after, %more ]
+  %last = icmp eq i64 %j, %n
+  br i1 %last, label %done, label %more
+more:
+  %place = shl i64 %j, 3
+  %behind = add i64 %place, 24
+  %object = at ptr %row, %behind
+  %out = getelementptr i8, ptr %outs, i64 %place
+  store ptr %object, ptr %out, align 8
+  %after = add i64 %j, 1
+  br label %copy
+done:
+  ret ptr %result
+none:
+  ret ptr null
 }
 
 ; Allocates the results; false with a Python error.
@@ -358,12 +413,18 @@ name:
 look:
   %count = add i64 %positional, %named
   %like = call i1 @alike(ptr %t, ptr %args, i64 %count)
-  br i1 %like, label %make, label %miss
+  br i1 %like, label %ask, label %miss
+ask:
+  %spare = call ptr @spare(ptr %t, ptr %outs)
+  %new = icmp eq ptr %spare, null
+  br i1 %new, label %make, label %check
 make:
   %made = call i1 @allocate(ptr %t, ptr %outs)
   br i1 %made, label %check, label %error
 check:
-  %unchanged = call i1 @same(ptr %t)
+  %pairs = wordp PAIRS
+  %m = word PAIR_COUNT
+  %unchanged = call i1 @same(ptr %pairs, i64 %m)
   br i1 %unchanged, label %take, label %back
 take:
   %taken = call i64 @take(ptr %t)
@@ -374,13 +435,17 @@ go:
   %good = call i1 @run(ptr %t)
   br i1 %good, label %done, label %back
 done:
+  br i1 %new, label %finish, label %again
+finish:
   %value = call ptr @result(ptr %t, ptr %outs)
   ret ptr %value
+again:
+  ret ptr %spare
 back:
-  call void @drop(ptr %outs, i64 %n)
+  call void @release(ptr %spare, ptr %outs, i64 %n)
   br label %miss
 fail:
-  call void @drop(ptr %outs, i64 %n)
+  call void @release(ptr %spare, ptr %outs, i64 %n)
   br label %error
 miss:
   ret ptr inttoptr (i64 1 to ptr)
