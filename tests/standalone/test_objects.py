@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+import tc
 from tc.errors import UnsupportedError
 from tc.standalone.running import Exported
 from tc.target import Target
@@ -43,6 +44,19 @@ def test_a_folder_with_kernels_of_llvm_computes_what_eager_computes(
     np.testing.assert_allclose(found["output"], wanted.numpy(), rtol=1e-5, atol=1e-6)
     subprocess.run(["make", "-C", str(tmp_path), "clean"], check=True, capture_output=True)
     assert (tmp_path / "kernels.o").exists()
+
+
+def test_weights_far_apart_are_read_where_they_lie(tmp_path: Path) -> None:
+    need("make", "aarch64-linux-gnu-gcc", "qemu-aarch64")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module, x = torch.nn.Linear(768, 96).eval(), torch.randn(1, 768)
+    made: Any = tc.compile(module, target="arm-neon", example_inputs=(x,), dynamic=False)
+    made.export_object(tmp_path)
+    exported = Exported(tmp_path, Target.parse("arm-neon"), 0, 0, ("output",))
+    exported.build(flags="-O1")
+    (found,) = exported.run({"input": x.numpy()}).values()
+    np.testing.assert_allclose(found, module(x).detach().numpy(), rtol=1e-5, atol=1e-5)
 
 
 def test_a_shared_library_has_the_whole_interface(tmp_path: Path) -> None:

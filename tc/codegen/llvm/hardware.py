@@ -22,6 +22,7 @@ class Hardware:
         maddub: sums of two products of u8 and i8 saturate in i16 (`vpmaddubsw`).
         lane_registers: how many vector registers there are, where one of their lanes can be a
             factor of all (`fmla v0.4s, v1.4s, v2.s[1]`), or 0.
+        short_literals: an access has room for a few thousand bytes of literal offset alone.
         madd_bits: the widest vector of i16 whose products are summed in pairs (`vpmaddwd`), or 0.
     """
 
@@ -31,6 +32,7 @@ class Hardware:
     maddub: bool = False
     madd_bits: int = 0
     lane_registers: int = 0
+    short_literals: bool = False
 
 
 # How many times the products of f32 an instruction of the target makes.
@@ -59,5 +61,6 @@ def hardware_of(target: Target) -> Hardware:
         dot_int8=target.has("avx512vnni"),
         maddub=x86 and target.has("ssse3"),
         madd_bits=madd if x86 else 0,
+        short_literals=target.arch == "aarch64",
         lane_registers=target.vector_registers if target.arch == "aarch64" else 0,
     )

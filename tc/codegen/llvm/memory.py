@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from tc.codegen.llvm.builder import Builder
+from tc.codegen.llvm.hardware import Hardware
 from tc.codegen.llvm.text import mangled, memory_type, splat, vector
 from tc.errors import InternalError
 from tc.ir.affine import ONE, Monomial, Poly, atom_order
@@ -18,6 +19,10 @@ from tc.ir.loop import Buffer, Scope, Store
 from tc.ir.types import BOOL, DType
 
 ZERO: Final = "@tc.zero"  # 64 readable bytes of zeros: what a masked-off scalar load reads
+# Bytes of a literal offset: from the first on it gets a pointer of its own where instructions have
+# little room for one, so that what is left of it lies between minus and plus the other.
+FAR: Final = 1 << 15
+NEAR: Final = 1 << 10
 _MOST_SINGLE_LANES: Final = 16  # up to so many lanes with gaps are loaded one by one
 
 
@@ -25,6 +30,7 @@ class Values(Protocol):
     """What is needed of the emitter of expressions."""
 
     b: Builder
+    hardware: Hardware
     pointers: dict[str, str]
     aligns: dict[str, int]
 
@@ -54,12 +60,17 @@ def address(v: Values, buffer: Buffer, index: Expr) -> tuple[str, int, int]:
             depths = [v.depth_of(a) for a in m]
             deepest = here if None in depths else max(d for d in depths if d is not None)
             groups.setdefault(deepest, []).append((m, c))
-    pointer = v.pointers[buffer.name]
+    pointer, literal = v.pointers[buffer.name], p.get(ONE, 0)
+    if groups and abs(literal * size) >= FAR and v.hardware.short_literals:
+        half = NEAR // size
+        near = (literal + half) % (2 * half) - half
+        pointer = _advance(v, pointer, buffer.dtype, [(ONE, literal - near)], 0)
+        literal = near
     for depth in sorted(groups):
         pointer = _advance(
             v, pointer, buffer.dtype, groups[depth], None if depth == here else depth
         )
-    return pointer, p.get(ONE, 0), align
+    return pointer, literal, align
 
 
 def _common(align: int, offset: int) -> int:
@@ -95,10 +106,10 @@ def _moved(v: Values, pointer: str, dtype: DType, offset: str) -> str:
 def _sum(v: Values, terms: list[tuple[Monomial, int]]) -> str:
     total = ""
     for m, c in terms:
-        term = v(m[0])
+        term = v(m[0]) if m else str(c)
         for atom in m[1:]:
             term = v.b.ins(f"mul i64 {term}, {v(atom)}")
-        if c != 1:
+        if m and c != 1:
             term = v.b.ins(f"mul i64 {term}, {c}")
         total = v.b.ins(f"add i64 {total}, {term}") if total else term
     return total
