@@ -22,12 +22,16 @@ def _torch(inputs: dict[str, Any]) -> dict[str, Any]:
     return {name: torch.from_numpy(array) for name, array in inputs.items()}
 
 
-def bert_base() -> Example:
+def bert_base(length: int = 128) -> Example:
     build = from_config("BertModel", "BertConfig", num_hidden_layers=_LAYERS)
-    return build(), _torch(tokens(30522, True)(1, 128))
+    return build(), _torch(tokens(30522, True)(1, length))
 
 
-def _minilm(length: int) -> Example:
+def bert_base_short() -> Example:
+    return bert_base(16)
+
+
+def minilm(length: int = 128) -> Example:
     build = from_config(
         "BertModel",
         "BertConfig",
@@ -39,12 +43,8 @@ def _minilm(length: int) -> Example:
     return build(), _torch(tokens(30522, True)(1, length))
 
 
-def minilm() -> Example:
-    return _minilm(128)
-
-
 def minilm_short() -> Example:
-    return _minilm(16)
+    return minilm(16)
 
 
 def gpt2() -> Example:
@@ -57,12 +57,16 @@ def vit_base() -> Example:
     return build(), _torch(pixels(1, 224))
 
 
-def llama() -> Example:
+def llama_short() -> Example:
+    return llama(16)
+
+
+def llama(length: int = 128) -> Example:
     """The shapes of SmolLM-135M."""
     known = GENERATIVE["SmolLM-135M"]
     options = {**known.options, "num_hidden_layers": _LAYERS, "use_cache": False}
     build = from_config(known.name, known.config, **options)
-    return build(), _torch(tokens(known.vocabulary, False)(1, 128))
+    return build(), _torch(tokens(known.vocabulary, False)(1, length))
 
 
 def gpt2_decode() -> Example:
@@ -86,5 +90,6 @@ def _decode(model: Any, vocabulary: int) -> Example:
 
 
 MODELS = (
-    bert_base, minilm, minilm_short, gpt2, gpt2_decode, vit_base, llama, llama_decode,
+    bert_base, bert_base_short, minilm, minilm_short, gpt2, gpt2_decode, vit_base, llama,
+    llama_short, llama_decode,
 )  # fmt: skip

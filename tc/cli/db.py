@@ -197,6 +197,22 @@ def import_command(settings: Settings, shard: Path, db: Path | None) -> None:
     _imported(settings, found)
 
 
+@command.command("learn")
+@click.argument("model", type=_FILE)
+@database_option
+@with_settings
+def learn(settings: Settings, model: Path, db: Path | None) -> None:
+    """Write what the cost model learns from all trials to the file MODEL (.ubj or .json)."""
+    from tc.autotune.cost_model import CostModel
+    from tc.autotune.history import groups_of
+
+    with _opened(db) as database, step(settings, "learning"):
+        groups = groups_of(database)
+        CostModel.learn(groups, settings.seed).save(model)
+    count = sum(len(group.speeds) for group in groups)
+    _said(settings, {"model": str(model), "trials": count, "bytes": model.stat().st_size})
+
+
 @command.command("verify")
 @click.option("--measure", is_flag=True, help="Check results and time of this machine's, too.")
 @database_option

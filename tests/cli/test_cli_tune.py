@@ -69,3 +69,10 @@ def test_the_report_of_the_cost_model(run, tmp_path: Path) -> None:
     assert kept["kept"] == "workloads"
     assert 0 <= kept["pairwise"] <= 1 and kept["peak1"] <= kept["peak5"] <= kept["peak10"] <= 1
     assert kept["groups"] > 1 and kept["learned"] > 0
+    learned = tmp_path / "model.ubj"
+    said = json.loads(run("db", "learn", learned, "--db", db, "--json", "--quiet").out)
+    assert said["trials"] == 60 and said["bytes"] == learned.stat().st_size
+    empty = tmp_path / "empty.db"
+    Database.open(empty).close()
+    refused = run("db", "learn", tmp_path / "none.ubj", "--db", empty, "--quiet")
+    assert (refused.status, "learned nothing" in refused.err) == (1, True)
