@@ -144,7 +144,10 @@ def tuned(path: Path, workload: str, target: str, threads: int) -> Record | None
 
 
 def shipped(root: Path, target: Target, threads: int) -> Iterable[tuple[str, Record]]:
-    """(workload's hash, record) of the shards for a target's level; a damaged one has none."""
+    """(workload's hash, record) of the shards for a target's level; a damaged one has none.
+
+    Where nothing was better than the default there is no record either.
+    """
     have = versions()
     for path in sorted((root / target.level).glob("*.jsonl")):
         try:
@@ -155,7 +158,8 @@ def shipped(root: Path, target: Target, threads: int) -> Iterable[tuple[str, Rec
                 continue
             for row in rows:
                 wanted = (threads, have.tc, have.llvm)
-                if row["best"] and (row["threads"], row["tc"], row["llvm"]) == wanted:
+                better = row["best"] and row["number"] != 0  # 0 is the default
+                if better and (row["threads"], row["tc"], row["llvm"]) == wanted:
                     word = "predicted" if row["status"] == PREDICTED else "shipped"
                     yield row["workload"], Record(row["schedule"], f"{word} ({path.name})")
         except (OSError, ValueError, KeyError, IndexError, TypeError) as error:

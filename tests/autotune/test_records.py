@@ -167,7 +167,7 @@ def test_shipped_records_come_last(
     folder.mkdir(parents=True)
     have, schedule = records.versions(), other_schedule(product)
     row = {"workload": key_of(product).hash, "schedule": schedule, "threads": 2, "best": True,
-           "tc": have.tc, "llvm": have.llvm, "status": "ok"}  # fmt: skip
+           "tc": have.tc, "llvm": have.llvm, "status": "ok", "number": 3}  # fmt: skip
     head = {"target": {"target": HOST.level}}
     shard = folder / "contraction.jsonl"
     shard.write_text("\n".join(map(json.dumps, (head, row))))

@@ -1,0 +1,55 @@
+"""What ships in `tuning_db/`: every record is legal today, and says whether it was measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tc.autotune.cost_model import SHIPPED as MODEL
+from tc.autotune.cost_model import shipped_model
+from tc.autotune.database import Database
+from tc.autotune.records import SHIPPED, load
+from tc.autotune.shards import import_shard
+from tc.target import Target
+
+SHARDS = sorted(SHIPPED.glob("*/*.jsonl"))
+MEASURED = {"x86-64-v3"}
+
+
+def lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_every_level_has_a_shard() -> None:
+    assert {path.parent.name for path in SHARDS} == {"x86-64-v3", "x86-64-v4", "arm-neon"}
+
+
+@pytest.mark.parametrize("shard", SHARDS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_a_shard_holds_what_it_says(shard: Path, tmp_path: Path) -> None:
+    head, *rest = lines(shard)
+    target = Target.parse(head["target"]["target"])
+    assert target.level == shard.parent.name
+    workloads = {row["hash"]: row for row in rest if "text" in row}
+    trials = [row for row in rest if "text" not in row]
+    assert len({row["family"] for row in workloads.values()}) >= 3
+    assert {row["status"] for row in trials} == (
+        {"ok"} if target.level in MEASURED else {"predicted"}
+    )
+    with Database.open(tmp_path / "tuning.db") as database:
+        found = import_shard(database, shard)
+    assert (found.entered, found.refused) == (len(trials), 0)
+    better = [row for row in trials if row["best"] and row["number"]]
+    assert better
+    assert all(row["ratio"] <= 1.02 for row in better)
+    row = better[0]
+    record = load(None, target, "", row["threads"]).of(row["workload"])
+    assert record is not None
+    word = "shipped" if target.level in MEASURED else "predicted"
+    assert record.source.startswith(word)
+
+
+def test_the_cost_model_is_for_these_features() -> None:
+    assert shipped_model().is_trained
+    assert MODEL.stat().st_size < 2 << 20
