@@ -170,7 +170,8 @@ def test_shipped_records_come_last(
            "tc": have.tc, "llvm": have.llvm, "status": "ok", "number": 3}  # fmt: skip
     head = {"target": {"target": HOST.level}}
     shard = folder / "contraction.jsonl"
-    shard.write_text("\n".join(map(json.dumps, (head, row))))
+    workload = {"hash": key_of(product).hash, "text": key_of(product).text}
+    shard.write_text("\n".join(map(json.dumps, (head, workload, row))))
     monkeypatch.setattr(records, "SHIPPED", tmp_path / "shipped")
     assert sources(compiled(None))[schedule] == "shipped (contraction.jsonl)"
     enter(path, product, schedule)
