@@ -14,7 +14,7 @@ from tc.ir.loop import LoopKind
 from tc.ir.tensor import Placeholder
 from tc.schedule.defaults.plan import Plan, fixed, longest
 from tc.schedule.defaults.shape import Product
-from tc.schedule.defaults.tiles import Tile
+from tc.schedule.defaults.tiles import WIDEST, Tile
 from tc.schedule.prefetch import LINE
 
 MOST_BODY = 128  # multiplications of an unrolled body
@@ -190,7 +190,7 @@ def read_apart(plan: Plan, p: Product, tile: Tile, row: str | None, steps: str) 
 
     A single stream waits wherever a page of memory ends, and one row has too few sums to hide
     what a multiplication takes; there are registers for those of several streams. Weights that
-    are widened first are asked for ahead instead, see `stream`.
+    are widened first are asked for ahead instead, see `stream`; the widest tile has sums enough.
     """
     length = fixed(plan.extent(steps)) if plan.has(steps) else None
     rows = None if row is None else plan.extent(row + "1")
@@ -198,7 +198,8 @@ def read_apart(plan: Plan, p: Product, tile: Tile, row: str | None, steps: str) 
         return
     most = (plan.target.vector_registers - OPERANDS) // tile.vectors
     counts = [n for n in STREAMS if n <= most and length % n == 0 and length // n >= SHORTEST]
-    own = counts[0] if counts and p.b.tensor.dtype.bits >= 32 else 1
+    apart = counts and p.b.tensor.dtype.bits >= 32 and tile.vectors < WIDEST
+    own = counts[0] if apart else 1
     count = plan.pick("streams", own, (*counts, 1))
     if count > 1:
         over = {"over": row + "1"} if row is not None and plan.has(row + "1") else {}
