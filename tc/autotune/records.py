@@ -19,7 +19,8 @@ from tc import __version__
 from tc.autotune.database import Database
 from tc.autotune.migrations import BEST
 from tc.autotune.rows import PREDICTED, Versions, fingerprint
-from tc.errors import ScheduleError
+from tc.codegen.runs_here import check_runs_here
+from tc.errors import CompileError, ScheduleError
 from tc.target import Target
 
 if TYPE_CHECKING:
@@ -146,9 +147,10 @@ def tuned(path: Path, workload: str, target: str, threads: int) -> Record | None
 def shipped(root: Path, target: Target, threads: int) -> Iterable[tuple[str, Record]]:
     """(workload's hash, record) of the shards for a target's level; a damaged one has none.
 
-    Where nothing was better than the default there is no record either.
+    Where nothing was better than the default there is no record either. On a machine that runs the
+    target a prediction is none: the default is as good a guess, and has been seen on real machines.
     """
-    have = versions()
+    have, here = versions(), _runs_here(target)
     for path in sorted((root / target.level).glob("*.jsonl")):
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
@@ -159,9 +161,20 @@ def shipped(root: Path, target: Target, threads: int) -> Iterable[tuple[str, Rec
             for row in rows:
                 wanted = (threads, have.tc, have.llvm)
                 better = row["best"] and row["number"] != 0  # 0 is the default
-                if better and (row["threads"], row["tc"], row["llvm"]) == wanted:
-                    word = "predicted" if row["status"] == PREDICTED else "shipped"
+                predicted = row["status"] == PREDICTED
+                if not better or (predicted and here):
+                    continue
+                if (row["threads"], row["tc"], row["llvm"]) == wanted:
+                    word = "predicted" if predicted else "shipped"
                     yield row["workload"], Record(row["schedule"], f"{word} ({path.name})")
         except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
             said = f"tuning records {path} are not used: {error}"
             warnings.warn(said, RuntimeWarning, stacklevel=2)
+
+
+def _runs_here(target: Target) -> bool:
+    try:
+        check_runs_here(target)
+    except CompileError:
+        return False
+    return True

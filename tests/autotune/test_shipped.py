@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tc.autotune import records
 from tc.autotune.cost_model import SHIPPED as MODEL
 from tc.autotune.cost_model import shipped_model
 from tc.autotune.database import Database
@@ -27,7 +28,9 @@ def test_every_level_has_a_shard() -> None:
 
 
 @pytest.mark.parametrize("shard", SHARDS, ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_a_shard_holds_what_it_says(shard: Path, tmp_path: Path) -> None:
+def test_a_shard_holds_what_it_says(
+    shard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     head, *rest = lines(shard)
     target = Target.parse(head["target"]["target"])
     assert target.level == shard.parent.name
@@ -44,10 +47,17 @@ def test_a_shard_holds_what_it_says(shard: Path, tmp_path: Path) -> None:
     assert better
     assert all(row["ratio"] <= 1.02 for row in better)
     row = better[0]
-    record = load(None, target, "", row["threads"]).of(row["workload"])
-    assert record is not None
-    word = "shipped" if target.level in MEASURED else "predicted"
-    assert record.source.startswith(word)
+    for here in (False, True):
+        monkeypatch.setattr(records, "_runs_here", lambda target, here=here: here)
+        record = load(None, target, "", row["threads"]).of(row["workload"])
+        if target.level in MEASURED:
+            assert record is not None
+            assert record.source.startswith("shipped")
+        elif here:
+            assert record is None
+        else:
+            assert record is not None
+            assert record.source.startswith("predicted")
 
 
 def test_the_cost_model_is_for_these_features() -> None:
