@@ -35,7 +35,8 @@ from tc.ir.types import DType
 from tc.ir.visit import own_exprs, sub_exprs
 from tc.target import Target
 
-LAYOUT: Final = 1  # of the list of features: those of another one are not comparable
+LAYOUT: Final = 2  # of the list of features: those of another one are not comparable
+RARE: Final = 0.01  # of a branch that is for ends and for single rows, beside the usual one
 
 
 @dataclass(slots=True)
@@ -151,6 +152,10 @@ def slog(x: float) -> float:
     return math.log2(1.0 + max(x, 0.0))
 
 
+def _reads(x: Expr) -> bool:
+    return any(isinstance(each, Load) for each in sub_exprs(x))
+
+
 def _walk(s: Stmt, loops: tuple[tuple[str, int, LoopKind], ...], times: float, seen: _Seen) -> None:
     match s:
         case For(var, extent, kind, body):
@@ -164,11 +169,14 @@ def _walk(s: Stmt, loops: tuple[tuple[str, int, LoopKind], ...], times: float, s
         case Seq(body):
             for b in body:
                 _walk(b, loops, times, seen)
-        case If(_, then, other):
+        case If(cond, then, other):
             seen.add("ifs", times)
-            _walk(then, loops, times, seen)
-            if other is not None:
-                _walk(other, loops, 0.1 * times, seen)
+            usual, rare = then, other
+            if other is not None and not value_of(cond, seen.env) and not _reads(cond):
+                usual, rare = other, then  # the first iteration tells, where no data does
+            _walk(usual, loops, times, seen)
+            if rare is not None:
+                _walk(rare, loops, RARE * times, seen)
         case Alloc(buffer, body):
             size = math.prod(max(1, value_of(n, seen.env)) for n in buffer.shape)
             if buffer.scope is Scope.REGISTER:
