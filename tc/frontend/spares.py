@@ -11,7 +11,6 @@ are no such results. This module must not know what computes them.
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import weakref
 from collections import OrderedDict
@@ -21,15 +20,20 @@ from typing import Any, Final
 
 import torch
 
-from tc.frontend.tensor_layout import Layout, dict_tag, layout
+from tc.frontend.tensor_layout import (
+    STORAGE_WORDS,
+    TENSOR_WORDS,
+    WORD,
+    Layout,
+    dict_tag,
+    layout,
+    read,
+)
 
-_WORD: Final = 8
 _MOST_BYTES: Final = 1 << 17
 _MOST_DIMS: Final = 5  # more are kept outside the tensor
-_TENSOR_WORDS: Final = 20
-_STORAGE_WORDS: Final = 4
 _MANAGED_DICT: Final = 1 << 4  # a flag of a type: its objects keep attributes before themselves
-_ATTRIBUTES: Final = (-3 * _WORD, -4 * _WORD)
+_ATTRIBUTES: Final = (-3 * WORD, -4 * WORD)
 
 Maker = tuple[Callable[..., torch.Tensor], tuple[Any, ...]]
 
@@ -51,7 +55,7 @@ class Spare:
 
     def free(self) -> bool:
         """Whether all words hold."""
-        return all(_read(address) == word for address, word in self.words)
+        return all(read(address) == word for address, word in self.words)
 
 
 def spares(
@@ -114,7 +118,7 @@ def _words_of_mapping(made: Any, tag: int) -> list[tuple[int, int]]:
     """Of the object, and of the dict of its attributes."""
     inside = id(made.__dict__)
     words = _object(id(made), type(made), 1)
-    return [*words, (inside, 1), (inside + tag, _read(inside + tag))]
+    return [*words, (inside, 1), (inside + tag, read(inside + tag))]
 
 
 def _words_of_tensor(tensor: torch.Tensor, places: Layout, holders: int) -> list[tuple[int, int]]:
@@ -122,28 +126,24 @@ def _words_of_tensor(tensor: torch.Tensor, places: Layout, holders: int) -> list
     words = _object(id(tensor), type(tensor), holders)
     handle: Any = tensor
     place = int(handle._cdata)
-    words += _words(place, _TENSOR_WORDS)
-    return words + _words(_read(place + places.storage), _STORAGE_WORDS)
+    words += _words(place, TENSOR_WORDS)
+    return words + _words(read(place + places.storage), STORAGE_WORDS)
 
 
 def _object(address: int, kind: type, holders: int) -> list[tuple[int, int]]:
     """Of an object of Python with so many references, and of what holds its attributes."""
-    words = [(address, holders), *_words(address + _WORD, kind.__basicsize__ // _WORD - 1)]
+    words = [(address, holders), *_words(address + WORD, kind.__basicsize__ // WORD - 1)]
     if kind.__flags__ & _MANAGED_DICT:
         for offset in _ATTRIBUTES:
-            values = _read(address + offset)
+            values = read(address + offset)
             words.append((address + offset, values))
-            if values and values % _WORD == 0:  # how many there are stands before them
-                words.append((values - _WORD, _read(values - _WORD)))
+            if values and values % WORD == 0:  # how many there are stands before them
+                words.append((values - WORD, read(values - WORD)))
     return words
 
 
 def _words(address: int, count: int) -> list[tuple[int, int]]:
-    return [(address + _WORD * n, _read(address + _WORD * n)) for n in range(count)]
-
-
-def _read(address: int) -> int:
-    return ctypes.c_uint64.from_address(address).value
+    return [(address + WORD * n, read(address + WORD * n)) for n in range(count)]
 
 
 class _Mapping(OrderedDict[str, torch.Tensor]):

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import torch
 
-_WORD = 8
-_TENSOR_WORDS = 20  # an implementation of a tensor is larger in every PyTorch since 1.13
-_STORAGE_WORDS = 4
+WORD = 8
+TENSOR_WORDS = 20  # an implementation of a tensor is larger in every PyTorch since 1.13
+STORAGE_WORDS = 4
 _OBJECT_WORDS = 4  # the reference count, the type, and the pointer
 _COUNTER_BYTES = 32
 _SCRATCH = 24  # elements of a scratch tensor
@@ -53,13 +53,13 @@ class Layout:
         tensor lives and the pairs before it hold.
         """
         place = _implementation(tensor)
-        storage = _read(place + self.storage)
-        found = [(place + self.storage, storage), (place + self.offset, _read(place + self.offset))]
-        found.append((storage + self.data, _read(storage + self.data)))
-        counter = _read(place + self.counter)
+        storage = read(place + self.storage)
+        found = [(place + self.storage, storage), (place + self.offset, read(place + self.offset))]
+        found.append((storage + self.data, read(storage + self.data)))
+        counter = read(place + self.counter)
         found.append((place + self.counter, counter))
         if counter:  # tensors of inference_mode have none
-            found.append((counter + self.version, _read(counter + self.version)))
+            found.append((counter + self.version, read(counter + self.version)))
         return found
 
 
@@ -82,12 +82,12 @@ def _look(tensor: torch.Tensor, version: int, offset: int) -> Layout | None:
     view = tensor[offset:]
     storage = tensor.untyped_storage()
     place, moved = _implementation(tensor), _implementation(view)
-    tensor_words = [_read(place + _WORD * i) for i in range(_TENSOR_WORDS)]
-    view_words = [_read(moved + _WORD * i) for i in range(_TENSOR_WORDS)]
-    object_words = [_read(id(tensor) + _WORD * i) for i in range(_OBJECT_WORDS)]
-    storage_words = [_read(storage._cdata + _WORD * i) for i in range(_STORAGE_WORDS)]
+    tensor_words = [read(place + WORD * i) for i in range(TENSOR_WORDS)]
+    view_words = [read(moved + WORD * i) for i in range(TENSOR_WORDS)]
+    object_words = [read(id(tensor) + WORD * i) for i in range(_OBJECT_WORDS)]
+    storage_words = [read(storage._cdata + WORD * i) for i in range(STORAGE_WORDS)]
     counters = [
-        (_WORD * i, at)
+        (WORD * i, at)
         for i, pointer in enumerate(tensor_words)
         if pointer == view_words[i]  # a view shares its base's counter
         and (at := _find(pointer, version)) is not None
@@ -98,12 +98,12 @@ def _look(tensor: torch.Tensor, version: int, offset: int) -> Layout | None:
         return None
     counter, at = counters[0]
     return Layout(
-        handle=_WORD * object_words.index(place),
-        storage=_WORD * tensor_words.index(storage._cdata),
-        offset=_WORD * view_words.index(offset),
+        handle=WORD * object_words.index(place),
+        storage=WORD * tensor_words.index(storage._cdata),
+        offset=WORD * view_words.index(offset),
         counter=counter,
         version=at,
-        data=_WORD * storage_words.index(storage.data_ptr()),
+        data=WORD * storage_words.index(storage.data_ptr()),
     )
 
 
@@ -112,13 +112,14 @@ def _implementation(tensor: torch.Tensor) -> int:
     return int(given._cdata)
 
 
-def _read(address: int) -> int:
+def read(address: int) -> int:
+    """The eight bytes at an address of this process, which must be readable."""
     return ctypes.c_uint64.from_address(address).value
 
 
 def _find(pointer: int, version: int) -> int | None:
     """Where a 32-bit number lies in what might be a counter; None: nowhere, or in two places."""
-    if pointer % _WORD or not 0 < pointer < 1 << 47:
+    if pointer % WORD or not 0 < pointer < 1 << 47:
         return None
     memory = os.open("/proc/self/mem", os.O_RDONLY)
     try:
@@ -129,18 +130,18 @@ def _find(pointer: int, version: int) -> int | None:
         os.close(memory)
     found = [
         at
-        for at in range(0, len(content) - _WORD + 1, 4)
+        for at in range(0, len(content) - WORD + 1, 4)
         if int.from_bytes(content[at : at + 4], "little") == version
     ]
-    return found[0] if len(found) == 1 and not found[0] % _WORD else None
+    return found[0] if len(found) == 1 and not found[0] % WORD else None
 
 
 @functools.cache
 def dict_tag() -> int | None:
     """Byte offset in a dict of a word that every change of its items changes, or None."""
-    offset = 3 * _WORD  # behind the reference count, the type and the number of items
+    offset = 3 * WORD  # behind the reference count, the type and the number of items
     scratch: dict[str, object] = {"a": 1, "b": 2}
-    seen = {_read(id(scratch) + offset)}
+    seen = {read(id(scratch) + offset)}
     changes = (
         lambda: scratch.__setitem__("a", 3),
         lambda: scratch.__setitem__("c", 4),
@@ -149,11 +150,11 @@ def dict_tag() -> int | None:
         scratch.clear,
     )
     for number, change in enumerate(changes, 2):
-        before = _read(id(scratch) + offset)
-        if scratch.get("a") is None or _read(id(scratch) + offset) != before:
+        before = read(id(scratch) + offset)
+        if scratch.get("a") is None or read(id(scratch) + offset) != before:
             return None
         change()
-        seen.add(_read(id(scratch) + offset))
+        seen.add(read(id(scratch) + offset))
         if len(seen) != number:
             return None
     return offset
