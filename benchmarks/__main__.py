@@ -15,11 +15,11 @@ from pathlib import Path
 from benchmarks import (
     compile,
     decode,
+    gemm,
     load,
     models,
     operators,
     precision,
-    products,
     readme,
     record,
     report,
@@ -34,11 +34,11 @@ PARTS = {
     "precision": precision.PART,
     "decode": decode.PART,
     "t5": decode.T5_PART,
-    "gemm": sweep.PART,
+    "gemm": gemm.PART,
+    "sweep": sweep.PART,
     "attention": operators.ATTENTION_PART,
     "operators": operators.PART,
     "compile": compile.PART,
-    "products": products.PART,
     "standalone": standalone.PART,
 }
 

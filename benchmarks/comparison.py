@@ -7,7 +7,7 @@ know any framework.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from benchmarks import load
@@ -73,8 +73,20 @@ class Measured:
         return bool(self.refused) or any(r.state in ("wrong", "failed") for r in self.results)
 
 
-def compare(row: Comparison, options: Options) -> Measured:
-    """Check and time one row; a row that cannot be timed says why."""
+def unlimited(facts: Mapping[str, float]) -> float:
+    """The limit of a row of which no least time is known."""
+    del facts
+    return 0.0
+
+
+def compare(
+    row: Comparison, options: Options, limit: Callable[[Mapping[str, float]], float] = unlimited
+) -> Measured:
+    """Check and time one row; a row that cannot be timed says why.
+
+    `limit` tells, in every round and from the reference's facts, the least time in which the
+    machine can do the work just then.
+    """
     announce(f"{row.name} …")
     quiet = Quiet(options)
     found: dict[str, Mapping[str, float]] = {}
@@ -90,7 +102,7 @@ def compare(row: Comparison, options: Options) -> Measured:
             WorkerContender(name, row.factories[name], row.case, options.cores)
             for name in options.contenders(list(row.factories))
         ]
-        results = measure(contenders, expected, row.settings, quiet, ask)
+        results = measure(contenders, expected, row.settings, quiet, ask, lambda: limit(facts))
     except (load.LoadError, UnavailableError, WorkerError) as error:
         return Measured(row.name, busy=quiet.busy, refused=str(error))
     return Measured(row.name, tuple(results), facts, found, quiet.busy)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks import report
-from benchmarks.part import Options, Outcome, Part, Quiet
+from benchmarks.part import Options, Outcome, Part, Quiet, run_as_program
 from benchmarks.protocol import ROOT, worker_environment
 from benchmarks.verdict import Verdict, verdict
 
@@ -260,3 +260,6 @@ def run(options: Options) -> Outcome:
 
 
 PART = Part("compile time, memory, start-up, call overhead", lambda: ROWS, COMPILERS, run)
+
+if __name__ == "__main__":
+    run_as_program("compile")

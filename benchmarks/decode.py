@@ -20,7 +20,7 @@ from benchmarks.comparison import (
     ratio_to,
     why_none,
 )
-from benchmarks.part import Options, Outcome, Part
+from benchmarks.part import Options, Outcome, Part, run_as_program
 from benchmarks.peak import Machine, default_machine
 from benchmarks.runner import Settings, unequal_share
 from benchmarks.verdict import Verdict, verdict
@@ -154,3 +154,6 @@ T5_PART = Part(
     tuple(FACTORIES),
     lambda options: run_rows(ENCODER_DECODERS, options),
 )
+
+if __name__ == "__main__":
+    run_as_program("decode")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from benchmarks import report
@@ -17,7 +18,7 @@ from benchmarks.comparison import (
     why_none,
 )
 from benchmarks.contenders import CONTENDERS, REFERENCE
-from benchmarks.part import Options, Outcome, Part
+from benchmarks.part import Options, Outcome, Part, run_as_program
 from benchmarks.peak import Machine, default_machine
 from benchmarks.runner import FULL, QUICK
 from benchmarks.verdict import Verdict, verdict
@@ -75,9 +76,9 @@ def comparison(row: Row, quick: bool) -> Comparison:
     return Comparison(row.name, row.case, CONTENDERS, REFERENCE, settings)
 
 
-def peak_seconds(measured: Measured, machine: Machine, threads: int) -> float:
-    """The least time that the row's operations take on the FMA units; 0.0: not known."""
-    return measured.facts.get("flops", 0.0) / (machine.gflops("fma", threads) * 1e9)
+def peak_seconds(facts: Mapping[str, float], machine: Machine, threads: int) -> float:
+    """The least time that a row's operations take on the FMA units; 0.0: not known."""
+    return facts.get("flops", 0.0) / (machine.gflops("fma", threads) * 1e9)
 
 
 def shares(every: Sequence[Measured], machine: Machine, threads: int) -> report.Table:
@@ -85,25 +86,28 @@ def shares(every: Sequence[Measured], machine: Machine, threads: int) -> report.
     lines: list[tuple[str, ...]] = []
     names = tuple(CONTENDERS)
     for row, measured in _with_rows(every):
-        bound = peak_seconds(measured, machine, threads)
-        found = [measured.result(name).median for name in names]
-        cells = [f"{bound / median:.0%}" if median else "-" for median in found]
+        found = [measured.result(name).share for name in names]
+        cells = ["-" if math.isnan(share) else f"{share:.0%}" for share in found]
         flops = measured.facts.get("flops", 0.0)
+        bound = peak_seconds(measured.facts, machine, threads)
         lines.append((measured.name, f"{flops * 1e-9:.2f}", f"{bound * 1e3:.2f}", *cells))
-        if beyond := judge(row, measured, bound).beyond:
+        if beyond := judge(row, measured).beyond:
             lines.append((f"  {beyond}", *[""] * (2 + len(names))))
     peak = machine.gflops("fma", threads)
-    note = f"peak of {threads} cores: {peak:.0f} GFLOP/s fp32, {machine.source}"
+    note = (
+        f"peak of {threads} cores at their best: {peak:.0f} GFLOP/s fp32, {machine.source};"
+        " a share is of the peak in the same rounds"
+    )
     return report.Table(
         "Share of the FMA peak", ("row", "GFLOP", "bound ms", *names), tuple(lines), (note,)
     )
 
 
-def judge(row: Row, measured: Measured, bound: float) -> Verdict:
+def judge(row: Row, measured: Measured) -> Verdict:
     """How many times as fast as the fastest peer, and the most that the FMA units allow."""
     value, against = ratio_to(measured, PEERS)
     best = measured.fastest(PEERS)
-    limit = best.median / bound if best is not None and bound else None
+    limit = None if best is None or math.isnan(best.share) else 1 / best.share
     return verdict(row.name, row.goal, value, against, limit, why_none(measured, PEERS))
 
 
@@ -117,11 +121,16 @@ def run(options: Options) -> Outcome:
     names = options.chosen([row.name for row in ROWS])
     peers = options.contenders(list(CONTENDERS))
     machine, threads = default_machine(options.cores), len(options.cores)
-    every = [compare(comparison(row, options.quick), options) for row in ROWS if row.name in names]
+
+    def limit(facts: Mapping[str, float]) -> float:
+        return peak_seconds(facts, machine.now(), threads)
+
+    chosen = [comparison(row, options.quick) for row in ROWS if row.name in names]
+    every = [compare(row, options, limit) for row in chosen]
     title = "Whole models, fp32: median ms, and time over tc's"
     return Outcome(
         (overview(title, every, peers), shares(every, machine, threads), details(every)),
-        tuple(judge(r, m, peak_seconds(m, machine, threads)) for r, m in _with_rows(every)),
+        tuple(judge(row, measured) for row, measured in _with_rows(every)),
         {"rows": every, "peak_gflops": machine.gflops("fma", threads)},
         failed=any(measured.failed for measured in every),
         busy=busiest(every),
@@ -129,3 +138,6 @@ def run(options: Options) -> Outcome:
 
 
 PART = Part("whole models, fp32", lambda: [row.name for row in ROWS], tuple(CONTENDERS), run)
+
+if __name__ == "__main__":
+    run_as_program("models")

@@ -21,7 +21,7 @@ from benchmarks.comparison import (
     notes,
     why_none,
 )
-from benchmarks.part import Options, Outcome, Part
+from benchmarks.part import Options, Outcome, Part, run_as_program
 from benchmarks.runner import FULL, QUICK
 from benchmarks.verdict import Verdict, verdict
 
@@ -150,3 +150,6 @@ PART = Part(
     tuple(FACTORIES),
     lambda options: run_rows(SMALL, options),
 )
+
+if __name__ == "__main__":
+    run_as_program("operators")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from benchmarks import load
 from benchmarks.report import Table
@@ -98,3 +99,10 @@ class Part:
     rows: Callable[[], Sequence[str]]
     peers: Sequence[str]
     run: Callable[[Options], Outcome]
+
+
+def run_as_program(name: str) -> NoReturn:
+    """Run one part by its name in `python -m benchmarks`, with the rest of the command line."""
+    from benchmarks.__main__ import main
+
+    sys.exit(main([name, *sys.argv[1:]]))

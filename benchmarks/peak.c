@@ -1,7 +1,7 @@
 /* What chosen cores can do at best, all of them at once:
-     peak CORES fma|avx2|bf16|int8    operations in Gop/s, 0 where there is no such instruction
-     peak CORES read BYTES            GB/s at which BYTES, shared out, are read again and again
-   CORES is a list such as 0,1. Each figure is the best of many short runs. */
+     peak CORES fma|avx2|bf16|int8      operations in Gop/s, 0 where there is no such instruction
+     peak CORES read BYTES [SECONDS]    GB/s at which BYTES, shared out, are read again and again
+   CORES is a list such as 0,1. Two figures: the best of many short runs, and their median. */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <sched.h>
@@ -26,7 +26,6 @@
 #define SLICES 100
 #define PASSES 100
 #define LEAST 6
-#define SECONDS 0.3
 #define MOST_CORES 256
 
 typedef float vec __attribute__((vector_size(BYTES)));
@@ -107,7 +106,8 @@ static char *data;
 static size_t share; /* bytes that each thread reads */
 static long repeats;
 static pthread_barrier_t barrier;
-static double best[MOST_CORES], started, ended;
+static double rates[MOST_CORES][PASSES], started, ended, seconds = 0.3;
+static int count[MOST_CORES];
 static volatile int enough;
 static volatile float sink;
 
@@ -138,8 +138,7 @@ static void *compute(void *argument) {
   for (int slice = 0; slice < SLICES; slice++) {
     double start = now();
     sink = loop(steps);
-    double rate = steps / (now() - start);
-    if (rate > best[me]) best[me] = rate;
+    rates[me][count[me]++] = steps / (now() - start);
   }
   return 0;
 }
@@ -149,7 +148,7 @@ static void *stream(void *argument) {
   pin(cores[me]);
   double since = now();
   for (int pass = 0; pass < PASSES; pass++) {
-    if (me == 0 && pass >= LEAST && now() - since > SECONDS) enough = 1;
+    if (me == 0 && pass >= LEAST && now() - since > seconds) enough = 1;
     pthread_barrier_wait(&barrier);
     if (enough) break;
     if (me == 0) started = now();
@@ -157,24 +156,31 @@ static void *stream(void *argument) {
     pthread_barrier_wait(&barrier);
     if (me == 0) {
       ended = now();
-      double rate = (double)share * threads * repeats / (ended - started);
-      if (rate > best[0]) best[0] = rate;
+      rates[0][count[0]++] = (double)share * threads * repeats / (ended - started);
     }
   }
   return 0;
 }
 
-static double run(void *(*work)(void *)) {
+static int compare(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+/* Both figures, summed over the cores and multiplied by UNIT. */
+static void run(void *(*work)(void *), double unit) {
   pthread_t others[MOST_CORES];
   pthread_barrier_init(&barrier, 0, threads);
   for (long n = 1; n < threads; n++) pthread_create(&others[n], 0, work, (void *)n);
   work((void *)0);
-  double sum = best[0];
-  for (int n = 1; n < threads; n++) {
-    pthread_join(others[n], 0);
-    sum += best[n];
+  double best = 0, median = 0;
+  for (int n = 0; n < threads; n++) {
+    if (n) pthread_join(others[n], 0);
+    if (!count[n]) continue;
+    qsort(rates[n], count[n], sizeof(double), compare);
+    best += rates[n][count[n] - 1], median += rates[n][count[n] / 2];
   }
-  return sum;
+  printf("%.3f %.3f\n", best * unit, median * unit);
 }
 
 int main(int argc, char **argv) {
@@ -185,21 +191,22 @@ int main(int argc, char **argv) {
     size_t unit = BYTES * 8, bytes = strtoul(argv[3], 0, 10), huge = 2u << 20;
     share = bytes / threads / unit * unit;
     if (!share) share = unit;
+    if (argc > 4) seconds = atof(argv[4]);
     size_t whole = (share * threads + huge - 1) / huge * huge;
     data = aligned_alloc(huge, whole);
     if (!data) return 1;
     madvise(data, whole, MADV_HUGEPAGE); /* as programs hold their weights, where there are such */
     memset(data, 0, whole);
     repeats = 1 + 20000000 / (share * threads); /* some 200 microseconds at least */
-    printf("%.3f\n", run(stream) * 1e-9);
+    run(stream, 1e-9);
     return 0;
   }
   for (size_t n = 0; n < sizeof kinds / sizeof *kinds; n++)
     if (!strcmp(argv[2], kinds[n].name)) {
       loop = kinds[n].loop;
-      printf("%.3f\n", run(compute) * kinds[n].per_step * 1e-9);
+      run(compute, kinds[n].per_step * 1e-9);
       return 0;
     }
-  printf("0\n");
+  printf("0 0\n");
   return 0;
 }

@@ -27,8 +27,8 @@ def draw(records: Sequence[Record], folder: Path) -> list[Path]:
         made["goals.png"] = _goals(verdicts)
     if "models" in known and (times := model_times(known["models"])):
         made["models.png"] = _models(times)
-    if "gemm" in known and (lines := shares_by_size(known["gemm"])):
-        made["gemm.png"] = _gemm(lines)
+    if "sweep" in known and (lines := shares_by_size(known["sweep"])):
+        made["sweep.png"] = _sweep(lines)
     for name, figure in made.items():
         figure.savefig(folder / name, dpi=120)
     return [folder / name for name in made]
@@ -111,7 +111,7 @@ def _bars(
         yield name, [n for n, _ in found], [value for _, value in found]
 
 
-def _gemm(lines: Mapping[str, Mapping[int, float]]) -> Any:
+def _sweep(lines: Mapping[str, Mapping[int, float]]) -> Any:
     """A line for each kind of arithmetic and number of threads."""
     figure, axes = _figure(8, 4.5)
     for name, shares in lines.items():

@@ -22,7 +22,7 @@ from benchmarks.comparison import (
     why_none,
 )
 from benchmarks.contenders import CONTENDERS, REFERENCE
-from benchmarks.part import Options, Outcome, Part
+from benchmarks.part import Options, Outcome, Part, run_as_program
 from benchmarks.runner import FULL, QUICK, Result
 from benchmarks.verdict import Verdict, verdict
 
@@ -99,3 +99,6 @@ def run(options: Options) -> Outcome:
 
 
 PART = Part("BERT-base in bf16 and int8", lambda: list(FLAGS), tuple(FACTORIES), run)
+
+if __name__ == "__main__":
+    run_as_program("precision")

@@ -76,7 +76,8 @@ class Result:
 
     `error` is that of the settings; `ratio` is its time over the baseline's (median over rounds).
     `inside` is the median within compiled code, 0.0 where it does not tell, and `inside_ratio`
-    its time over the baseline's inside. Times are in seconds, 0.0 when not timed.
+    its time over the baseline's inside. `share` is the least time that the machine allows over its
+    own (median over rounds), NaN where that is not known. Times are in seconds, 0.0 when not timed.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Result:
     ratio: float = math.nan
     inside: float = 0.0
     inside_ratio: float = math.nan
+    share: float = math.nan
     calls: int = 0
     idle_share: float = 0.0
     prepare_seconds: float = 0.0
@@ -134,16 +136,23 @@ def block_size(contender: Contender, settings: Settings) -> int:
     return min(10_000, max(1, math.ceil(settings.block_seconds / max(pilot, 1e-7))))
 
 
-def interleave(contenders: Sequence[Contender], settings: Settings) -> dict[str, list[Block]]:
-    """Blocks of every contender, by name: each round runs one block of each, in order."""
+def interleave(
+    contenders: Sequence[Contender], settings: Settings, limit: Callable[[], float]
+) -> tuple[dict[str, list[Block]], list[float]]:
+    """Blocks of every contender, by name, and the least time of the work, of every round.
+
+    Each round runs one block of each, in order, then asks for the limit.
+    """
     sizes = {contender.name: block_size(contender, settings) for contender in contenders}
     blocks: dict[str, list[Block]] = {contender.name: [] for contender in contenders}
+    limits = []
     for number in range(settings.rounds):
         settings.progress(f"round {number + 1}/{settings.rounds}")
         for contender in contenders:
             time.sleep(settings.gap_seconds)
             blocks[contender.name].append(contender.run(sizes[contender.name]))
-    return blocks
+        limits.append(limit())
+    return blocks, limits
 
 
 def paired_ratio(blocks: Sequence[Block], baseline: Sequence[Block]) -> float:
@@ -168,8 +177,20 @@ def inside_ratio(blocks: Sequence[Block], baseline: Sequence[Block]) -> float:
     )
 
 
-def summarise(result: Result, blocks: Sequence[Block], baseline: Sequence[Block]) -> Result:
-    """The result with its medians, percentiles and ratio filled in."""
+def share_of(blocks: Sequence[Block], limits: Sequence[float]) -> float:
+    """Median over rounds of the least time over the block median; NaN: a limit is not known."""
+    if not all(limits):
+        return math.nan
+    return statistics.median(
+        limit / statistics.median(block.seconds)
+        for block, limit in zip(blocks, limits, strict=True)
+    )
+
+
+def summarise(
+    result: Result, blocks: Sequence[Block], baseline: Sequence[Block], limits: Sequence[float]
+) -> Result:
+    """The result with its medians, percentiles, ratio and share filled in."""
     seconds = [value for block in blocks for value in block.seconds]
     p10, median, p90 = (float(value) for value in np.percentile(seconds, (10, 50, 90)))
     return replace(
@@ -180,6 +201,7 @@ def summarise(result: Result, blocks: Sequence[Block], baseline: Sequence[Block]
         ratio=paired_ratio(blocks, baseline),
         inside=statistics.median([value for block in blocks for value in block.inside] or [0.0]),
         inside_ratio=inside_ratio(blocks, baseline),
+        share=share_of(blocks, limits),
         calls=len(seconds),
         idle_share=statistics.median(block.idle_share for block in blocks),
     )
@@ -191,13 +213,15 @@ def measure(
     settings: Settings,
     check_load: Callable[[], object] = bool,
     then: Callable[[Contender], object] = bool,
+    limit: Callable[[], float] = float,
 ) -> list[Result]:
     """Check and time `contenders` against `expected`; the first right one is the baseline.
 
     `then` is called with each right one after the timing, for what else is to be asked of it.
 
     `check_load` runs right before and right after the timing, when all are prepared and asleep;
-    it raises to refuse the figures.
+    it raises to refuse the figures. `limit` is asked in every round for the least time in which
+    the machine, as it is then, can do the work; 0.0: not known.
     All contenders are closed on the way out, whatever happens.
     """
     every = list(contenders)
@@ -211,11 +235,11 @@ def measure(
         admitted = [contender for contender in every if results[contender.name].state == "ok"]
         if admitted:
             check_load()
-            blocks = interleave(admitted, settings)
+            blocks, limits = interleave(admitted, settings, limit)
             check_load()
             baseline = blocks[admitted[0].name]
             for name, mine in blocks.items():
-                results[name] = summarise(results[name], mine, baseline)
+                results[name] = summarise(results[name], mine, baseline, limits)
             for contender in admitted:
                 then(contender)
         return [results[contender.name] for contender in every]

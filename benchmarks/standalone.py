@@ -15,7 +15,7 @@ from benchmarks import decode, report
 from benchmarks.comparison import Comparison, Measured, busiest, compare, milliseconds, notes
 from benchmarks.compile import judge as judge_figures
 from benchmarks.contenders import CONTENDERS, REFERENCE
-from benchmarks.part import Options, Outcome, Part, Quiet
+from benchmarks.part import Options, Outcome, Part, Quiet, run_as_program
 from benchmarks.peak import default_machine
 from benchmarks.protocol import Case
 from benchmarks.runner import FULL, QUICK, Result, Settings
@@ -218,3 +218,6 @@ PART = Part(
     PEERS,
     run,
 )
+
+if __name__ == "__main__":
+    run_as_program("standalone")

@@ -2,8 +2,8 @@
 
 C[m, n] = A[m, k] · B[k, n] with constant B, as the linear layers of models have it. The bound of a
 cell is the greater of its operations over the peak of its instructions and its bytes over the
-bandwidth for so many bytes, on as many cores as there are threads. The weights stay where earlier
-calls left them, so a pair that fits a cache is bound by that cache.
+bandwidth for so many bytes, on as many cores as there are threads, measured right after it. The
+weights stay where earlier calls left them, so a pair that fits a cache is bound by that cache.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from benchmarks import load, report
-from benchmarks.part import Options, Outcome, Part, Quiet
+from benchmarks.part import Options, Outcome, Part, Quiet, run_as_program
 from benchmarks.peak import Machine, default_machine, limits
 from benchmarks.protocol import UnavailableError, WorkerContender, WorkerError
 from benchmarks.verdict import Verdict, geometric_mean, verdict
@@ -158,8 +158,9 @@ def measure(
                     looked = time.monotonic()
                 report.progress(f"{row.name}: K {k}, N {n}")
                 found = worker.measure(k=k, n=n, sizes=sizes, seconds=CELL_SECONDS)["cells"]
+                now = machine.now()
                 cells += [
-                    Cell(m, k, n, each, bound_seconds(kind, machine, row.threads, m, k, n), error)
+                    Cell(m, k, n, each, bound_seconds(kind, now, row.threads, m, k, n), error)
                     for m, (each, error) in zip(sizes, found, strict=True)
                 ]
             look()
@@ -174,7 +175,7 @@ def judge(found: Pass) -> list[Verdict]:
     if found.wrong:
         reason = f"wrong results, such as {found.wrong[0].name}"
     right = found.cells if not reason else ()
-    goal, name = f"gemm {found.row.kind}", f"gemm {found.row.name}"
+    goal, name = f"sweep {found.row.kind}", f"sweep {found.row.name}"
     mean = 100 * found.mean if right else None
     verdicts = [verdict(name, goal, mean, "geometric mean", reason=reason)]
     if found.row.kind == "fp32":
@@ -245,7 +246,7 @@ def run(options: Options) -> Outcome:
     for row in rows():
         if row.name not in chosen:
             continue
-        report.announce(f"gemm {row.name} …")
+        report.announce(f"sweep {row.name} …")
         if row.threads > len(options.cores):
             passes.append(Pass(row, refused=f"there are {len(options.cores)} cores"))
             continue
@@ -266,3 +267,6 @@ PART = Part(
     ("tc",),
     run,
 )
+
+if __name__ == "__main__":
+    run_as_program("sweep")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -27,8 +28,8 @@ def options(busy: float, force: bool, peers: tuple[str, ...] = ()) -> Options:
     return Options(cores=(CORE,), force=force, watch=lambda _: busy, peers=peers)
 
 
-def result(name: str, median: float, ratio: float = 1.0) -> Result:
-    return Result(name, "ok", error=0.0, median=median, ratio=ratio)
+def result(name: str, median: float, ratio: float = 1.0, share: float = 0.5) -> Result:
+    return Result(name, "ok", error=0.0, median=median, ratio=ratio, share=share)
 
 
 def test_rows_name_models_that_exist():
@@ -116,21 +117,20 @@ def test_the_fastest_right_peer_is_what_counts():
 
 def test_a_goal_beyond_the_peak_has_a_second_line():
     row = ROWS[3]
-    results = (result("tc", 1.0), result("openvino", 1.02, 1.02))
+    results = (result("tc", 1.0, share=0.99), result("openvino", 1.02, 1.02, share=0.97))
     measured = Measured(row.name, results, facts={"flops": 99e9})
-    bound = peak_seconds(measured, MACHINE, 1)
-    assert bound == pytest.approx(0.99)
-    assert judge(row, measured, bound).limit == pytest.approx(1.02 / 0.99)
+    assert peak_seconds(measured.facts, MACHINE, 1) == pytest.approx(0.99)
+    assert judge(row, measured).limit == pytest.approx(1 / 0.97)
     lines = shares([measured], MACHINE, 1).rows
     assert lines[0][:4] == (row.name, "99.00", "990.00", "99%")
     assert lines[1][0] == "  the bound of this machine allows 1.03×"
-    slow = Measured(row.name, results, facts={"flops": 50e9})
+    slow = Measured(row.name, (results[0], replace(results[1], share=0.5)), measured.facts)
     assert len(shares([slow], MACHINE, 1).rows) == 1
 
 
 def test_a_verdict_without_a_figure_says_why():
     measured = Measured(ROWS[0].name, refused="the cores are busy")
-    found = judge(ROWS[0], measured, 0.0)
+    found = judge(ROWS[0], measured)
     assert found.value is None
     assert found.text == "no figure: the cores are busy"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
 import sys
 
 import pytest
@@ -107,8 +108,8 @@ def test_shown_without_rich(capsys, monkeypatch):
 
 
 def test_the_command_to_repeat_it_names_no_place_of_this_machine():
-    given = ["gemm", "--rows", "fp32, 1", "--out", "somewhere", "--quick"]
-    assert report.command(given) == "python -m benchmarks gemm --rows 'fp32, 1' --quick"
+    given = ["sweep", "--rows", "fp32, 1", "--out", "somewhere", "--quick"]
+    assert report.command(given) == "python -m benchmarks sweep --rows 'fp32, 1' --quick"
     assert report.command([]) == "python -m benchmarks"
 
 
@@ -132,10 +133,10 @@ def test_a_file_that_is_no_record_is_named(tmp_path):
 
 
 def test_the_report_is_made_of_the_files_alone(tmp_path):
-    for part in ("gemm", "models"):
+    for part in ("sweep", "models"):
         store(found(part), tmp_path)
     records = load_records(tmp_path, tuple(PARTS))
-    assert [r.part for r in records] == ["models", "gemm"]
+    assert [r.part for r in records] == ["models", "sweep"]
     text = report_text(records)
     assert text.startswith("### Goals")
     assert "| BERT | 1.1× | over openvino | 1.05 | 1.12 | must met |" in text
@@ -152,11 +153,11 @@ def test_verdicts_come_back_from_json():
 
 def test_pictures_are_drawn_for_what_there_is(tmp_path):
     pytest.importorskip("matplotlib", reason="an extra: pip install 'tensorc[bench]'")
-    records = [found(), found("gemm", passes=PASSES)]
+    records = [found(), found("sweep", passes=PASSES)]
     assert [path.name for path in draw(records, tmp_path)] == [
         "goals.png",
         "models.png",
-        "gemm.png",
+        "sweep.png",
     ]
     for path in tmp_path.iterdir():
         assert path.read_bytes().startswith(b"\x89PNG\r\n")
@@ -166,7 +167,7 @@ def test_pictures_are_drawn_for_what_there_is(tmp_path):
 
 def test_what_is_drawn():
     assert model_times(found()) == {"BERT": {"tc": 1.0, "eager": 2.0}}
-    assert shares_by_size(found("gemm", passes=PASSES)) == {"fp32, 1 thread": {8: 0.5}}
+    assert shares_by_size(found("sweep", passes=PASSES)) == {"fp32, 1 thread": {8: 0.5}}
 
 
 def test_without_matplotlib_there_are_no_pictures(tmp_path, monkeypatch):
@@ -183,7 +184,7 @@ def test_the_readmes_figures_are_renewed_between_the_markers(tmp_path):
     folder = tmp_path / "out"
     folder.mkdir()
     (folder / readme.PICTURE).write_bytes(b"a picture")
-    readme.renew(page, folder, [found(), found("gemm", passes=PASSES)])
+    readme.renew(page, folder, [found(), found("sweep", passes=PASSES)])
     text = page.read_text()
     assert text.startswith(f"before\n{readme.BEGIN}\n")
     assert text.endswith(f"{readme.END}\nafter\n")
@@ -194,7 +195,7 @@ def test_the_readmes_figures_are_renewed_between_the_markers(tmp_path):
     assert found().about["cpu"] in text
     assert "Of 4 goals 2 are met" in text
     assert text.count(found().about["date"][:10]) == 1  # one machine, one day
-    readme.renew(page, folder, [found(), found("gemm", passes=PASSES)])
+    readme.renew(page, folder, [found(), found("sweep", passes=PASSES)])
     assert page.read_text().count(readme.BEGIN) == 1
 
 
@@ -296,3 +297,11 @@ def test_an_unknown_contender_is_a_one_line_error(capsys):
 def test_an_unknown_row_is_a_one_line_error(capsys):
     assert main(["models", "--rows", "ELIZA", "--force"]) == 1
     assert capsys.readouterr().err.startswith("error: models: no row matches ELIZA")
+
+
+@pytest.mark.parametrize("part", ["gemm", "models"])
+def test_a_part_is_a_program_too(part):
+    command = [sys.executable, "-m", f"benchmarks.{part}", "--rows", "ELIZA"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {part}: no row matches ELIZA; rows: ")

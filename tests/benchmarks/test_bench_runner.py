@@ -26,10 +26,10 @@ SETTINGS = Settings(rounds=3, block_seconds=0.03, gap_seconds=0.0)
 
 def test_rounds_run_every_contender_in_order():
     log: list[str] = []
-    interleave([Fake(name, log) for name in "abc"], SETTINGS)
+    interleave([Fake(name, log) for name in "abc"], SETTINGS, lambda: log.append("limit") or 1.0)
     pilots, rounds = log[:3], log[3:]
     assert pilots == ["a", "b", "c"]
-    assert rounds == ["a", "b", "c"] * 3
+    assert rounds == ["a", "b", "c", "limit"] * 3
 
 
 def test_wrong_contender_is_reported_and_never_timed():
@@ -87,6 +87,17 @@ def test_ratio_is_taken_within_rounds():
     mine = [Block((2.0,)), Block((6.0,)), Block((6.0,))]
     theirs = [Block((1.0,)), Block((3.0,)), Block((3.0,))]
     assert paired_ratio(mine, theirs) == 2.0
+
+
+def test_share_is_of_the_limit_in_the_same_round():
+    """A core that runs at half its speed for a while changes no share."""
+    fake = Fake("a", [], seconds=(1.0,) * 5 + (2.0,) * 3)  # a pilot of three and an untimed first
+    settings = Settings(rounds=2, block_seconds=3.0, gap_seconds=0.0)
+    limits = iter((0.9, 1.6))
+    (result,) = measure([fake], EXPECTED, settings, limit=lambda: next(limits))
+    assert result.share == pytest.approx(0.85)
+    (unknown,) = measure([Fake("a", [])], EXPECTED, SETTINGS)
+    assert math.isnan(unknown.share)
 
 
 def test_block_size_fills_the_block():

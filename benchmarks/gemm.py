@@ -1,11 +1,13 @@
 """fp32 matrix products on one core beside torch, MKL and oneDNN, as a share of the bound.
 
 The bound of a row is the greater of flops / FMA peak and bytes / read bandwidth of a working set
-of that size, both measured on the same core. Times are those of calls from Python.
+of that size, both measured on the same core in the same rounds. Times are those of calls from
+Python.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,28 +15,30 @@ from typing import Any
 import numpy as np
 
 from benchmarks import report
-from benchmarks.comparison import Comparison, Measured, busiest, compare, notes
-from benchmarks.part import Options, Outcome, Part
+from benchmarks.comparison import BASELINE, Comparison, Measured, busiest, compare, notes
+from benchmarks.part import Options, Outcome, Part, run_as_program
 from benchmarks.peak import Machine, default_machine, limits
 from benchmarks.protocol import Array, Case, UnavailableError
-from benchmarks.runner import FULL, QUICK
+from benchmarks.runner import FULL, QUICK, Result, Settings
+from benchmarks.verdict import Verdict, verdict
 from benchmarks.worker import Prepared
 
 CONTENDERS = {
-    "tc": "benchmarks.products:tc_build",
-    "torch": "benchmarks.products:torch_mm",
-    "mkl packed": "benchmarks.products:mkl_packed",
-    "onednn packed": "benchmarks.products:onednn_packed",
+    "tc": "benchmarks.gemm:tc_build",
+    "torch": "benchmarks.gemm:torch_mm",
+    "mkl packed": "benchmarks.gemm:mkl_packed",
+    "onednn packed": "benchmarks.gemm:onednn_packed",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """C[m, n] = A[m, k] · B[k, n]."""
+    """C[m, n] = A[m, k] · B[k, n]; `goal` names what is wanted of it."""
 
     m: int
     k: int
     n: int
+    goal: str = "product"
 
     @property
     def name(self) -> str:
@@ -65,10 +69,10 @@ ROWS = (
     Row(8, 768, 3072),
     Row(512, 512, 512),
     Row(1024, 1024, 1024),
-    Row(1, 768, 3072),
-    Row(7, 513, 1001),
-    Row(37, 391, 1187),
-    Row(129, 769, 771),
+    Row(1, 768, 3072, "product odd"),
+    Row(7, 513, 1001, "product odd"),
+    Row(37, 391, 1187, "product odd"),
+    Row(129, 769, 771, "product odd"),
 )
 
 
@@ -152,18 +156,16 @@ def table(
 ) -> report.Table:
     """GFLOP/s and share of the bound, one column for each contender."""
 
-    def cell(row: Row, measured: Measured, name: str) -> str:
-        result = measured.result(name)
+    def cell(row: Row, result: Result) -> str:
         if result.state != "ok":
             return result.state
-        share = bound_seconds(row, machine) / result.median
-        return f"{row.flops / result.median * 1e-9:.1f}  {share:.0%}"
+        return f"{row.flops / result.median * 1e-9:.1f}  {result.share:.0%}"
 
     lines = tuple(
         (
             row.name,
             f"{row.flops / bound_seconds(row, machine) * 1e-9:.1f}",
-            *(cell(row, measured, name) for name in names),
+            *(cell(row, measured.result(name)) for name in names),
         )
         for row, measured in every
     )
@@ -171,8 +173,20 @@ def table(
         "Matrix products MxKxN, fp32, one core: GFLOP/s and share of the bound",
         ("row", "bound", *names),
         lines,
-        (f"limits: {machine.source}", *(line for _, each in every for line in notes(each))),
+        (
+            f"limits: {machine.source}; the bound is the machine's at its best, a share is of what"
+            " it allowed in the same rounds",
+            *(line for _, each in every for line in notes(each)),
+        ),
     )
+
+
+def judge(row: Row, measured: Measured) -> Verdict:
+    """tc's share of the bound in per cent."""
+    result = measured.result(BASELINE)
+    share = None if math.isnan(result.share) else 100 * result.share
+    reason = measured.refused or result.reason
+    return verdict(row.name, row.goal, share, "the bound", reason=reason)
 
 
 def run(options: Options) -> Outcome:
@@ -181,24 +195,19 @@ def run(options: Options) -> Outcome:
     chosen = options.chosen([row.name for row in ROWS])
     machine = default_machine(options.cores)
     settings = replace(QUICK if options.quick else FULL, progress=report.progress)
-    every = [
-        (
-            row,
-            compare(
-                Comparison(row.name, row.case, CONTENDERS, "benchmarks.products:exact", settings),
-                options,
-            ),
-        )
-        for row in ROWS
-        if row.name in chosen
-    ]
+    every = [(row, _compare(row, machine, settings, options)) for row in ROWS if row.name in chosen]
     return Outcome(
         (table(every, options.contenders(list(CONTENDERS)), machine),),
-        (),
+        tuple(judge(row, measured) for row, measured in every),
         {"rows": [measured for _, measured in every]},
         failed=any(measured.failed for _, measured in every),
         busy=busiest([measured for _, measured in every]),
     )
+
+
+def _compare(row: Row, machine: Machine, settings: Settings, options: Options) -> Measured:
+    case = Comparison(row.name, row.case, CONTENDERS, "benchmarks.gemm:exact", settings)
+    return compare(case, options, lambda facts: bound_seconds(row, machine.now()))
 
 
 PART = Part(
@@ -207,3 +216,6 @@ PART = Part(
     tuple(CONTENDERS),
     run,
 )
+
+if __name__ == "__main__":
+    run_as_program("gemm")

@@ -9,11 +9,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks import peak, products
+from benchmarks import gemm, peak
 from benchmarks.comparison import Comparison, compare
+from benchmarks.gemm import CONTENDERS, ROWS, Row, bound_seconds, operands, table
 from benchmarks.part import Options
 from benchmarks.peak import FromProperties, Limits, MeasuredInC, find_compiler, limits, step_of
-from benchmarks.products import CONTENDERS, ROWS, Row, bound_seconds, operands, table
 from benchmarks.runner import Settings
 from tests.benchmarks.fakes import FakeMachine
 
@@ -64,6 +64,12 @@ def test_limits_measured_in_c_are_plausible_and_kept():
     assert machine.gflops("fma", 1) == rate
     assert 0.5 < machine.gbytes(1 << 20, 1) < 2000.0
     assert machine.gflops("none such", 1) == 0.0
+    now = machine.now()
+    slower = now.gflops("fma", 1)
+    assert 1.0 < slower < 2000.0
+    assert now.gflops("fma", 1) == slower
+    assert 0.5 < now.gbytes(1 << 20, 1) < 2000.0
+    assert machine.gflops("fma", 1) == rate  # what was known at its best stays
 
 
 def test_without_compiler_or_properties_there_is_an_error(monkeypatch):
@@ -84,9 +90,9 @@ def test_a_real_peer_is_checked_and_timed_and_an_absent_one_named():
     names = {"torch": CONTENDERS["torch"], "absent": "tests.benchmarks.fakes:not_installed"}
     row = ROWS[4]
     settings = Settings(rounds=1, block_seconds=0.001)
-    comparison = Comparison(row.name, row.case, names, "benchmarks.products:exact", settings)
+    comparison = Comparison(row.name, row.case, names, "benchmarks.gemm:exact", settings)
     options = Options(cores=(CORE,), force=True, watch=lambda _: 0.5)
-    measured = compare(comparison, options)
+    measured = compare(comparison, options, lambda facts: bound_seconds(row, FakeMachine()))
     shown = table([(row, measured)], list(names), FakeMachine())
     assert shown.rows[0][0] == "8x768x3072"
     assert shown.rows[0][2].endswith("%")
@@ -97,4 +103,4 @@ def test_a_real_peer_is_checked_and_timed_and_an_absent_one_named():
 
 def test_an_unknown_row_is_named():
     with pytest.raises(ValueError, match=r"no row matches 1x2x3; rows: 128x768x768"):
-        products.run(replace(Options(), rows=("1x2x3",)))
+        gemm.run(replace(Options(), rows=("1x2x3",)))
