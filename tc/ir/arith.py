@@ -9,6 +9,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
+from operator import attrgetter
 from typing import Any, Final, TypeAlias, TypeVar, Union
 
 from tc.errors import CompileError, InternalError
@@ -38,8 +39,9 @@ ExprLike: TypeAlias = Union["Expr", int, float, bool]
 class Expr(Printed):
     """Base of every scalar expression; gives the operators of Python to them."""
 
-    __slots__ = ("_hash",)
+    __slots__ = ("_hash", "_lanes")
     _hash: int
+    _lanes: int
 
     @property
     def dtype(self) -> DType:
@@ -117,24 +119,31 @@ class Expr(Printed):
 ExprT = TypeVar("ExprT", bound=Expr)
 
 
-def remembers_hash(cls: type[ExprT]) -> type[ExprT]:
-    """A class of nodes, each of which works out its hash once.
+def remembers(cls: type[ExprT]) -> type[ExprT]:
+    """A class of nodes, each of which works out its hash and its lanes once.
 
-    Nodes are keys of polynomials and of memos; a hash that walks the whole tree at each look-up
-    takes longer than all else that a pass does.
+    Nodes are keys of polynomials and of memos, and every check asks for lanes; what walks the
+    whole tree each time takes longer than all else that a pass does.
     """
-    by_fields = cls.__hash__
+    type.__setattr__(cls, "__hash__", _once("_hash", cls.__hash__))
+    if "lanes" in cls.__dict__:
+        type.__setattr__(cls, "lanes", property(_once("_lanes", cls.__dict__["lanes"].fget)))
+    return cls
+
+
+def _once(slot: str, work_out: Callable[[Any], int]) -> Callable[[Any], int]:
+    """`work_out`, with its answer kept in a slot of the node."""
+    read = attrgetter(slot)
 
     def remembered(node: Any) -> int:
         try:
-            found: int = node._hash
+            found: int = read(node)
         except AttributeError:
-            found = by_fields(node)
-            object.__setattr__(node, "_hash", found)
+            found = work_out(node)
+            object.__setattr__(node, slot, found)
         return found
 
-    type.__setattr__(cls, "__hash__", remembered)
-    return cls
+    return remembered
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -198,7 +207,7 @@ class Var(Expr):
         return hash(self.name)
 
 
-@remembers_hash
+@remembers
 @dataclass(frozen=True, slots=True)
 class Sym(Expr):
     """A symbolic dim: an i64 that is fixed during a call, with lo <= value <= hi."""
@@ -212,7 +221,7 @@ class Sym(Expr):
         return I64
 
 
-@remembers_hash
+@remembers
 @dataclass(frozen=True, slots=True)
 class Unary(Expr):
     """`op` applied to one operand; the operators are in `UNARY_OPS`."""
@@ -232,7 +241,7 @@ class Unary(Expr):
         return self.x.lanes
 
 
-@remembers_hash
+@remembers
 @dataclass(frozen=True, slots=True)
 class Binary(Expr):
     """`op` applied to two operands of one dtype; the operators are in `BINARY_OPS`."""
@@ -310,22 +319,23 @@ def binary(op: str, a: ExprLike, b: ExprLike) -> Expr:
 
 def _index_identity(op: str, a: Expr, b: Expr) -> Expr | None:
     """x + 0, x * 1, x * 0, x // 1, x % 1 on integers: they would clutter every address."""
-    zero, one = Const(0), Const(1)
+    left = a.value if isinstance(a, Const) else None
+    right = b.value if isinstance(b, Const) else None
+    if left is None and right is None:
+        return None
     match op:
-        case "add" if b == zero:
+        case "add" | "sub" if right == 0:
             return a
-        case "add" if a == zero:
+        case "add" if left == 0:
             return b
-        case "sub" if b == zero:
+        case "mul" if 0 in (left, right):
+            return Const(0)
+        case "mul" | "floordiv" if right == 1:
             return a
-        case "mul" if zero in (a, b):
-            return zero
-        case "mul" | "floordiv" if b == one:
-            return a
-        case "mul" if a == one:
+        case "mul" if left == 1:
             return b
-        case "mod" if b == one:
-            return zero
+        case "mod" if right == 1:
+            return Const(0)
     return None
 
 

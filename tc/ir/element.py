@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tc.errors import CompileError, InternalError
-from tc.ir.arith import Expr, ExprLike, Var, remembers_hash, wrap
+from tc.ir.arith import Expr, ExprLike, Var, remembers, wrap
 from tc.ir.monoid import Monoid
 from tc.ir.text import Printed
 from tc.ir.types import DType
@@ -42,7 +42,7 @@ class Tensor(Printed):
         return Read(self, tuple(wrap(i) for i in indices))
 
 
-@remembers_hash
+@remembers
 @dataclass(frozen=True, slots=True)
 class Read(Expr):
     """An element of a tensor (tensor expressions only; lowering turns it into a `Load`)."""
@@ -55,7 +55,7 @@ class Read(Expr):
         return self.tensor.dtype
 
 
-@remembers_hash
+@remembers
 @dataclass(frozen=True, slots=True)
 class Reduce(Expr):
     """The fold of `values` over all points of `axes` (tensor expressions only).

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tc.ir.arith import Const, Expr, ExprLike, Var, binary, remembers_hash, wrap
+from tc.ir.arith import Const, Expr, ExprLike, Var, binary, remembers, wrap
 from tc.ir.buffer import Buffer
 from tc.ir.types import BOOL, DType
 
 
-@remembers_hash
+@remembers
 @dataclass(frozen=True, slots=True)
 class Fma(Expr):
     """a * b + c, rounded once."""
@@ -30,7 +30,7 @@ class Fma(Expr):
         return max(self.a.lanes, self.b.lanes, self.c.lanes)
 
 
-@remembers_hash
+@remembers
 @dataclass(frozen=True, slots=True)
 class Select(Expr):
     """`then` where `cond`, else `other`; loads of the side not taken touch no memory."""
@@ -48,7 +48,7 @@ class Select(Expr):
         return max(self.cond.lanes, self.then.lanes, self.other.lanes)
 
 
-@remembers_hash
+@remembers
 @dataclass(frozen=True, slots=True)
 class Cast(Expr):
     """Value conversion: floats to integers truncate, to bool compare with zero."""
@@ -65,7 +65,7 @@ class Cast(Expr):
         return self.x.lanes
 
 
-@remembers_hash
+@remembers
 @dataclass(frozen=True, slots=True)
 class Bitcast(Expr):
     """The same bits as another type; one of another size has more or fewer lanes, in all as long.
@@ -85,7 +85,7 @@ class Bitcast(Expr):
         return max(1, self.x.lanes * self.x.dtype.bits // self.type.bits)
 
 
-@remembers_hash
+@remembers
 @dataclass(frozen=True, slots=True)
 class Dot(Expr):
     """c + Σ a * b over the lanes of a and b that belong to each lane of c: 32 bits of each.
@@ -107,7 +107,7 @@ class Dot(Expr):
         return self.c.lanes
 
 
-@remembers_hash
+@remembers
 @dataclass(frozen=True, slots=True)
 class Let(Expr):
     """`body` with `var` standing for `value`, which is evaluated once."""
@@ -125,7 +125,7 @@ class Let(Expr):
         return self.body.lanes
 
 
-@remembers_hash
+@remembers
 @dataclass(frozen=True, slots=True)
 class Ramp(Expr):
     """The vector base, base + stride, … of `width` lanes."""
@@ -143,7 +143,7 @@ class Ramp(Expr):
         return self.width
 
 
-@remembers_hash
+@remembers
 @dataclass(frozen=True, slots=True)
 class Broadcast(Expr):
     """A scalar repeated in `width` lanes."""
@@ -160,7 +160,7 @@ class Broadcast(Expr):
         return self.width
 
 
-@remembers_hash
+@remembers
 @dataclass(frozen=True, slots=True)
 class LaneReduce(Expr):
     """All lanes of a vector folded with add, mul, min, max, and, or: a balanced tree."""
@@ -173,7 +173,7 @@ class LaneReduce(Expr):
         return self.x.dtype
 
 
-@remembers_hash
+@remembers
 @dataclass(frozen=True, slots=True)
 class Load(Expr):
     """An element of a buffer of the loop IR; where `mask` is false nothing is read, giving 0.

@@ -197,20 +197,26 @@ class _Verifier:
     ) -> int:
         """Check an element access; the number of its lanes."""
         known = self.buffers.get(buffer.name)
-        self.need(known is not None, node, f"buffer {buffer.name} is not defined here")
-        self.need(known == buffer, node, f"buffer {buffer.name} is defined otherwise")
+        if known is None:
+            self.fail(node, f"buffer {buffer.name} is not defined here")
+        if known is not buffer and known != buffer:
+            self.fail(node, f"buffer {buffer.name} is defined otherwise")
         rank = len(buffer.shape)
-        self.need(len(indices) == rank, node, f"{len(indices)} indices for {rank} dims")
+        if len(indices) != rank:
+            self.fail(node, f"{len(indices)} indices for {rank} dims")
         lanes = max((i.lanes for i in indices), default=1)
         for i in indices:
-            self.need(i.dtype is I64, node, f"an index of type {i.dtype}")
+            if i.dtype is not I64:
+                self.fail(node, f"an index of type {i.dtype}")
             self.need(i.lanes in (1, lanes), node, "indices of different lanes")
         if mask is not None:
-            self.need(mask.dtype is BOOL, node, f"a mask of type {mask.dtype}")
-            self.need(mask.lanes in (1, lanes), node, f"a mask of {mask.lanes} lanes at {lanes}")
+            if mask.dtype is not BOOL:
+                self.fail(node, f"a mask of type {mask.dtype}")
+            if mask.lanes not in (1, lanes):
+                self.fail(node, f"a mask of {mask.lanes} lanes at {lanes}")
         return lanes
 
-    # --- expressions
+    # --- expressions: most nodes are of these, so a text is made only where a check fails
 
     def define(self, var: Var, node: object) -> None:
         ok = all(v.name != var.name for v in self.vars)
@@ -221,7 +227,8 @@ class _Verifier:
         if isinstance(x, Let):
             self.expr(x.value)
             same = x.var.type is x.value.dtype and x.var.width == x.value.lanes
-            self.need(same, x, f"{x.var.name} is {x.value.dtype} of {x.value.lanes} lanes")
+            if not same:
+                self.fail(x, f"{x.var.name} is {x.value.dtype} of {x.value.lanes} lanes")
             self.define(x.var, x)
             self.expr(x.body)
             del self.vars[x.var]
@@ -232,9 +239,11 @@ class _Verifier:
             case Const():
                 pass
             case Var(name, _, _):
-                self.need(x in self.vars, x, f"variable {name} is not defined here")
+                if x not in self.vars:
+                    self.fail(x, f"variable {name} is not defined here")
             case Sym(name, _, _):
-                self.need(self.symbols.get(name) == x, x, f"symbol {name} is no parameter")
+                if self.symbols.get(name) != x:
+                    self.fail(x, f"symbol {name} is no parameter")
             case Load(buffer, indices, mask):
                 self.access(x, buffer, indices, mask)
             case Read() | Reduce():
@@ -258,25 +267,33 @@ class _Verifier:
     def operands(self, x: Expr) -> None:
         match x:
             case Binary(_, a, b):
-                self.need(a.dtype is b.dtype, x, f"operands are {a.dtype} and {b.dtype}")
-                self.need(a.lanes == b.lanes, x, f"operands have {a.lanes} and {b.lanes} lanes")
+                if a.dtype is not b.dtype:
+                    self.fail(x, f"operands are {a.dtype} and {b.dtype}")
+                if a.lanes != b.lanes:
+                    self.fail(x, f"operands have {a.lanes} and {b.lanes} lanes")
             case Fma(a, b, c):
                 same = a.dtype is b.dtype is c.dtype and a.lanes == b.lanes == c.lanes
                 self.need(same, x, "the operands differ in type or lanes")
             case Select(cond, then, other):
-                self.need(cond.dtype is BOOL, x, f"the condition is {cond.dtype}")
-                self.need(then.dtype is other.dtype, x, f"is {then.dtype} or {other.dtype}")
-                self.need(then.lanes == other.lanes, x, f"{then.lanes} or {other.lanes} lanes")
+                if cond.dtype is not BOOL:
+                    self.fail(x, f"the condition is {cond.dtype}")
+                if then.dtype is not other.dtype:
+                    self.fail(x, f"is {then.dtype} or {other.dtype}")
+                if then.lanes != other.lanes:
+                    self.fail(x, f"{then.lanes} or {other.lanes} lanes")
                 self.need(cond.lanes in (1, then.lanes), x, "the condition has other lanes")
             case Bitcast(a, dtype):
                 same = a.dtype.bits == dtype.bits
                 whole = a.lanes > 1 and a.lanes * a.dtype.bits == x.lanes * dtype.bits
-                self.need(same or whole, x, f"{a.dtype} has another size")
+                if not (same or whole):
+                    self.fail(x, f"{a.dtype} has another size")
             case Dot(a, b, c):
                 types = (a.dtype, b.dtype, c.dtype)
-                self.need(types in _DOT_TYPES, x, f"no dot product of {', '.join(map(str, types))}")
+                if types not in _DOT_TYPES:
+                    self.fail(x, f"no dot product of {', '.join(map(str, types))}")
                 same = a.lanes == b.lanes and a.lanes * a.dtype.bits == c.lanes * c.dtype.bits
-                self.need(same, x, f"operands have {a.lanes} and {b.lanes} lanes for {c.lanes}")
+                if not same:
+                    self.fail(x, f"operands have {a.lanes} and {b.lanes} lanes for {c.lanes}")
 
 
 # --- indices of tensor expressions

@@ -31,7 +31,8 @@ def test_literals_are_compared_by_bits_and_type() -> None:
     assert len({Const(1), Const(1, I32), Const(1)}) == 2
 
 
-def test_a_hash_that_was_worked_out_is_no_part_of_a_node() -> None:
+def test_what_was_worked_out_is_no_part_of_a_node() -> None:
     one, two = (Binary("add", Const(1), Select(Const(True), Const(2), Const(3))) for _ in "ab")
     hash(one)
+    assert one.lanes == one.lanes == 1
     assert one == two and repr(one) == repr(two) and not isinstance(one, Load)
