@@ -17,6 +17,7 @@ from tc.device.artifact import (
     KernelCall,
     KernelInfo,
     Place,
+    Repeat,
     Step,
     Storage,
     StorageArg,
@@ -27,9 +28,9 @@ from tc.device.artifact import (
 from tc.device.dims import dim_of
 from tc.errors import InternalError
 from tc.graph.fold import Folded
-from tc.graph.graph import Arg, Graph, Node, Value
-from tc.graph.group import Computation, Fused, Group
-from tc.graph.in_place import written_in_place
+from tc.graph.graph import Arg, Graph, Loop, Node, Value
+from tc.graph.group import Computation, Fused, Group, Turns
+from tc.graph.in_place import overwritten, written_in_place
 from tc.graph.packing import copy_of, pack_value, taken_dim
 from tc.ir.expr import Expr
 from tc.ir.lower import is_in_place
@@ -70,6 +71,7 @@ class Assembler:
         self.shared: dict[Value, int] = {}  # parameters, and what is prepared
         self.prepare: list[Step] = []
         self.packed: dict[tuple[int, Packing], int] = {}
+        self.loops = 0
 
     def artifact(self, prepare: Fused, main: Fused) -> Artifact:
         """The program, but for its code."""
@@ -114,6 +116,11 @@ class Assembler:
             else:
                 copies.append((storage, v))
         return copies
+
+    def next_loop(self) -> int:
+        """The number of a new loop."""
+        self.loops += 1
+        return self.loops - 1
 
     def _storage(self, v: Value, place: Place, number: int | None = None) -> int:
         if number is None:
@@ -192,10 +199,37 @@ class _Steps:
         self.tables: dict[Value, Packing] = {}
 
     def all(self) -> list[Step]:
-        """One step for each group and fallback."""
+        """One step for each group and fallback, those of its body for each loop."""
         self._find_tables()
-        return [self._call(s) if isinstance(s, Group) else self._fallback(s)
-                for s in self.fused.steps]  # fmt: skip
+        made: list[Step] = []
+        for step in self.fused.steps:
+            if isinstance(step, Turns):
+                made += self._turns(step)
+            else:
+                made.append(self._call(step) if isinstance(step, Group) else self._fallback(step))
+        return made
+
+    def _turns(self, turns: Turns) -> list[Step]:
+        """Copies of what the loop begins with, then the calls of its body."""
+        loop, node = turns.loop, turns.node
+        before: list[Step] = []
+        own: dict[Value, int] = {}
+        ends = dict(zip((target for target, _ in loop.body.mutated), node.outputs, strict=True))
+        for v, arg in turns.given:
+            if v in ends:
+                own[v] = self.at(ends[v])
+            if isinstance(arg, Value):
+                own.setdefault(v, self.at(arg))
+                before += [self.copy(arg, own[v])] if v in ends else []
+        placed = overwritten(turns)
+        own.update({value: own[target] for value, target in placed.items()})
+        body = _Steps(self.a, turns.fused, own, set())
+        calls = body.all()
+        for target, value in loop.body.mutated:
+            if value not in placed:
+                calls.append(body.copy(value, own[target]))
+        repeat = Repeat(self.a.next_loop(), loop.index.name, dim_of(loop.times))
+        return [*before, *(_in_loop(call, repeat) for call in calls)]
 
     def _find_tables(self) -> None:
         """How constants that rows are taken from, by data, are packed for a product beside that.
@@ -269,7 +303,15 @@ class _Steps:
             return DimArg(dim_of(arg))
         if isinstance(arg, tuple):
             return tuple(self._arg(a) for a in arg)
+        if isinstance(arg, Loop):
+            raise InternalError("pipeline: a fallback is given a loop")
         return arg
+
+
+def _in_loop(step: Step, loop: Repeat) -> Step:
+    if not isinstance(step, KernelCall) or step.loop is not None:
+        raise InternalError("pipeline: a loop holds more than kernels")
+    return replace(step, loop=loop)
 
 
 def _info(v: Value) -> TensorInfo:

@@ -7,8 +7,10 @@ Both code generators make such an entry. This module must not know what a kernel
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import groupby
 
 
 class Slot(IntEnum):
@@ -34,8 +36,22 @@ def stamp_count(calls: int, threads: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One kernel run: its number, and the slots of its buffers and of its symbols."""
+    """One kernel run: its number, and the slots of its buffers and of its symbols.
+
+    Calls side by side with equal `loop`, (a number, the slot of how often), run in turn again and
+    again; `INDEX` among the symbols is how often they have run before.
+    """
 
     kernel: int
     buffers: tuple[int, ...]
     symbols: tuple[int, ...]
+    loop: tuple[int, int] | None = None
+
+
+INDEX = -1
+
+
+def turns_of(calls: Sequence[Call]) -> list[tuple[int | None, list[tuple[int, Call]]]]:
+    """The calls with their numbers, by loops: the slot of how often, None for once."""
+    found = groupby(enumerate(calls), lambda numbered: numbered[1].loop)
+    return [(None if loop is None else loop[1], list(run)) for loop, run in found]

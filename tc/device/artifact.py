@@ -8,9 +8,10 @@ it can be saved (see `artifact_io`) and compared. This module must not run or co
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import groupby
 from typing import TypeAlias
 
 from tc.device.dims import Dim
@@ -90,12 +91,34 @@ class KernelInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Repeat:
+    """Calls side by side under equal loops run in turn, again for each value of the index.
+
+    Attributes:
+        number: among the loops of a program.
+        index: the name that stands for the index, from 0, among the symbols of the calls.
+        times: how often they run.
+    """
+
+    number: int
+    index: str
+    times: Dim
+
+
+@dataclass(frozen=True, slots=True)
 class KernelCall:
     """Run a kernel: a storage for each of its buffers, a size for each of its symbols."""
 
     kernel: int
     buffers: tuple[int, ...]
     symbols: tuple[Dim, ...]
+    loop: Repeat | None = None
+
+    @property
+    def sizes(self) -> tuple[Dim, ...]:
+        """Its symbols over those of the program alone: in a loop, as at the first time."""
+        index = None if self.loop is None else self.loop.index
+        return tuple(0 if dim == index else dim for dim in self.symbols)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,13 +208,21 @@ class Artifact:
         return tuple(symbol.name for symbol in self.symbols)
 
 
+INDEX = -1
+"""Stands among the slots of a call's symbols for the index of its loop."""
+
+
 @dataclass(frozen=True, slots=True)
 class SlotCall:
-    """A kernel call by slots of the argument table, as the code generator wants it."""
+    """A kernel call by slots of the argument table, as the code generator wants it.
+
+    `loop` is the number of its loop, and the slot of how often that runs.
+    """
 
     kernel: int
     buffers: tuple[int, ...]
     symbols: tuple[int, ...]
+    loop: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +239,14 @@ def slot_dims(prepare: Iterable[Step], main: Iterable[Step]) -> tuple[Dim, ...]:
     Those of `main` come first: its code runs as it is in a program without prepare steps.
     """
     calls = [s for s in (*main, *prepare) if isinstance(s, KernelCall)]
-    return tuple(dict.fromkeys(dim for call in calls for dim in call.symbols))
+    return tuple(dict.fromkeys(dim for call in calls for dim in _dims(call)))
+
+
+def _dims(call: KernelCall) -> list[Dim]:
+    """The sizes that a call needs in the argument table."""
+    if call.loop is None:
+        return list(call.symbols)
+    return [call.loop.times, *(dim for dim in call.symbols if dim != call.loop.index)]
 
 
 def entries(storages: int, prepare: tuple[Step, ...], main: tuple[Step, ...]) -> tuple[Entry, ...]:
@@ -225,12 +263,30 @@ def entries(storages: int, prepare: tuple[Step, ...], main: tuple[Step, ...]) ->
                 SlotCall(
                     call.kernel,
                     tuple(FIRST_SLOT + b for b in call.buffers),
-                    tuple(place[d] for d in call.symbols),
+                    tuple(_slot(d, call.loop, place) for d in call.symbols),
+                    None if call.loop is None else (call.loop.number, place[call.loop.times]),
                 )
                 for call in run
             )
             found.append(Entry(f"{label}_{number}", calls))
     return tuple(found)
+
+
+def _slot(dim: Dim, loop: Repeat | None, place: Mapping[Dim, int]) -> int:
+    return INDEX if loop is not None and dim == loop.index else place[dim]
+
+
+def turns(steps: Sequence[Step]) -> list[tuple[int, int]]:
+    """For each step the first and the last of those that run again and again with it.
+
+    What such steps touch is in use for as long as any of them runs.
+    """
+    found: list[tuple[int, int]] = []
+    for loop, run in groupby(steps, lambda s: s.loop if isinstance(s, KernelCall) else None):
+        first, count = len(found), len(list(run))
+        alone = [(n, n) for n in range(first, first + count)]
+        found += alone if loop is None else [(first, first + count - 1)] * count
+    return found
 
 
 def segments(steps: Iterable[Step]) -> list[tuple[KernelCall, ...] | FallbackCall]:

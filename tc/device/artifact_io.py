@@ -7,6 +7,7 @@ files (see `artifact_file`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 from typing import Any
 
 from tc.device.artifact import (
@@ -18,6 +19,7 @@ from tc.device.artifact import (
     KernelCall,
     KernelInfo,
     Place,
+    Repeat,
     Step,
     Storage,
     StorageArg,
@@ -107,6 +109,8 @@ def _verify(artifact: Artifact) -> None:
             _index(step.kernel, len(artifact.kernels), "kernel")
             if len(step.symbols) != len(artifact.kernels[step.kernel].symbols):
                 raise ValueError("a kernel call with another number of symbols than its kernel")
+            if step.loop is not None:
+                compile_dim(step.loop.times, artifact.symbol_names)
     for n in artifact.mutated:
         _index(n, len(artifact.inputs), "mutated input")
 
@@ -181,15 +185,17 @@ def kernel_from_json(x: Mapping[str, Any]) -> KernelInfo:
 
 def _step_to(step: Step) -> list[Any]:
     if isinstance(step, KernelCall):
-        return ["kernel", step.kernel, list(step.buffers), list(step.symbols)]
+        made = ["kernel", step.kernel, list(step.buffers), list(step.symbols)]
+        return made if step.loop is None else [*made, list(astuple(step.loop))]
     args = [_arg_to(a) for a in step.args]
     return ["fallback", step.op, args, list(step.outputs), step.origin]
 
 
 def _step_from(x: Any) -> Step:
     match x:
-        case ["kernel", kernel, list(buffers), list(symbols)]:
-            return KernelCall(_int(kernel), tuple(_int(b) for b in buffers), _shape(symbols))
+        case ["kernel", kernel, list(buffers), list(symbols), *loops]:
+            loop = _loop_from(*loops) if loops else None
+            return KernelCall(_int(kernel), tuple(_int(b) for b in buffers), _shape(symbols), loop)
         case ["fallback", op, list(args), list(outputs), origin]:
             return FallbackCall(
                 _text(op),
@@ -198,6 +204,11 @@ def _step_from(x: Any) -> Step:
                 _text(origin),
             )
     raise ValueError("a step that is neither a kernel nor a fallback")
+
+
+def _loop_from(x: Any) -> Repeat:
+    number, index, times = x
+    return Repeat(_int(number), _text(index), _dim(times))
 
 
 def _arg_to(arg: FallbackArg) -> Any:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from time import perf_counter_ns
 
-from tc.device.artifact import KernelCall
+from tc.device.artifact import KernelCall, Repeat
 from tc.device.run import Program
 from tc.device.run_profile import CallTime
 
@@ -89,7 +89,11 @@ def _regions(times: Sequence[CallTime]) -> int:
 
 def _barriers(times: Sequence[CallTime]) -> int:
     return sum(
-        after.begin - before.end
+        (after.begin - before.end) * (after.turns if _loop(after) else 1)
         for before, after in pairwise(times)
-        if _compiled(before) and _compiled(after)
+        if _compiled(before) and _compiled(after) and _loop(after) in (None, _loop(before))
     )
+
+
+def _loop(time: CallTime) -> Repeat | None:
+    return time.step.loop if isinstance(time.step, KernelCall) else None

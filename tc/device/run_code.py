@@ -72,7 +72,7 @@ def make_code(
     for entry in found:
         used = sorted({call.kernel for call in entry.calls})
         place = {kernel: number for number, kernel in enumerate(used)}
-        calls = [Call(place[c.kernel], c.buffers, c.symbols) for c in entry.calls]
+        calls = [Call(place[c.kernel], c.buffers, c.symbols, c.loop) for c in entry.calls]
         if codegen == "c":
             module = _through_c([kernels[k] for k in used], calls, target, cache, cc)
         else:

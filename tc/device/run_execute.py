@@ -54,7 +54,8 @@ class Executor:
             if arena.error.value:
                 raise_reported(arena, item.messages)
             if profile is not None:
-                profile.kernels(item.calls, plan.values)
+                turns = [self._planner.turns(call, plan.values) for call in item.calls]
+                profile.kernels(item.calls, plan.values, turns)
         return spent
 
     def _fall_back(self, call: FallbackCall, frame: Frame, plan: Plan) -> None:

@@ -88,11 +88,11 @@ def _row(
     for time in times:
         assert isinstance(time.step, KernelCall)
         one, other = program.kernel_sizes(time.step, values)
-        flops, moved = flops + one, moved + other
+        flops, moved = flops + one * time.turns, moved + other * time.turns
     bound, least = _bound(flops / kernel.rate, moved, roofs)
     return Row(
         kernel.name,
-        len(times),
+        sum(time.turns for time in times),
         program.storage_shapes(step.buffers, values),
         kernel.schedule,
         seconds,

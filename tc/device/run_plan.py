@@ -23,6 +23,7 @@ from tc.device.artifact import (
     TensorInfo,
     slot_dims,
     touched,
+    turns,
 )
 from tc.device.dims import Dim, Evaluate, compile_dim
 from tc.errors import TcError, describe
@@ -141,10 +142,15 @@ class Planner:
         """The plan of the prepare steps, which depend on no symbol."""
         return self._plan(self._artifact.prepare, tuple(s.low for s in self._artifact.symbols))
 
+    def turns(self, call: KernelCall, values: Sequence[int]) -> int:
+        """How often a call runs: once, or as its loop does."""
+        times = 1 if call.loop is None else call.loop.times
+        return self._compile(times, self._artifact.symbol_names)(values)
+
     def kernel_sizes(self, call: KernelCall, values: Sequence[int]) -> tuple[int, int]:
-        """(flops, bytes) of one kernel call."""
+        """(flops, bytes) of one kernel call, once."""
         kernel = self._artifact.kernels[call.kernel]
-        own = [self._compile(d, self._artifact.symbol_names)(values) for d in call.symbols]
+        own = [self._compile(d, self._artifact.symbol_names)(values) for d in call.sizes]
         return (
             self._compile(kernel.flops, kernel.symbols)(own),
             self._compile(kernel.bytes, kernel.symbols)(own),
@@ -180,7 +186,7 @@ class Planner:
         names = self._artifact.symbol_names
         return (
             self._compile(kernel.scratch, kernel.symbols),
-            tuple(self._compile(dim, names) for dim in call.symbols),
+            tuple(self._compile(dim, names) for dim in call.sizes),
         )
 
     def _plan(self, steps: tuple[Step, ...], values: tuple[int, ...]) -> Plan:
@@ -217,12 +223,12 @@ class Planner:
         storages = self._artifact.storages
         first: dict[int, int] = {}
         last: dict[int, int] = {}
-        for at, step in enumerate(steps):
+        for step, (begin, end) in zip(steps, turns(steps), strict=True):
             for s in touched(step):
                 if storages[s].place is Place.TEMP:
                     number = storages[s].number
-                    first.setdefault(number, at)
-                    last[number] = at
+                    first.setdefault(number, begin)
+                    last[number] = end
         numbers = list(first)
         offsets, total = place([Lifetime(sizes[n], first[n], last[n]) for n in numbers])
         return dict(zip(numbers, offsets, strict=True)), total

@@ -6,6 +6,7 @@ This module must not decide what to profile, nor print.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tc.codegen.abi import stamp_count
@@ -25,12 +26,14 @@ class Span:
 class CallTime:
     """One step of a call: what it was, with which values of the symbols, and when it ran.
 
-    `spans` has one entry for each thread that took part; an eager operator has one.
+    `spans` has one entry for each thread that took part; an eager operator has one. Of a step in
+    a loop they are those of the last of its `turns`, which stands for all of them.
     """
 
     step: KernelCall | FallbackCall
     values: tuple[int, ...]
     spans: tuple[Span, ...]
+    turns: int = 1
 
     @property
     def begin(self) -> int:
@@ -44,13 +47,13 @@ class CallTime:
 
     @property
     def nanoseconds(self) -> int:
-        """From the first beginning to the last end."""
-        return self.end - self.begin
+        """From the first beginning to the last end, for each turn."""
+        return (self.end - self.begin) * self.turns
 
     @property
     def waiting(self) -> int:
         """Nanoseconds for which the threads on average had done their part, or not begun it."""
-        busy = sum(span.end - span.begin for span in self.spans)
+        busy = sum(span.end - span.begin for span in self.spans) * self.turns
         return self.nanoseconds - busy // len(self.spans)
 
 
@@ -67,8 +70,10 @@ class Profile:
         self._stamps = (ctypes.c_int64 * stamp_count(calls, self._threads))()
         return ctypes.addressof(self._stamps)
 
-    def kernels(self, calls: tuple[KernelCall, ...], values: tuple[int, ...]) -> None:
-        """Take note of a run that has ended."""
+    def kernels(
+        self, calls: tuple[KernelCall, ...], values: tuple[int, ...], turns: Sequence[int]
+    ) -> None:
+        """Take note of a run that has ended, with how often each call of it ran."""
         stamps, own = self._stamps, stamp_count(len(calls), 1)
         assert stamps is not None
         for number, call in enumerate(calls):
@@ -78,8 +83,9 @@ class Profile:
                 )
                 for thread in range(self._threads)
             ]
-            # The stamps of a thread that the runtime did not give are zero.
-            self.times.append(CallTime(call, values, tuple(s for s in spans if s.begin)))
+            # The stamps of a thread that the runtime did not give are zero, as those of no turn.
+            spans = [s for s in spans if s.begin] or spans[:1]
+            self.times.append(CallTime(call, values, tuple(spans), turns[number]))
 
     def fallback(self, call: FallbackCall, begin: int, end: int) -> None:
         """Take note of an operator that ran eagerly."""

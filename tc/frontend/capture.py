@@ -22,6 +22,7 @@ from tc.frontend import capture_tree as tree
 from tc.frontend.capture_checks import find_checks
 from tc.frontend.capture_normalise import normalise
 from tc.frontend.capture_ones import asked_about_one, cut_up, oblivious, ones_of, without
+from tc.frontend.capture_recurrent import whole_sequences
 from tc.frontend.capture_refusal import quiet, refusal, writes_to_buffer
 from tc.frontend.capture_result import rebuild, result_names, result_tree
 from tc.frontend.capture_windows import whole_windows
@@ -169,7 +170,7 @@ def _export(
     flat: _Flat, samples: list[torch.Tensor], axes: list[dict[int, Any]]
 ) -> ExportedProgram:
     shapes_of_all = {"tensors": tuple(axes)} if samples else None
-    with torch.no_grad(), warnings.catch_warnings(), quiet(), whole_windows():
+    with torch.no_grad(), warnings.catch_warnings(), quiet(), whole_windows(), whole_sequences():
         warnings.simplefilter("ignore")
         return torch.export.export(flat, tuple(samples), strict=False, dynamic_shapes=shapes_of_all)
 

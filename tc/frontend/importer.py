@@ -22,6 +22,7 @@ from tc.frontend.importer_sizes import Sizes, dtype_of
 from tc.frontend.importer_types import check_types
 from tc.graph.compose import build, check_value
 from tc.graph.graph import Arg, Graph, Node, Value
+from tc.graph.recurrent import recurrent
 from tc.ir.expr import Const
 from tc.ir.tensor import Placeholder, Tensor
 from tc.ops.table import Operator, by_aten
@@ -151,7 +152,10 @@ class _Importer:
         outputs = tuple(
             self._new(f"{node.name}.{n}" if many else node.name, t) for n, t in enumerate(traced)
         )
-        self.nodes.append(Node(self._row(overload, args, outputs), args, outputs, _origin(node)))
+        made = recurrent(overload, args, outputs, _origin(node))
+        if made is None:
+            made = [Node(self._row(overload, args, outputs), args, outputs, _origin(node))]
+        self.nodes += made
         self.env[node] = outputs if many else outputs[0]
         if isinstance(base, Value):
             self._write(base, outputs[0])

@@ -83,7 +83,7 @@ class ForeignSubject:
             info, workload = artifact.kernels[step.kernel], workloads[step.kernel]
             known = {
                 name: compile_dim(dim, artifact.symbol_names)(given)
-                for name, dim in zip(info.symbols, step.symbols, strict=True)
+                for name, dim in zip(info.symbols, step.sizes, strict=True)
             }
             sizes = tuple(known[name] for name in key_of(workload).symbols)
             own = [known[name] for name in info.symbols]

@@ -152,7 +152,7 @@ def _sizes(program: Program, step: KernelCall, workload: Workload) -> tuple[int,
     names = artifact.kernels[step.kernel].symbols
     known = {
         name: compile_dim(dim, artifact.symbol_names)(values)
-        for name, dim in zip(names, step.symbols, strict=True)
+        for name, dim in zip(names, step.sizes, strict=True)
     }
     return tuple(known[name] for name in key_of(workload).symbols)
 

@@ -18,7 +18,7 @@ def cse(graph: Graph) -> Graph:
     nodes: list[Node] = []
     for old in graph.nodes:
         node = with_inputs(old, renames)
-        if node.is_fallback or by_name(node.op).kind is Kind.SCATTER:
+        if node.is_fallback or by_name(node.op).kind in (Kind.SCATTER, Kind.LOOP):
             nodes.append(node)
             continue
         key = (node.op, *map(_typed, node.args))

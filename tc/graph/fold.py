@@ -57,7 +57,7 @@ def fold(graph: Graph) -> Folded:
 
 
 def _is_fixed(node: Node, known: set[Value]) -> bool:
-    if node.is_fallback or not all(v in known for v in node.inputs):
+    if node.is_fallback or node.loop or not all(v in known for v in node.inputs):
         return False
     shapes = [d for v in node.outputs for d in v.shape]
     return all(isinstance(d, Const) for d in shapes) and not _has_symbol(node.args)

@@ -13,13 +13,13 @@ is that memory. Nothing here says how a kernel runs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 from tc.graph.classify import free_nodes
 from tc.graph.compose import Composer, leaves_of
-from tc.graph.graph import Graph, Node, Value
-from tc.graph.group import Computation, Fused, Group
+from tc.graph.graph import Graph, Loop, Node, Value
+from tc.graph.group import Computation, Fused, Group, Turns
 from tc.graph.in_place import written_in_place
 from tc.graph.inline import checks_data, reads_in_place, uses_of
 from tc.graph.rewrite import kept, producers, users
@@ -37,7 +37,7 @@ class Weight(IntEnum):
     ROWWISE = 1
     CONTRACTION = 2
     ATTENTION = 3
-    ALONE = 4  # scatters, scans and fallbacks take nothing in
+    ALONE = 4  # scatters, scans, loops and fallbacks take nothing in
 
 
 _WEIGHTS = {
@@ -49,6 +49,7 @@ _WEIGHTS = {
     Kind.CONTRACTION: Weight.CONTRACTION,
     Kind.ATTENTION: Weight.ATTENTION,
     Kind.SCATTER: Weight.ALONE,
+    Kind.LOOP: Weight.ALONE,
 }
 
 
@@ -61,7 +62,7 @@ class Cluster:
 
 
 def fuse(graph: Graph, composer: Composer) -> Fused:
-    """Groups and fallbacks in an order in which they can run."""
+    """Groups, loops and fallbacks in an order in which they can run."""
     return _Fusion(graph, composer).run()
 
 
@@ -81,10 +82,10 @@ class _Fusion:
         self.in_place = frozenset(written_in_place(graph))
 
     def _needed_in_memory(self) -> set[int]:
-        """Free nodes that a caller or a fallback must find in memory."""
+        """Free nodes that a caller, a loop or a fallback must find in memory."""
         wanted = set(self.kept)
         for n in self.graph.nodes:
-            if n.is_fallback:
+            if n.is_fallback or n.loop is not None:
                 wanted.update(n.inputs)
         return {id(self.made[v]) for v in wanted if v in self.made}
 
@@ -96,11 +97,23 @@ class _Fusion:
         self._scores()
         self._permutations()
         clusters = self._ordered()
-        steps: list[Group | Node] = []
-        for c in clusters:
-            lone = c.nodes[0]
-            steps.append(lone if lone.is_fallback else self._group(c))
-        return Fused(tuple(steps), self.aliases)
+        return Fused(tuple(self._step(c) for c in clusters), self.aliases)
+
+    def _step(self, c: Cluster) -> Group | Turns | Node:
+        lone = c.nodes[0]
+        if lone.loop is not None:
+            return self._turns(lone, lone.loop)
+        return lone if lone.is_fallback else self._group(c)
+
+    def _turns(self, node: Node, loop: Loop) -> Turns:
+        """The body in groups; what it is given of the parameters is constant there too."""
+        body = loop.body
+        given = zip(body.inputs, node.args[1:], strict=True)
+        fixed = {v for v, arg in given if isinstance(arg, Value) and arg in self.constants}
+        inputs = tuple(v for v in body.inputs if v not in fixed)
+        params = tuple(v for v in body.inputs if v in fixed)
+        body = replace(body, inputs=inputs, params=params)
+        return Turns(node, replace(loop, body=body), fuse(body, self.composer))
 
     # --- who reads a value, through free nodes
 

@@ -33,7 +33,7 @@ class Value:
         return f"{self.name}: {self.dtype}[{', '.join(expr_text(d) for d in self.shape)}]"
 
 
-Arg: TypeAlias = Value | Expr | int | float | bool | str | DType | tuple["Arg", ...] | None
+Arg: TypeAlias = "Value | Loop | Expr | int | float | bool | str | DType | tuple[Arg, ...] | None"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,12 @@ class Node:
     def inputs(self) -> tuple[Value, ...]:
         """The values among the arguments, each once."""
         return tuple(dict.fromkeys(values_of(self.args)))
+
+    @property
+    def loop(self) -> Loop | None:
+        """What a node of the operator "loop" does, its first argument."""
+        first = self.args[0] if self.op == "loop" else None
+        return first if isinstance(first, Loop) else None
 
     def __str__(self) -> str:
         left = ", ".join(v.text for v in self.outputs)
@@ -89,6 +95,29 @@ class Graph:
         return "\n".join(lines) + "\n"
 
 
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """A graph that is run again and again: the first argument of a node of the operator "loop".
+
+    The other arguments are the inputs of `body` in their order; None for one of which nothing is
+    read before it is written. What the body writes to an input is there the next time. The node's
+    outputs are what the inputs that it writes to hold in the end, in the order of `mutated`; the
+    arguments themselves stay as they are.
+
+    Attributes:
+        index: a symbol of the body: how often it has run before.
+        times: how often it runs, maybe never.
+    """
+
+    index: Sym
+    times: Expr
+    body: Graph
+
+    def __str__(self) -> str:
+        body = "; ".join(str(self.body).strip().split("\n"))
+        return f"for {self.index.name} in {expr_text(self.times)} {{{body}}}"
+
+
 def values_of(arg: Arg) -> Iterator[Value]:
     """Every value inside an argument."""
     if isinstance(arg, Value):
@@ -109,4 +138,6 @@ def arg_text(arg: Arg) -> str:
     if isinstance(arg, tuple):
         inside = ", ".join(arg_text(a) for a in arg)
         return f"({inside},)" if len(arg) == 1 else f"({inside})"
+    if isinstance(arg, Loop):
+        return str(arg)
     return repr(arg)

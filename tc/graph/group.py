@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tc.graph.graph import Node, Value
+from tc.graph.graph import Arg, Loop, Node, Value
 from tc.ir.tensor import Placeholder, Tensor
 
 
@@ -48,11 +49,31 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
+class Turns:
+    """A loop: its node, its body with what is constant among its parameters, and that in groups."""
+
+    node: Node
+    loop: Loop
+    fused: Fused
+
+    @property
+    def outputs(self) -> tuple[Value, ...]:
+        """What is there in the end."""
+        return self.node.outputs
+
+    @property
+    def given(self) -> Iterator[tuple[Value, Arg]]:
+        """Each input of the body with what it is outside."""
+        assert self.node.loop is not None
+        return zip(self.node.loop.body.inputs, self.node.args[1:], strict=True)
+
+
+@dataclass(frozen=True, slots=True)
 class Fused:
-    """A graph cut into kernels and fallbacks, in an order in which they can run.
+    """A graph cut into kernels, loops and fallbacks, in an order in which they can run.
 
     `aliases` maps a value to the one whose memory it is, under another shape.
     """
 
-    steps: tuple[Group | Node, ...]
+    steps: tuple[Group | Turns | Node, ...]
     aliases: dict[Value, Value]

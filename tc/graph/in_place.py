@@ -8,9 +8,15 @@ must not change what any value is.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tc.graph.graph import Graph, Node, Value
+from tc.graph.group import Group, Turns
+from tc.graph.inline import reads_in_place, uses_of
 from tc.graph.rewrite import producers, users, with_inputs, with_nodes
-from tc.ir.expr import Const, Expr
+from tc.ir.expr import Const, Expr, Reduce
+from tc.ir.tensor_walk import bodies, topological
+from tc.ir.visit import sub_exprs
 from tc.ops.dims import same
 from tc.ops.table import Kind, by_name
 
@@ -48,6 +54,54 @@ def written_in_place(graph: Graph) -> dict[Value, Value]:
         for value, target in found.items()
         if held.count(value) == 1 and value not in graph.outputs and target in graph.inputs
     }
+
+
+def overwritten(turns: Turns) -> dict[Value, Value]:
+    """Values of a loop's body that can be made in the memory of what they replace: which one.
+
+    That is so where nothing reads the old value later on, and the kernel itself reads it, if at
+    all, point by point as it writes the new one. They may be made in parts: see
+    `written_in_place`.
+    """
+    steps, mutated = turns.fused.steps, turns.loop.body.mutated
+    aliases = turns.fused.aliases
+    place = {v: n for n, step in enumerate(steps) for v in step.outputs}
+    held = [value for _, value in mutated]
+    found = dict(written_in_place(turns.loop.body))
+    for target, value in mutated:
+        at = place.get(value)
+        if at is None or held.count(value) > 1 or value in found:
+            continue
+        step = steps[at]
+        same_type = value.shape == target.shape and value.dtype is target.dtype
+        if not same_type or not isinstance(step, Group) or target not in turns.loop.body.inputs:
+            continue
+        later = {aliases.get(v, v) for s in steps[at + 1 :] for v in _read(s)}
+        if target not in later and _reads_as_it_writes(step, target, value, aliases):
+            found[value] = target
+    return found
+
+
+def _read(step: Group | Turns | Node) -> tuple[Value, ...]:
+    return step.node.inputs if isinstance(step, Turns) else step.inputs
+
+
+def _reads_as_it_writes(
+    group: Group, target: Value, value: Value, aliases: Mapping[Value, Value]
+) -> bool:
+    """Whether a kernel reads `target` nowhere, or only where it stores that point of `value`."""
+    made = group.computation
+    if any(v is not target and aliases.get(v) == target for v in group.inputs):
+        return False
+    if target not in group.inputs:
+        return True
+    own = made.outputs[group.outputs.index(value)].name
+    name = made.inputs[group.inputs.index(target)].name
+    tensors = topological(made.outputs)
+    if any(isinstance(x, Reduce) for t in tensors for body in bodies(t) for x in sub_exprs(body)):
+        return False  # partial sums may be stored before
+    uses = [u for t in tensors for u in uses_of(t, name)]
+    return all(u.reader.name == own and reads_in_place(u) for u in uses)
 
 
 def _replaces(node: Node, target: Value, used: dict[Value, list[Node]]) -> bool:

@@ -19,6 +19,7 @@ from tc.ops import (  # noqa: F401  # imported for the rows that they enter
     gather,
     images,
     joins,
+    loops,
     loss,
     loss_elementwise,
     norms,

@@ -32,6 +32,7 @@ class Kind(Enum):
     GATHER = "gather"  # an index is data
     SCATTER = "scatter"  # writes at computed places, or a running fold
     CREATE = "create"  # no tensor operand
+    LOOP = "loop"  # a graph that is run again and again
 
 
 @dataclass(frozen=True, slots=True)

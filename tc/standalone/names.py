@@ -19,7 +19,7 @@ int long register restrict return short signed sizeof static struct switch typed
 unsigned void volatile while asm bool catch class delete explicit export false friend mutable
 namespace new operator private protected public template this throw true try typename using
 virtual and or not xor compl bitand bitor and_eq or_eq xor_eq not_eq main errno call program
-model c tid team scratch error weight temp step_end unix linux i386 threads
+model c tid team scratch error weight temp step_end turn ended unix linux i386 threads
 """
 _RESERVED = frozenset(_WORDS.split())
 

@@ -6,10 +6,11 @@ for them. This module must not change what a wanted result is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from itertools import groupby
 
-from tc.device.artifact import Artifact, KernelCall, Place, Step, Storage
+from tc.device.artifact import Artifact, KernelCall, Place, Repeat, Step, Storage, touched
 from tc.ir.loop import Func
 
 Memory = tuple[Place, int]
@@ -47,21 +48,38 @@ def _renumbered(storage: Storage, order: list[int], fresh: int) -> Storage:
 def _needed(
     main: tuple[Step, ...], storages: tuple[Storage, ...], kernel: Callable[[int], Func]
 ) -> tuple[Step, ...]:
-    """The steps that write to anything but temporaries that no later step reads."""
+    """The steps that write to anything but temporaries that no later step reads.
+
+    Steps of a loop, which read what they wrote the time before, stay or go together.
+    """
     read: set[Memory] = set()
     kept: list[Step] = []
-    for step in reversed(main):
+    for loop, run in groupby(reversed(main), _loop):
+        for steps in [list(run)] if loop else [[step] for step in run]:
+            every, written = _memory(steps, storages, kernel)
+            if any(place[0] is not Place.TEMP or place in read for place in written):
+                kept += steps
+                read |= every
+    return tuple(reversed(kept))
+
+
+def _loop(step: Step) -> Repeat | None:
+    return step.loop if isinstance(step, KernelCall) else None
+
+
+def _memory(
+    steps: Sequence[Step], storages: tuple[Storage, ...], kernel: Callable[[int], Func]
+) -> tuple[set[Memory], set[Memory]]:
+    """What steps touch, and what of it they write."""
+    every: set[Memory] = set()
+    written: set[Memory] = set()
+    for step in steps:
+        places = [(storages[b].place, storages[b].number) for b in touched(step)]
+        every.update(places)
         if not isinstance(step, KernelCall):
-            kept.append(step)
+            written.update(places)
             continue
         func = kernel(step.kernel)
-        places = [(storages[b].place, storages[b].number) for b in step.buffers]
-        written = {
-            place
-            for place, param in zip(places, func.params, strict=True)
-            if param.name in func.outputs
-        }
-        if any(place[0] is not Place.TEMP or place in read for place in written):
-            kept.append(step)
-            read.update(places)
-    return tuple(reversed(kept))
+        named = zip(places, func.params, strict=True)
+        written.update(place for place, param in named if param.name in func.outputs)
+    return every, written

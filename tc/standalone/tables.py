@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
-from tc.device.artifact import KernelCall, Place, Storage, TensorInfo
+from tc.device.artifact import KernelCall, Place, Storage, TensorInfo, turns
 from tc.device.dims import Dim
 from tc.ir.types import DType
 from tc.standalone import lines
@@ -187,7 +188,7 @@ class ProgramText:
     def _scratch_of(self, call: KernelCall, scratch: Dim, names: Sequence[str]) -> str:
         """A kernel's scratch memory over the program's symbols."""
         sizes = {
-            name: size(dim, self._symbols) for name, dim in zip(names, call.symbols, strict=True)
+            name: size(dim, self._symbols) for name, dim in zip(names, call.sizes, strict=True)
         }
         grows = all(s.grows for s in sizes.values())
         inner = Symbols(
@@ -205,26 +206,36 @@ class ProgramText:
 
     def _steps(self) -> Lines:
         body: Lines = []
-        for n, call in enumerate(self._calls):
-            body += self._step(n, call)
+        looped = any(call.loop for call in self._calls)
+        for loop, run in groupby(enumerate(self._calls), lambda numbered: numbered[1].loop):
+            if loop is None:
+                for n, call in run:
+                    body += self._step(call, " " * 4)
+                    if n + 1 < len(self._calls):
+                        body.append(f"    step_end(c, team, {'ended++' if looped else n});")
+                continue
+            times = self._size(loop.times)
+            body.append(f"    for (int64_t turn = 0; turn < {times}; turn++) {{")
+            for _, call in run:
+                body += [*self._step(call, " " * 8), "        step_end(c, team, ended++);"]
+            body.append("    }")
         head = f"static void {self._program.name}_steps"
         made = [f"{head}(const call *c, int64_t tid, int64_t team)", "{"]
         made += self._declared(body, "c->symbols")[:-1]
         made += ["    unsigned char *const scratch = c->scratch + tid * c->scratch_bytes;"]
         made += ["    int32_t *const errors = c->errors + tid * c->checks;"]
-        made += ["    int32_t *const unchecked = &errors[c->checks - 1];", ""]
+        made += ["    int32_t *const unchecked = &errors[c->checks - 1];"]
+        made += ["    int64_t ended = 0;", ""] if looped else [""]
         return [*made, *body, "}", ""]
 
-    def _step(self, n: int, call: KernelCall) -> Lines:
+    def _step(self, call: KernelCall, indent: str) -> Lines:
         function = self._kernels.function(self._artifact, call.kernel)
         error = "unchecked" if function.check is None else f"&errors[{function.check}]"
         buffers = [self._pointer(b) for b in call.buffers]
-        sizes = [self._size(d) for d in call.symbols]
+        index = None if call.loop is None else call.loop.index
+        sizes = ["turn" if d == index else self._size(d) for d in call.symbols]
         arguments = [*buffers, *sizes, "tid", "team", "scratch", error]
-        made = lines.call(function.name, arguments, ";", " " * 4)
-        if n + 1 < len(self._calls):
-            made.append(f"    step_end(c, team, {n});")
-        return made
+        return lines.call(function.name, arguments, ";", indent)
 
     def _pointer(self, storage: int) -> str:
         found = self._artifact.storages[storage]
@@ -243,14 +254,14 @@ def _temps(program: ProgramSpec) -> dict[int, Temp]:
     storages = program.artifact.storages
     found: dict[int, Temp] = {}
     calls = [s for s in program.artifact.main if isinstance(s, KernelCall)]
-    for at, call in enumerate(calls):
+    for call, (first, last) in zip(calls, turns(calls), strict=True):
         for b in call.buffers:
             storage = storages[b]
             if storage.place is not Place.TEMP:
                 continue
-            known = found.get(storage.number, Temp((), at, at))
+            known = found.get(storage.number, Temp((), first, last))
             held = dict.fromkeys((*known.storages, storage))
-            found[storage.number] = Temp(tuple(held), known.first, at)
+            found[storage.number] = Temp(tuple(held), known.first, last)
     return found
 
 

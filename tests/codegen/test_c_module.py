@@ -17,7 +17,7 @@ from tc.errors import CompileError, UnsupportedError
 from tc.ir.parser import parse_func
 from tc.ir.passes import run_passes
 from tc.target import Target
-from tests.codegen.test_program import CHECK, DOUBLE, FIRST, REVERSE, run
+from tests.codegen.test_program import CHECK, DOUBLE, FIRST, REVERSE, run, turns
 
 HOST = Target.parse("host")
 
@@ -40,6 +40,14 @@ def test_kernels_wait_for_one_another(made: CModule, threads: int) -> None:
         x = np.arange(4001, dtype=np.float32)
         assert run(made, x, 5, threads) == 0
         assert np.array_equal(x, np.arange(4001) * 4 + 3)
+
+
+def test_calls_in_a_loop_run_in_turn() -> None:
+    call = turns(compile_module, 7)
+    for threads in (1, 2, 5):
+        x = np.arange(4001, dtype=np.float32)
+        call(x, threads)
+        assert np.array_equal(x, np.arange(4001) * 4 + 84)
 
 
 def test_the_error_word_names_the_message(made: CModule) -> None:

@@ -6,13 +6,14 @@ import ctypes
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tc.codegen import openmp
-from tc.codegen.abi import Call, Slot, stamp_count
+from tc.codegen.abi import INDEX, Call, Slot, stamp_count
 from tc.codegen.llvm import jit
 from tc.codegen.llvm.jit import Module, compile_module, load_object
 from tc.errors import CompileError
@@ -68,6 +69,47 @@ def test_kernels_wait_for_one_another(threads: int) -> None:
         x = np.arange(4001, dtype=np.float32)
         assert run(module, x, 4, threads) == 0
         assert np.array_equal(x, np.arange(4001) * 4 + 3)
+
+
+SHIFT = """\
+def shift(A: f32[N], B: out f32[N], N: sym[0, 10000], n: sym[0, 10000]):
+    for i in parallel(N):
+        B[i] = A[N - 1 - i] + cast(n, f32)
+"""
+
+
+def turns(compile_: Callable[..., Module], times: int) -> Callable[[np.ndarray, int], None]:
+    """x doubled, then a loop that adds 2 x its index and mirrors x twice, then doubled again."""
+    kernels = [run_passes(parse_func(t)) for t in (DOUBLE, SHIFT)]
+    size, often = FIRST + 3, FIRST + 4
+    loop = (0, often)
+    calls = [
+        Call(0, (FIRST, FIRST + 1), (size,)),
+        Call(1, (FIRST + 1, FIRST + 2), (size, INDEX), loop),
+        Call(1, (FIRST + 2, FIRST + 1), (size, INDEX), loop),
+        Call(0, (FIRST + 1, FIRST + 2), (size,)),
+    ]
+    module = compile_(kernels, calls, HOST)
+
+    def call(x: np.ndarray, threads: int) -> None:
+        buffers = [x.copy(), np.zeros_like(x), np.zeros_like(x)]
+        error = ctypes.c_int32(0)
+        head = [threads, 0, 0, 0, ctypes.addressof(error)]
+        slots = [*head, *[b.ctypes.data for b in buffers], len(x), times]
+        array = (ctypes.c_int64 * len(slots))(*slots)
+        module.entry(ctypes.addressof(array))
+        x[:] = buffers[-1]
+
+    return call
+
+
+@pytest.mark.parametrize("times", [0, 1, 7])
+def test_calls_in_a_loop_run_in_turn(times: int) -> None:
+    call = turns(compile_module, times)
+    for threads in (1, 2, 5):
+        x = np.arange(4001, dtype=np.float32)
+        call(x, threads)
+        assert np.array_equal(x, np.arange(4001) * 4 + 2 * times * (times - 1))
 
 
 CROWDED = """

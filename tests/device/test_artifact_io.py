@@ -18,6 +18,7 @@ from tc.device.artifact import (
     FallbackCall,
     KernelCall,
     Place,
+    Repeat,
     StorageArg,
 )
 from tc.device.artifact_file import FORMAT, WEIGHTS, RawTensor, Reader, write
@@ -36,6 +37,7 @@ ARTIFACT = Artifact(
     prepare=(),
     main=(
         KernelCall(0, (0, 1), ("n * 4",)),
+        KernelCall(0, (0, 1), ("step",), Repeat(0, "step", "n")),
         FallbackCall(
             "aten.full.default",
             (StorageArg(0), (1, -math.inf, None, True), DimArg("n"), BF16, "none", 0.1),

@@ -45,7 +45,7 @@ def test_a_thread_that_the_runtime_did_not_give_takes_no_part() -> None:
     stamps = profile._stamps
     assert stamps is not None
     stamps[0], stamps[1] = 5, 9
-    profile.kernels((CALL,), ())
+    profile.kernels((CALL,), (), (1,))
     assert profile.times[0].spans == (Span(0, 5, 9),)
 
 

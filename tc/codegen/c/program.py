@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from tc.codegen.abi import Call, Slot, stamp_count
+from tc.codegen.abi import INDEX, Call, Slot, stamp_count, turns_of
 
 _HEAD: Final = r"""#include <sched.h>
 #include <stdatomic.h>
@@ -108,16 +108,23 @@ def _work(symbols: Sequence[str], calls: Sequence[Call]) -> list[str]:
         f"    int64_t *const times = a[{profile}] ? (int64_t *)a[{profile}] + "
         f"tid * {stamp_count(len(calls), 1)} : 0;",
         "    int32_t failed = 0;",
+        "    int64_t due = 0;",
     ]
-    for number, call in enumerate(calls):
-        args = [f"(void *)a[{n}]" for n in call.buffers] + [f"a[{n}]" for n in call.symbols]
-        args += ["tid", "team", "scratch", "&failed"]
-        lines += [
-            f"    stamp(times, {2 * number});",
-            f"    {symbols[call.kernel]}({', '.join(args)});",
-            f"    stamp(times, {2 * number + 1});",
-            f"    barrier(s, team * {number + 1});",
-        ]
+    for often, run in turns_of(calls):
+        indent = "    " if often is None else "        "
+        if often is not None:
+            lines.append(f"    for (int64_t index = 0; index < a[{often}]; index++) {{")
+        for number, call in run:
+            args = [f"(void *)a[{n}]" for n in call.buffers]
+            args += ["index" if n == INDEX else f"a[{n}]" for n in call.symbols]
+            args += ["tid", "team", "scratch", "&failed"]
+            lines += [
+                f"{indent}stamp(times, {2 * number});",
+                f"{indent}{symbols[call.kernel]}({', '.join(args)});",
+                f"{indent}stamp(times, {2 * number + 1});",
+                f"{indent}barrier(s, due += team);",
+            ]
+        lines += ["    }"] if often is not None else []
     store = f"(_Atomic int32_t *)a[{int(Slot.ERROR)}]"
     lines += [f"    if (failed) atomic_store_explicit({store}, failed, memory_order_relaxed);", "}"]
     return lines

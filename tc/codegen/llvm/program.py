@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tc.codegen.abi import Call, Slot, stamp_count
+from tc.codegen.abi import INDEX, Call, Slot, stamp_count, turns_of
 
 
 def entry_text(symbols: Sequence[str], calls: Sequence[Call], arch: str) -> str:
@@ -43,23 +43,56 @@ def _region(symbols: Sequence[str], calls: Sequence[Call]) -> str:
         f"  %mine = mul i64 %tid, {stamp_count(len(calls), 1)}",
         "  %times = getelementptr i64, ptr %stamps, i64 %mine",
     ]
-    used = sorted({n for c in calls for n in (*c.buffers, *c.symbols)})
+    times = {c.loop[1] for c in calls if c.loop is not None}
+    used = sorted({n for c in calls for n in (*c.buffers, *c.symbols)} - {INDEX} | times)
     for n in used:
         lines += _slot(f"s{n}", n)
     pointers = sorted({n for c in calls for n in c.buffers})
     lines += [f"  %p{n} = inttoptr i64 %s{n} to ptr" for n in pointers]
-    for number, call in enumerate(calls):
-        args = [f"ptr %p{n}" for n in call.buffers] + [f"i64 %s{n}" for n in call.symbols]
+    due, block = "0", "entry"
+    for often, run in turns_of(calls):
+        if often is None:
+            made, due = _turn(symbols, run, due, "")
+            lines += made
+            continue
+        loop = f"loop{run[0][0]}"
+        made, after = _turn(symbols, run, f"%{loop}.due", f"%{loop}.index")
+        lines += [
+            f"  br label %{loop}",
+            f"{loop}:",
+            f"  %{loop}.index = phi i64 [ 0, %{block} ], [ %{loop}.next, %{loop}.turn ]",
+            f"  %{loop}.due = phi i64 [ {due}, %{block} ], [ {after}, %{loop}.turn ]",
+            f"  %{loop}.more = icmp slt i64 %{loop}.index, %s{often}",
+            f"  br i1 %{loop}.more, label %{loop}.turn, label %{loop}.done",
+            f"{loop}.turn:",
+            *made,
+            f"  %{loop}.next = add i64 %{loop}.index, 1",
+            f"  br label %{loop}",
+            f"{loop}.done:",
+        ]
+        due, block = f"%{loop}.due", f"{loop}.done"
+    return "\n".join([*lines, "  ret void", "}"])
+
+
+def _turn(
+    symbols: Sequence[str], run: Sequence[tuple[int, Call]], due: str, index: str
+) -> tuple[list[str], str]:
+    """Calls one after the other, after so many arrivals as are `due`; what is due then."""
+    lines: list[str] = []
+    for number, call in run:
+        args = [f"ptr %p{n}" for n in call.buffers]
+        args += [f"i64 {index if n == INDEX else f'%s{n}'}" for n in call.symbols]
         args += ["i64 %tid", "i64 %team", "ptr %scratch", "ptr %error"]
         # The end of the region is a barrier too, but the runtime's.
         lines += [
             f"  call void @tc.stamp(i1 %profiles, ptr %times, i64 {2 * number})",
             f"  call void @{symbols[call.kernel]}({', '.join(args)})",
             f"  call void @tc.stamp(i1 %profiles, ptr %times, i64 {2 * number + 1})",
-            f"  %due{number} = mul i64 %team, {number + 1}",
+            f"  %due{number} = add i64 {due}, %team",
             f"  call void @tc.barrier(ptr %arrived, i64 %due{number})",
         ]
-    return "\n".join([*lines, "  ret void", "}"])
+        due = f"%due{number}"
+    return lines, due
 
 
 def _slot(name: str, slot: int) -> list[str]:
