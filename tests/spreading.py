@@ -7,7 +7,9 @@ shares is made once for the rest of its tests. This module must not import the z
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 from xdist.scheduler import LoadFileScheduling
 
@@ -22,8 +24,44 @@ def group_of(nodeid: str) -> str:
     return f"model {case[1]}" if case else nodeid.partition("::")[0]
 
 
+# The groups that take longest, for they have few tests that each take long: they begin first, so
+# that at the end no process waits for another's. All others take the longer the more tests they
+# have. "model t5" and the like need no mention: they have many tests.
+LONGEST = (
+    "tests/autotune/test_space.py",
+    "tests/docs/test_pages.py",
+    "tests/schedule/test_attention.py",
+    "tests/frontend/test_generate.py",
+    "tests/test_precision.py",
+    "tests/test_examples.py",
+    "tests/schedule/test_defaults.py",
+    "tests/cli/test_cli_commands.py",
+    "tests/frontend/test_recall.py",
+    "tests/frontend/test_recall_key.py",
+    "tests/standalone/test_words.py",
+    "tests/test_package.py",
+    "tests/codegen/test_kernels.py",
+    "tests/test_bad_input.py",
+    "tests/docs/test_tutorial.py",
+)
+
+
+class Longest(OrderedDict[str, Any]):
+    """Groups of tests by name, of which the one that takes longest comes out first."""
+
+    def popitem(self, last: bool = False) -> tuple[str, Any]:
+        assert not last
+        known = next((name for name in LONGEST if name in self), None)
+        name = known or max(self, key=lambda each: len(self[each]))
+        return name, self.pop(name)
+
+
 class ByModelAndFile(LoadFileScheduling):
-    """`--dist loadfile`, with the tests of a model taken out of their files."""
+    """`--dist loadfile`, with the tests of a model taken out of their files, long groups first."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.workqueue = Longest()
 
     def _split_scope(self, nodeid: str) -> str:
         return group_of(nodeid)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.models import zoo
-from tests.spreading import MODELS, group_of
+from tests.spreading import LONGEST, MODELS, Longest, group_of
 
 
 def test_every_model_of_the_zoo_is_known() -> None:
@@ -24,3 +26,11 @@ def test_every_model_of_the_zoo_is_known() -> None:
 )
 def test_groups(nodeid: str, group: str) -> None:
     assert group_of(nodeid) == group
+
+
+def test_long_groups_begin_first_then_those_of_many_tests() -> None:
+    root = Path(__file__).parent.parent
+    assert [name for name in LONGEST if not (root / name).exists()] == []
+    groups = Longest({"few": [1], LONGEST[1]: [1], "many": [1, 2], LONGEST[0]: [1]})
+    assert [groups.popitem()[0] for _ in range(4)] == [*LONGEST[:2], "many", "few"]
+    assert not groups
