@@ -23,7 +23,7 @@ from tc.codegen.llvm.hardware import product_rate
 from tc.config import read as config
 from tc.device.artifact import Artifact, KernelInfo, entries
 from tc.device.dims import dim_of
-from tc.device.run_code import make_code
+from tc.device.run_code import Coder
 from tc.dump import Dump, dumper
 from tc.errors import ScheduleError
 from tc.graph.compose import Composer
@@ -109,6 +109,7 @@ class Chosen:
 Packings: TypeAlias = tuple[Packing, ...]
 # None: the analytical schedule, which needs no measurement and is a function of the workload alone.
 Schedules: TypeAlias = Callable[[Workload], Chosen | None]
+Begin: TypeAlias = Callable[[Func | KernelText], Func | KernelText]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,12 +164,11 @@ def compile_graph(
         store = KernelStore(settings.cache_dir, settings.target)
     if settings.precision != "fp32":
         graph = shortened(graph, settings, see or _unseen)
-    assembled = assemble(graph, settings.target, schedules, see, store)
-    artifact = assembled.artifact
-    found = entries(len(artifact.storages), artifact.prepare, artifact.main)
-    made = make_code(
-        assembled.code, found, settings.target, settings.cache_dir, settings.codegen, config().cc
-    )
+    with Coder(settings.target, settings.cache_dir, settings.codegen, config().cc) as coder:
+        assembled = assemble(graph, settings.target, schedules, see, store, coder.begin)
+        artifact = assembled.artifact
+        found = entries(len(artifact.storages), artifact.prepare, artifact.main)
+        made = coder.code(assembled.code, found)
     for number, (info, code) in enumerate(zip(artifact.kernels, made.kernels, strict=True)):
         if isinstance(code, Func):
             continue  # nothing calls it
@@ -185,13 +185,17 @@ def assemble(
     schedules: Schedules = analytical,
     dump: Dump | None = None,
     store: KernelStore | None = None,
+    begin: Begin | None = None,
 ) -> Assembled:
-    """All passes but code generation; no pass is run on a kernel that `store` has."""
+    """All passes but code generation; no pass is run on a kernel that `store` has.
+
+    `begin` gets each kernel as soon as it is made, and says what is kept of it.
+    """
     see = dump or _unseen
     folded = optimise(graph, see)
     composer = Composer()
     prepare, main = fuse(folded.prepare, composer), fuse(folded.main, composer)
-    kernels = Kernels(target, schedules, see, store)
+    kernels = Kernels(target, schedules, see, store, begin)
     artifact = Assembler(graph, folded, kernels).artifact(prepare, main)
     return Assembled(artifact, tuple(kernels.code), kernels.new)
 
@@ -229,12 +233,18 @@ class Kernels:
     """Computations to kernels; equal ones are made once."""
 
     def __init__(
-        self, target: Target, schedules: Schedules, dump: Dump, store: KernelStore | None
+        self,
+        target: Target,
+        schedules: Schedules,
+        dump: Dump,
+        store: KernelStore | None,
+        begin: Begin | None = None,
     ) -> None:
         self.target = target
         self.schedules = schedules
         self.dump = dump
         self.store = store
+        self.begin = begin
         self.code: list[Func | KernelText] = []
         self.infos: list[KernelInfo] = []
         self.packings: list[tuple[Packing, ...]] = []
@@ -338,7 +348,7 @@ class Kernels:
         return Chosen(schedule, "default" if chosen is None else chosen.source)
 
     def _add(self, info: KernelInfo, code: Func | KernelText) -> None:
-        self.code.append(code)
+        self.code.append(code if self.begin is None else self.begin(code))
         self.infos.append(info)
         self.packings.append(packings(Schedule.parse(info.schedule)))
 

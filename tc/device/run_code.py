@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tc.codegen.c.module import CModule
     from tc.codegen.cache import ObjectCache
     from tc.codegen.llvm.emit import KernelText
-    from tc.codegen.llvm.jit import Module
+    from tc.codegen.llvm.jit import Compiler, Module
 
 Function = Callable[[int], object]
 
@@ -40,6 +40,71 @@ class Made:
     kernels: tuple[Func | KernelText | CKernel, ...]
     cache_hits: int
     misses: int
+
+
+class Coder:
+    """Makes the code of one program; LLVM can begin with a kernel before all kernels are there.
+
+    Leaving it ends what was begun.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        cache_dir: Path | None,
+        codegen: str = "llvm",
+        cc: str | None = None,
+    ) -> None:
+        """As for `make_code`."""
+        from tc.codegen.cache import ObjectCache
+
+        self._target = target
+        self._cc = cc
+        self._cache = None if cache_dir is None else ObjectCache(cache_dir)
+        self._llvm: Compiler | None = None
+        if codegen == "llvm":
+            from tc.codegen.llvm.jit import Compiler
+
+            self._llvm = Compiler(target, self._cache)
+
+    def __enter__(self) -> Coder:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._llvm is not None:
+            self._llvm.__exit__(*error)
+
+    def begin(self, kernel: Func | KernelText) -> Func | KernelText:
+        """What was emitted for a kernel, or the kernel itself where that has to wait."""
+        return kernel if self._llvm is None else self._llvm.begin(kernel)
+
+    def code(self, kernels: Sequence[Func | KernelText], found: Sequence[Entry]) -> Made:
+        """Compile the entries of a program; see `make_code`."""
+        from tc.codegen.abi import Call
+
+        emitted: list[Func | KernelText | CKernel] = list(kernels)
+        modules: list[Module | CModule] = []
+        for entry in found:
+            used = sorted({call.kernel for call in entry.calls})
+            place = {kernel: number for number, kernel in enumerate(used)}
+            calls = [Call(place[c.kernel], c.buffers, c.symbols, c.loop) for c in entry.calls]
+            module: Module | CModule
+            if self._llvm is None:
+                module = _through_c(
+                    [kernels[k] for k in used], calls, self._target, self._cache, self._cc
+                )
+            else:
+                module = self._llvm.module([kernels[k] for k in used], calls)
+            modules.append(module)
+            texts: Sequence[KernelText | CKernel] = module.kernels
+            for number, text in zip(used, texts, strict=True):
+                emitted[number] = text
+        code = tuple(
+            Code(entry.name, module.object_code, module.messages)
+            for entry, module in zip(found, modules, strict=True)
+        )
+        hits, misses = (0, 0) if self._cache is None else (self._cache.hits, self._cache.misses)
+        return Made(code, tuple(modules), tuple(emitted), hits, misses)
 
 
 def make_code(
@@ -63,43 +128,8 @@ def make_code(
         UnsupportedError: a target that LLVM does not know.
         CompileError: no C compiler.
     """
-    from tc.codegen.abi import Call
-    from tc.codegen.cache import ObjectCache
-
-    cache = None if cache_dir is None else ObjectCache(cache_dir)
-    emitted: list[Func | KernelText | CKernel] = list(kernels)
-    modules: list[Module | CModule] = []
-    for entry in found:
-        used = sorted({call.kernel for call in entry.calls})
-        place = {kernel: number for number, kernel in enumerate(used)}
-        calls = [Call(place[c.kernel], c.buffers, c.symbols, c.loop) for c in entry.calls]
-        if codegen == "c":
-            module = _through_c([kernels[k] for k in used], calls, target, cache, cc)
-        else:
-            module = _through_llvm([emitted[k] for k in used], calls, target, cache)
-        modules.append(module)
-        texts: Sequence[KernelText | CKernel] = module.kernels
-        for number, text in zip(used, texts, strict=True):
-            emitted[number] = text
-    code = tuple(
-        Code(entry.name, module.object_code, module.messages)
-        for entry, module in zip(found, modules, strict=True)
-    )
-    hits, misses = (0, 0) if cache is None else (cache.hits, cache.misses)
-    return Made(code, tuple(modules), tuple(emitted), hits, misses)
-
-
-def _through_llvm(
-    kernels: Sequence[Func | KernelText | CKernel],
-    calls: Sequence[Call],
-    target: Target,
-    cache: ObjectCache | None,
-) -> Module | CModule:
-    from tc.codegen.llvm.emit import KernelText
-    from tc.codegen.llvm.jit import compile_module
-
-    given = [k for k in kernels if isinstance(k, Func | KernelText)]
-    return compile_module(given, calls, target, cache)
+    with Coder(target, cache_dir, codegen, cc) as coder:
+        return coder.code(kernels, found)
 
 
 def _through_c(

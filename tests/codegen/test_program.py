@@ -165,6 +165,33 @@ def test_equal_kernels_are_compiled_once() -> None:
     assert "mulss" in module.asm or "addss" in module.asm
 
 
+def test_a_kernel_is_begun_before_the_program_is_known() -> None:
+    double = run_passes(parse_func(DOUBLE))
+    call = Call(0, (FIRST, FIRST + 1), (FIRST + 2,))
+    with jit.Compiler(HOST, None) as compiler:
+        begun = compiler.begin(double)
+        assert len(compiler._objects) == 1
+        module = compiler.module([begun], [call])
+        assert len(compiler._objects) == 2  # with the entry
+    assert module.object_code == compile_module([double], [call], HOST).object_code
+
+
+def test_a_kernel_with_messages_waits_for_their_numbers() -> None:
+    with jit.Compiler(HOST, None) as compiler:
+        begun = compiler.begin(run_passes(parse_func(CHECK)))
+    assert begun.messages
+    assert not compiler._objects
+
+
+def test_a_compiler_makes_several_programs_of_one_kernel() -> None:
+    kernels = [run_passes(parse_func(t)) for t in (CHECK.format(message="a"), DOUBLE)]
+    calls = [Call(n, (FIRST + n, FIRST + n + 1), (FIRST + 3,)) for n in range(2)]
+    with jit.Compiler(HOST, None) as compiler:
+        found = [compiler.module(kernels, calls), compiler.module(kernels[1:], calls[:1])]
+    alone = [compile_module(kernels, calls, HOST), compile_module(kernels[1:], calls[:1], HOST)]
+    assert [m.object_code for m in found] == [m.object_code for m in alone]
+
+
 def test_object_code_is_loaded_back() -> None:
     made = program(DOUBLE, REVERSE)
     loaded = load_object(made.object_code, HOST, made.messages)

@@ -1,7 +1,7 @@
 """Kernels to a loaded program: emit, compile or take from the cache, link, look up the entry.
 
 Each kernel is an LLVM module of its own, so that equal kernels are compiled once, in whatever
-program they are. LLVM works on a thread of its own while this thread emits the next kernel: it
+program they are. LLVM works on a thread of its own while this thread makes the next kernel: it
 releases the interpreter lock, but admits only one caller at a time.
 """
 
@@ -118,34 +118,19 @@ def compile_module(
     target: Target,
     cache: ObjectCache | None = None,
 ) -> Module:
-    """Compile a program: its kernels, flat vector IR or emitted, and which to call with what.
-
-    Raises:
-        InternalError: a kernel that is not flat vector IR.
-        UnsupportedError: a target that this LLVM does not know.
-    """
-    messages = messages_of(kernels)
-    numbers = {m: n for n, m in enumerate(messages, 1)}
-    hardware = hardware_of(target)
-    emitted: list[KernelText] = []
-    symbols: list[str] = []
+    """Compile one program; as `Compiler.module`."""
     with Compiler(target, cache) as compiler:
-        for k in kernels:
-            text = k if isinstance(k, KernelText) else emit_kernel(k, "tc.kernel", hardware)
-            symbols.append(compiler.add(text.module(numbers)))
-            emitted.append(text)
-        compiler.add_text(entry_text(symbols, calls, target.llvm_triple.split("-")[0]))
-        objects = compiler.objects()
-    return Module(target, _pack(objects), messages, tuple(compiler.texts), tuple(emitted))
+        return compiler.module(kernels, calls)
 
 
 class Compiler:
-    """Compiles the modules of one program; what is equal is compiled once."""
+    """Compiles the kernels of programs; what is equal is compiled once."""
 
     def __init__(self, target: Target, cache: ObjectCache | None) -> None:
         self.target = target
-        self.texts: dict[str, Future[bytes]] = {}
         self._cache = cache
+        self._hardware = hardware_of(target)
+        self._objects: dict[str, Future[bytes]] = {}  # by text
         self._machine: Machine | None = None
         self._llvm = ThreadPoolExecutor(1, thread_name_prefix="tc-llvm")
 
@@ -155,20 +140,48 @@ class Compiler:
     def __exit__(self, *error: object) -> None:
         self._llvm.shutdown(wait=True, cancel_futures=error[0] is not None)
 
-    def add(self, text: str) -> str:
-        """Begin to compile the module of a kernel "tc.kernel"; the name that it gets."""
-        symbol = f"tc.k.{hashlib.sha256(text.encode()).hexdigest()[:24]}"
-        self.add_text(text.replace("@tc.kernel(", f"@{symbol}(", 1))
-        return symbol
+    def begin(self, kernel: Func | KernelText) -> KernelText:
+        """What is emitted for a kernel; LLVM begins with it, if the program has no say in it.
 
-    def add_text(self, text: str) -> None:
-        """Begin to compile a module given as text."""
-        if text not in self.texts:
-            self.texts[text] = self._llvm.submit(self._compile, text)
+        It has in the numbers of messages.
 
-    def objects(self) -> list[bytes]:
-        """The object files, in the order of `add`; waits until all are compiled."""
-        return [f.result() for f in self.texts.values()]
+        Raises:
+            InternalError: a kernel that is not flat vector IR.
+        """
+        text = kernel
+        if not isinstance(text, KernelText):
+            text = emit_kernel(text, "tc.kernel", self._hardware)
+        if not text.messages:
+            self._begin_text(_named(text.module({}))[1])
+        return text
+
+    def module(self, kernels: Sequence[Func | KernelText], calls: Sequence[Call]) -> Module:
+        """A program: its kernels, flat vector IR or emitted, and which to call with what.
+
+        Raises:
+            InternalError: a kernel that is not flat vector IR.
+            UnsupportedError: a target that this LLVM does not know.
+        """
+        messages = messages_of(kernels)
+        numbers = {m: n for n, m in enumerate(messages, 1)}
+        emitted: list[KernelText] = []
+        symbols: list[str] = []
+        texts: dict[str, None] = {}
+        for k in kernels:
+            emitted.append(self.begin(k))
+            symbol, text = _named(emitted[-1].module(numbers))
+            symbols.append(symbol)
+            texts[text] = None
+            self._begin_text(text)
+        entry = entry_text(symbols, calls, self.target.llvm_triple.split("-")[0])
+        texts[entry] = None
+        self._begin_text(entry)
+        objects = [self._objects[text].result() for text in texts]
+        return Module(self.target, _pack(objects), messages, tuple(texts), tuple(emitted))
+
+    def _begin_text(self, text: str) -> None:
+        if text not in self._objects:
+            self._objects[text] = self._llvm.submit(self._compile, text)
 
     def _compile(self, text: str) -> bytes:
         key = "\n".join((__version__, version(), PIPELINE, _code_target(self.target), text))
@@ -182,6 +195,12 @@ class Compiler:
         if self._cache is not None:
             self._cache.put(key, data)
         return data
+
+
+def _named(text: str) -> tuple[str, str]:
+    """The name that a kernel "tc.kernel" gets by its content, and its module under that name."""
+    symbol = f"tc.k.{hashlib.sha256(text.encode()).hexdigest()[:24]}"
+    return symbol, text.replace("@tc.kernel(", f"@{symbol}(", 1)
 
 
 def _code_target(target: Target) -> str:
