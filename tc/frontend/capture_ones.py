@@ -16,6 +16,7 @@ import torch.fx.experimental._config as symbolic_config
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.fx import Node
+from torch.utils._sympy.functions import Mod, PythonMod
 
 _aten = torch.ops.aten
 _CUTS = {_aten.chunk.default, _aten.split.Tensor, _aten.tensor_split.sections}
@@ -39,9 +40,15 @@ def cut_up(program: ExportedProgram) -> set[str]:
     """The symbols of the sizes that must be numbers.
 
     Those that are cut into pieces, since their values say how many there are, and those that other
-    sizes follow from through fractions (interpolation by 1.3), which rounds as floats do.
+    sizes follow from through fractions (interpolation by 1.3), which rounds as floats do. So are
+    those of which the trace asked for such a fraction, or for a remainder: its graph holds for the
+    answer alone.
     """
     found: set[str] = set()
+    environment = _environment(program)
+    for guard in () if environment is None else environment.guards:
+        if any(atom.is_Float for atom in guard.expr.atoms()) or guard.expr.has(Mod, PythonMod):
+            found |= {str(symbol) for symbol in guard.expr.free_symbols}
     for node in program.graph.nodes:
         found |= _of_fractions(node.meta.get("val"))
         if node.op == "call_function" and node.target in _CUTS:

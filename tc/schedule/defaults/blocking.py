@@ -122,8 +122,8 @@ def fetch_ahead(plan: Plan, buffer: str, loop: str, over: Sequence[str], tile: T
     The first rows that meet a block of weights would wait for memory, the others come for nothing.
     """
     lines = lines_ahead(plan, tile) if all(map(plan.has, (loop, *over))) else 0
-    if lines:
-        plan.do("prefetch", buffer, loop, *over, lines=lines)
+    if lines:  # there is no next block of nothing
+        plan.attempt("prefetch", buffer, loop, *over, lines=lines)
 
 
 def fetch_rows(plan: Plan, p: Product, tiles: str, steps: str, tile: Tile) -> None:
