@@ -8,7 +8,7 @@ a cache folder or any global state: the weights come from a fixed seed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -246,7 +246,7 @@ def _t5(layers: int = 2) -> T5Config:
         d_kv=8,
         d_ff=64,
         num_layers=layers,
-        num_decoder_layers=2,
+        num_decoder_layers=layers,
         num_heads=4,
         relative_attention_num_buckets=8,
         relative_attention_max_distance=16,
@@ -349,6 +349,18 @@ def zoo() -> tuple[Entry, ...]:
 def entry(name: str) -> Entry:
     """The entry of that name; KeyError when there is none."""
     return {each.name: each for each in ENTRIES}[name]
+
+
+# What is the same in every layer is tested with one, as long as nothing of the layers is tested.
+SHALLOW = {
+    "gpt2-lm": (GPT2LMHeadModel, lambda: _gpt2(layers=1)),
+    "t5": (T5ForConditionalGeneration, lambda: _t5(layers=1)),
+}
+
+
+def shallow(name: str) -> Entry:
+    """The entry of that name, its model with one layer."""
+    return replace(entry(name), build=_factory(*SHALLOW[name]))
 
 
 def minilm_folder() -> Path:

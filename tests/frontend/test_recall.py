@@ -23,7 +23,7 @@ from tc.codegen.cache import ObjectCache
 from tc.errors import TcError
 from tc.frontend.hf import dispatcher_of
 from tests.frontend.recalls import X, hits, small
-from tests.models import Entry, entry, zoo
+from tests.models import Entry, shallow, zoo
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.usefixtures("programs")
@@ -111,7 +111,7 @@ def test_a_program_that_was_found_can_be_explained_saved_and_counted(tmp_path: P
 
 @pytest.mark.parametrize("name", ["gpt2-lm", "t5"])
 def test_what_generation_traces_and_other_arguments_are_found(name: str) -> None:
-    each = entry(name)
+    each = shallow(name)
     results, found = [], []
     for _ in range(2):
         made: Any = tc.compile(each.build())
@@ -258,6 +258,7 @@ def run(script: str, *args: str, seed: str = "0") -> str:
     return done.stdout
 
 
+@pytest.mark.usefixtures("cache")
 def test_another_process_finds_the_programs_and_computes_the_same(tmp_path: Path) -> None:
     cold = run(SCRIPT, str(tmp_path / "cold.pt"), seed="1")
     warm = run(SCRIPT, str(tmp_path / "warm.pt"), seed="2")
@@ -269,6 +270,7 @@ def test_another_process_finds_the_programs_and_computes_the_same(tmp_path: Path
             assert torch.equal(a, b)
 
 
+@pytest.mark.usefixtures("cache")
 def test_a_process_that_finds_its_program_imports_nothing_that_traces_or_compiles() -> None:
     assert "hits 0" in run(PLAIN)
     warm = run(PLAIN)

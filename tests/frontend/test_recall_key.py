@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import os
 import sys
 import types
 from collections.abc import Callable
@@ -139,7 +138,7 @@ def test_code_of_a_package_that_was_replaced_is_seen(monkeypatch: pytest.MonkeyP
         output, weights = sdpa_attention.sdpa_attention_forward(*args, **kwargs)
         return output * 2.0, weights
 
-    each = entry("bert")
+    each = entry("bert-sequence")  # of one layer
 
     def compiled() -> int:
         model = each.build()
@@ -165,11 +164,13 @@ def test_code_of_a_package_that_was_replaced_is_seen(monkeypatch: pytest.MonkeyP
 
 
 def test_the_settings_of_a_config_are_part_of_it() -> None:
+    each = entry("bert-sequence")  # of one layer
+
     def compiled(change: Callable[[PreTrainedModel], object]) -> int:
-        model = entry("bert").build()
+        model = each.build()
         change(model)
         made: Any = tc.compile(model)
-        inputs = entry("bert").inputs(2, 5)
+        inputs = each.inputs(2, 5)
         with torch.no_grad():
             assert_same(made(**inputs), model(**inputs))
         found: int = made.stats()["program_hits"]
@@ -182,7 +183,9 @@ def test_the_settings_of_a_config_are_part_of_it() -> None:
     assert compiled(lambda m: m.set_attn_implementation("eager")) == 0
 
 
-def test_each_set_of_options_has_programs_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_set_of_options_has_programs_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     for options in (
         {},
         {"threads": 2},
@@ -193,7 +196,7 @@ def test_each_set_of_options_has_programs_of_its_own(monkeypatch: pytest.MonkeyP
     ):
         options = {"threads": 1, **options}
         assert [hits(small(), **options), hits(small(), **options)] == [0, 1]
-    monkeypatch.setenv("TC_DUMP_IR", str(Path(os.environ["TC_CACHE_DIR"]) / "dump"))
+    monkeypatch.setenv("TC_DUMP_IR", str(tmp_path / "dump"))
     assert hits(small(), threads=1) == 0  # the passes are to be seen
 
 
