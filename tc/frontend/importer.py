@@ -25,7 +25,7 @@ from tc.graph.graph import Arg, Graph, Node, Value
 from tc.graph.recurrent import recurrent
 from tc.ir.expr import Const
 from tc.ir.tensor import Placeholder, Tensor
-from tc.ops.table import Operator, by_aten
+from tc.ops.table import Operator, by_aten, by_name
 
 # Where a tensor lies is not the graph's affair.
 _NO_MEANING: Final = frozenset(("device", "layout", "pin_memory", "memory_format", "generator"))
@@ -65,7 +65,7 @@ class _Importer:
         self.env: dict[FxNode, Arg] = {}
         self.nodes: list[Node] = []
         self.names: set[str] = set()
-        self.fits: dict[tuple[str, str], bool] = {}
+        self.fits: dict[tuple[str, str], str] = {}
         # What an input holds by now, where the program writes to it.
         self.current: dict[Value, Value] = {}
 
@@ -167,8 +167,10 @@ class _Importer:
             return overload
         key = (overload, repr(args_key(args)))
         if key not in self.fits:
-            self.fits[key] = _is_computed(row, args, outputs)
-        return row.name if self.fits[key] else overload
+            rows = (row, by_name(row.otherwise)) if row.otherwise else (row,)
+            fitting = (r.name for r in rows if _is_computed(r, args, outputs))
+            self.fits[key] = next(fitting, overload)
+        return self.fits[key]
 
     def _write(self, base: Value, new: Value) -> None:
         """From here on, the input that `base` stands for is `new`."""

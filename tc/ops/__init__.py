@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tc.ops import (  # noqa: F401  # imported for the rows that they enter
     activations,
+    adaptive_pool,
     arrange,
     attention,
     binary,
@@ -18,6 +19,7 @@ from tc.ops import (  # noqa: F401  # imported for the rows that they enter
     einsum,
     gather,
     images,
+    interpolate,
     joins,
     loops,
     loss,

@@ -104,11 +104,12 @@ def _nearest_ref(x: Any, size: Any = None, scales: Any = None) -> Any:
     sample(array(1, 1, 2, 3, 2), None, (2.0, 1.0, 7.0)),
     aten=("aten.upsample_nearest1d.vec", "aten.upsample_nearest2d.vec",
           "aten.upsample_nearest3d.vec"),
+    otherwise="interpolate_nearest",
 )  # fmt: skip
 def build_upsample_nearest(
     x: Tensor, output_size: Sequence[Dim] | None, scale_factors: Sequence[float] | None
 ) -> Tensor:
-    """Every pixel repeated a whole number of times along each dim."""
+    """Every pixel repeated a whole number of times along each dim; see `interpolate` for others."""
     spatial = x.shape[2:]
     if scale_factors is not None:
         times = [_whole(float(factor)) for factor in scale_factors]

@@ -12,7 +12,6 @@ from tc.ir.expr import Const, Expr, cast, select
 from tc.ir.tensor import Tensor
 from tc.ops import pool_reference
 from tc.ops.conv import each, inside, window_place
-from tc.ops.dims import fixed, known
 from tc.ops.pool_reference import outputs
 from tc.ops.promotion import compute_type
 from tc.ops.reductions import rowwise
@@ -23,7 +22,7 @@ from tc.ops.table import Sample
 Sizes = int | Sequence[int]
 
 
-def _batched(x: Tensor, rank: int, fn: Callable[[Tensor], Tensor]) -> Tensor:
+def batched(x: Tensor, rank: int, fn: Callable[[Tensor], Tensor]) -> Tensor:
     """`fn` on x with a batch dim, which is dropped again where x had none."""
     if x.rank == rank + 2:
         return fn(x)
@@ -120,41 +119,6 @@ def avg_pool(
     return te.compute((*x.shape[:2], *sizes), element, te.fresh("avg_pool"))
 
 
-def _longest(size: Expr, parts: int) -> Expr:
-    """The most elements that one of so many nearly equal parts has."""
-    if parts == 1:
-        return size
-    n = fixed(size, "adaptive_avg_pool: the input")
-    return Const(max(-(-(i + 1) * n // parts) - i * n // parts for i in range(parts)))
-
-
-def adaptive_avg(x: Tensor, rank: int, sizes: Sizes) -> Tensor:
-    """Means of windows that cut each dim into so many nearly equal parts."""
-    wanted = each(sizes, rank)
-    inner = compute_type(x.dtype)
-    # The longest window that occurs; the elements beyond a shorter one are not counted.
-    longest = [_longest(n, m) for n, m in zip(x.shape[2:], wanted, strict=True)]
-
-    def element(*index: Expr) -> Expr:
-        ks = [te.reduce_axis(n, "k") for n in longest]
-        ok: Expr | None = None
-        places, count = [], Const(1)
-        counted: Expr = count
-        for i, k, n, m, top in zip(index[2:], ks, x.shape[2:], wanted, longest, strict=True):
-            whole = m == 1 or known(n % m) == 0
-            start = i * n // m
-            width = ((i + 1) * n + (m - 1)) // m - start
-            places.append(start + k)
-            counted = counted * (top if whole else width)
-            if not whole:
-                ok = k < width if ok is None else ok & (k < width)
-        value = cast(x[(*index[:2], *places)], inner)
-        total = te.sum(value if ok is None else select(ok, value, Const(0, inner)), ks)
-        return cast(total / cast(counted, inner), x.dtype)
-
-    return te.compute((*x.shape[:2], *wanted), element, te.fresh("adaptive_avg_pool"))
-
-
 # --- rows
 
 _SHAPE = (9, 8, 7)
@@ -188,7 +152,7 @@ def _enter(rank: int) -> None:
     def build_max(
         x: Tensor, k: Sizes, s: Sizes = (), p: Sizes = 0, d: Sizes = 1, ceil_mode: bool = False
     ) -> Tensor:
-        return _batched(x, rank, lambda t: max_pool(t, rank, k, s, p, d, ceil_mode))
+        return batched(x, rank, lambda t: max_pool(t, rank, k, s, p, d, ceil_mode))
 
     def build_avg(
         x: Tensor, k: Sizes, s: Sizes = (), p: Sizes = 0, ceil_mode: bool = False,
@@ -197,41 +161,35 @@ def _enter(rank: int) -> None:
         def fn(t: Tensor) -> Tensor:
             return avg_pool(t, rank, k, s, p, ceil_mode, count_include_pad, divisor)
 
-        return _batched(x, rank, fn)
+        return batched(x, rank, fn)
 
-    def build_adaptive(x: Tensor, sizes: Sizes) -> Tensor:
-        return _batched(x, rank, lambda t: adaptive_avg(t, rank, sizes))
-
-    shape = array(2, 3, *_SHAPE[:rank])
-    name = f"adaptive_avg_pool{rank}d"
-    core = () if rank == 1 else (f"aten._{name}.default",)
     rowwise(f"max_pool{rank}d", pool_reference.max_pool(rank), *_max_samples(rank))(build_max)
     rowwise(f"avg_pool{rank}d", pool_reference.avg_pool(rank), *_avg_samples(rank))(build_avg)
+
+
+def _enter_places(rank: int) -> None:
+    """The row of max pooling that tells the places too."""
+
+    def build(
+        x: Tensor, k: Sizes, s: Sizes = (), p: Sizes = 0, d: Sizes = 1, ceil_mode: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Max pooling, and where each window's greatest element stands."""
+        if x.rank != rank + 2:
+            raise UnsupportedError("max_pool with places: of an input without a batch dim")
+        values = max_pool(x, rank, k, s, p, d, ceil_mode)
+        return values, max_places(x, rank, k, s, p, d, ceil_mode)
+
+    x, one, values = array(2, 3, *_SHAPE[:rank]), (1,) * rank, pool_reference.max_pool(rank)
+    places = pool_reference.max_places(rank)
     rowwise(
-        name,
-        pool_reference.adaptive_avg(rank),
-        sample(shape, (1,) * rank),
-        sample(shape, (4, 3, 7)[:rank]),
-        aten=(f"aten.{name}.default", *core),
-    )(build_adaptive)
+        f"max_pool{rank}d_places",
+        lambda *args: (values(*args), places(*args)),
+        sample(x, (2,) * rank, (), (0,) * rank, one, False),
+        sample(x, (3,) * rank, (2,) * rank, one, one, False),
+        aten=(f"aten.max_pool{rank}d_with_indices.default",),
+    )(build)
 
 
 for _rank in (1, 2, 3):
     _enter(_rank)
-
-
-@rowwise(
-    "max_pool2d_places",
-    lambda *args: (pool_reference.max_pool(2)(*args), pool_reference.max_places(*args)),
-    sample(array(2, 3, 9, 8), (2, 2), (), (0, 0), (1, 1), False),
-    sample(array(2, 3, 9, 8), (3, 3), (2, 2), (1, 1), (1, 1), False),
-    aten=("aten.max_pool2d_with_indices.default",),
-)
-def build_max_pool2d_places(
-    x: Tensor, k: Sizes, s: Sizes = (), p: Sizes = 0, d: Sizes = 1, ceil_mode: bool = False
-) -> tuple[Tensor, Tensor]:
-    """Max pooling, and where each window's greatest element stands."""
-    if x.rank != 4:
-        raise UnsupportedError("max_pool2d with places: of an input without a batch dim")
-    values = max_pool(x, 2, k, s, p, d, ceil_mode)
-    return values, max_places(x, 2, k, s, p, d, ceil_mode)
+    _enter_places(_rank)

@@ -82,11 +82,35 @@ def adaptive_avg(rank: int) -> Callable[..., Any]:
     return fn
 
 
-def max_places(x: Any, k: Any, s: Any = (), p: Any = 0, d: Any = 1, ceil_mode: bool = False) -> Any:
-    """Where the greatest element of each window stands in its plane."""
-    cells, _ = _cells(x, 2, k, s, p, d, ceil_mode, -np.inf)
-    numbers = np.arange(x.shape[-2] * x.shape[-1]).reshape(x.shape[-2:])
-    flat, _ = _cells(numbers, 2, k, s, p, d, ceil_mode, -1)
-    best = cells.reshape(*cells.shape[:-2], -1).argmax(-1)[..., None]
-    flat = np.broadcast_to(flat.reshape(*flat.shape[:2], -1), (*best.shape[:-1], flat[0, 0].size))
-    return np.take_along_axis(flat, best, -1)[..., 0]
+def adaptive_max(rank: int) -> Callable[..., Any]:
+    """The reference of adaptive max pooling: the values, and their places in the plane."""
+
+    def fn(x: Any, sizes: Any) -> Any:
+        spatial, wanted = x.shape[-rank:], each(sizes, rank)
+        numbers = np.arange(int(np.prod(spatial))).reshape(spatial)
+        values = np.zeros((*x.shape[:-rank], *wanted), x.dtype)
+        places = np.zeros(values.shape, np.int64)
+        for at in np.ndindex(*wanted):
+            part = tuple(slice(i * n // m, -(-(i + 1) * n // m))
+                         for i, n, m in zip(at, spatial, wanted, strict=True))  # fmt: skip
+            cells = x[(..., *part)].reshape(*x.shape[:-rank], -1)
+            values[(..., *at)] = cells.max(-1)
+            places[(..., *at)] = numbers[part].reshape(-1)[cells.argmax(-1)]
+        return values, places
+
+    return fn
+
+
+def max_places(rank: int) -> Callable[..., Any]:
+    """Where the greatest element of each window stands in its plane, over so many dims."""
+
+    def fn(x: Any, k: Any, s: Any = (), p: Any = 0, d: Any = 1, ceil_mode: bool = False) -> Any:
+        cells, _ = _cells(x, rank, k, s, p, d, ceil_mode, -np.inf)
+        numbers = np.arange(int(np.prod(x.shape[-rank:]))).reshape(x.shape[-rank:])
+        flat, _ = _cells(numbers, rank, k, s, p, d, ceil_mode, -1)
+        cells = cells.reshape(*cells.shape[:-rank], -1)
+        flat = np.broadcast_to(flat.reshape(*flat.shape[:-rank], -1), cells.shape)
+        best = cells.argmax(-1)[..., None]
+        return np.take_along_axis(flat, best, -1)[..., 0]
+
+    return fn

@@ -48,7 +48,10 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """A row. `reference` computes the same on NumPy arrays in float64."""
+    """A row. `reference` computes the same on NumPy arrays in float64.
+
+    `otherwise` names the row that takes the calls of the same overloads which this one refuses.
+    """
 
     name: str
     aten: tuple[str, ...]
@@ -56,6 +59,7 @@ class Operator:
     build: Build
     reference: Callable[..., Any]  # NumPy array or a tuple of arrays
     samples: tuple[Sample, ...]
+    otherwise: str = ""
 
 
 _BY_NAME: Final[dict[str, Operator]] = {}
@@ -69,11 +73,12 @@ def operator(
     kind: Kind,
     reference: Callable[..., Any],
     samples: tuple[Sample, ...],
+    otherwise: str = "",
 ) -> Callable[[Builder], Builder]:
     """Enter the decorated `build` function into the table."""
 
     def enter(build: Builder) -> Builder:
-        register(Operator(name, aten, kind, build, reference, samples))
+        register(Operator(name, aten, kind, build, reference, samples, otherwise))
         return build
 
     return enter

@@ -32,7 +32,11 @@ Index = Sequence[Expr]
 
 
 def view(
-    name: str, reference: Callable[..., Any], *samples: Sample, aten: tuple[str, ...] = ()
+    name: str,
+    reference: Callable[..., Any],
+    *samples: Sample,
+    aten: tuple[str, ...] = (),
+    otherwise: str = "",
 ) -> Callable[[Builder], Builder]:
     """A row of kind VIEW for `aten.<name>.default` unless overloads are given."""
     return operator(
@@ -41,6 +45,7 @@ def view(
         kind=Kind.VIEW,
         reference=reference,
         samples=samples,
+        otherwise=otherwise,
     )
 
 

@@ -54,3 +54,41 @@ def test_products_over_nothing() -> None:
             return self.layer.log_prob(x)  # type: ignore[no-any-return]
 
     check(Logits(), [(torch.randn(n, 8),) for n in (2, 3)])
+
+
+class Like(nn.Module):
+    def __init__(self, mode: str, corners: bool | None = None) -> None:
+        super().__init__()
+        self.mode, self.corners = mode, corners
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        size = y.shape[2:]
+        found = nn.functional.interpolate(x, size=size, mode=self.mode, align_corners=self.corners)
+        return found + y
+
+
+@pytest.mark.parametrize(
+    ("mode", "corners"),
+    [("nearest", None), ("nearest-exact", None), ("bilinear", False), ("bilinear", True),
+     ("bicubic", False)],
+)  # fmt: skip
+def test_interpolation_between_free_sizes(mode: str, corners: bool | None) -> None:
+    sizes = [((4, 5), (8, 13)), ((7, 9), (3, 17)), ((5, 6), (5, 6))]
+    calls = [(torch.randn(n, 2, *a), torch.randn(n, 2, *b)) for n, (a, b) in enumerate(sizes, 2)]
+    check(Like(mode, corners), calls)
+
+
+@pytest.mark.parametrize("factor", [9.0, 0.35])
+def test_the_nearest_of_a_factor(factor: float) -> None:
+    """A factor beyond those whose places are exact, and one that makes the image smaller."""
+    check(nn.Upsample(scale_factor=factor), [(torch.randn(2, 1, 17),), (torch.randn(3, 1, 17),)])
+
+
+@pytest.mark.parametrize(
+    "model",
+    [nn.AdaptiveAvgPool2d((3, None)), nn.AdaptiveMaxPool1d(5, return_indices=True)],
+    ids=["avg", "max"],
+)
+def test_adaptive_pools_of_free_sizes(model: nn.Module) -> None:
+    rank = 2 if isinstance(model, nn.AdaptiveAvgPool2d) else 1
+    check(model, [(torch.randn(n, 3, *(m, 6 * n)[:rank]),) for n, m in ((2, 7), (3, 3), (5, 17))])
