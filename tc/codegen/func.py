@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tc.ir.affine import plain_poly
 from tc.ir.expr import Const, Expr
-from tc.ir.facts import plain_poly
 from tc.ir.loop import Assert, Buffer, For, Func, LoopKind, Stmt
 from tc.ir.visit import sub_stmts
 

@@ -15,9 +15,8 @@ from typing import Final, Generic, TypeVar
 
 from tc.codegen.runs import Part
 from tc.codegen.scopes import Scopes
-from tc.ir.affine import Poly
+from tc.ir.affine import Poly, plain_poly
 from tc.ir.expr import Const, Expr, Let, Load, Sym, Var
-from tc.ir.facts import plain_poly
 from tc.ir.interval import Bounds, Interval
 from tc.ir.visit import children
 

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
-from tc.ir.affine import ONE, Monomial
+from tc.ir.affine import ONE, Monomial, plain_poly
 from tc.ir.expr import Broadcast, Const, Expr, Fma, Load, Ramp
-from tc.ir.facts import plain_poly
 from tc.ir.loop import Scope, Seq, Store
 from tc.ir.types import F32
 from tc.ir.visit import own_exprs, sub_exprs

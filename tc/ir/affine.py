@@ -172,25 +172,44 @@ def common_atoms(p: Poly, q: Poly) -> Monomial:
 
 def poly_of(expr: Expr, leaf: Callable[[Expr], Expr]) -> Poly:
     """The polynomial of a scalar i64 expression; `leaf` simplifies what is to be an atom."""
-    match expr:
-        case Const(value, _):
-            return constant(int(value))
-        case Var() | Sym():
-            done = leaf(expr)
-            return {(expr,): 1} if done is expr else poly_of(done, leaf)
-        case Binary("add", a, b):
-            return add(poly_of(a, leaf), poly_of(b, leaf))
-        case Binary("sub", a, b):
-            return sub(poly_of(a, leaf), poly_of(b, leaf))
-        case Unary("neg", x):
-            return add({}, poly_of(x, leaf), -1)
-        case Binary("mul", a, b):
-            p, q = poly_of(a, leaf), poly_of(b, leaf)
+    if isinstance(expr, Binary):
+        op = expr.op
+        if op == "add":
+            return add(poly_of(expr.a, leaf), poly_of(expr.b, leaf))
+        if op == "sub":
+            return sub(poly_of(expr.a, leaf), poly_of(expr.b, leaf))
+        if op == "mul":
+            p, q = poly_of(expr.a, leaf), poly_of(expr.b, leaf)
             if len(p) * len(q) <= MAX_TERMS:
                 return mul(p, q)
             return {(Binary("mul", expr_of(p), expr_of(q)),): 1}
+    elif isinstance(expr, Const):
+        return constant(int(expr.value))
+    elif isinstance(expr, Unary) and expr.op == "neg":
+        return add({}, poly_of(expr.x, leaf), -1)
     done = leaf(expr)
-    return {(done,): 1} if done is expr or not _is_sum(done) else poly_of(done, leaf)
+    if done is expr or not (_is_sum(done) or isinstance(expr, Var | Sym)):
+        return {(done,): 1}
+    return poly_of(done, leaf)
+
+
+def plain_poly(expr: Expr) -> Poly:
+    """The polynomial of an expression that is simplified already; not to be changed.
+
+    A node works it out once.
+    """
+    if not isinstance(expr, Binary):
+        return poly_of(expr, _itself)
+    try:
+        return expr._poly
+    except AttributeError:
+        found = poly_of(expr, _itself)
+        object.__setattr__(expr, "_poly", found)
+        return found
+
+
+def _itself(atom: Expr) -> Expr:
+    return atom
 
 
 def _is_sum(expr: Expr) -> bool:

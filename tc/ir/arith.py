@@ -39,9 +39,10 @@ ExprLike: TypeAlias = Union["Expr", int, float, bool]
 class Expr(Printed):
     """Base of every scalar expression; gives the operators of Python to them."""
 
-    __slots__ = ("_hash", "_lanes")
+    __slots__ = ("_hash", "_lanes", "_poly")
     _hash: int
     _lanes: int
+    _poly: dict[tuple[Expr, ...], int]  # of `tc.ir.affine`
 
     @property
     def dtype(self) -> DType:

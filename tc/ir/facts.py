@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
 from tc.ir.affine import (
     ONE,
@@ -22,7 +22,7 @@ from tc.ir.affine import (
     mul,
     number,
     over,
-    poly_of,
+    plain_poly,
     sub,
     without,
 )
@@ -47,10 +47,7 @@ from tc.ir.types import BOOL, I64
 _BUDGET: Final = 48
 _DEPTH: Final = 6
 
-
-def plain_poly(expr: Expr) -> Poly:
-    """The polynomial of an expression that is simplified already."""
-    return poly_of(expr, lambda atom: atom)
+Proofs: TypeAlias = dict[frozenset[tuple[Monomial, int]], bool]
 
 
 @dataclass(slots=True)
@@ -62,17 +59,28 @@ class Facts:
     truths: Mapping[Expr, bool] = field(default_factory=dict)
     bounds: Bounds = field(init=False)
     _ends: dict[Monomial, tuple[End, End]] = field(init=False)
-    _proofs: dict[frozenset[tuple[Monomial, int]], bool] = field(init=False)
+    _proofs: Proofs = field(init=False)
+    _inner: dict[tuple[Expr, Expr | bool], Facts] = field(init=False)
 
     def __post_init__(self) -> None:
         self.bounds = Bounds(self.env)
         self._ends = {ONE: (1, 1)}
         self._proofs = {}
+        self._inner = {}
 
     # --- more facts
 
     def in_loop(self, var: Var, extent: Expr) -> Facts:
-        """The facts inside a loop over `var` in [0, extent), which runs at least once."""
+        """The facts inside a loop over `var` in [0, extent), which runs at least once.
+
+        Asked for again, they are the same object, with what was found out there.
+        """
+        found = self._inner.get((var, extent))
+        if found is None:
+            found = self._inner[var, extent] = self._in_loop(var, extent)
+        return found
+
+    def _in_loop(self, var: Var, extent: Expr) -> Facts:
         room = sub(plain_poly(extent), constant(1))
         hi = self.bounds(extent).hi
         env = {**self.env, var: Interval(0, None if hi is None else hi - 1)}
@@ -85,7 +93,13 @@ class Facts:
         return Facts({**self.env, var: interval}, self.known, self.truths)
 
     def given(self, cond: Expr, holds: bool = True) -> Facts:
-        """The facts where `cond`, which is simplified, holds (or does not)."""
+        """The facts where `cond`, which is simplified, holds (or does not); as `in_loop`."""
+        found = self._inner.get((cond, holds))
+        if found is None:
+            found = self._inner[cond, holds] = self._given(cond, holds)
+        return found
+
+    def _given(self, cond: Expr, holds: bool) -> Facts:
         env, known = dict(self.env), list(self.known)
         truths = dict(self.truths)
         for part, truth in _parts(cond, holds):
@@ -159,8 +173,14 @@ class Facts:
         return lo, hi
 
     def nonnegative(self, p: Poly) -> bool:
-        """Whether p >= 0 follows."""
-        return self._prove(p, _DEPTH, [_BUDGET])
+        """Whether p >= 0 follows; depends on nothing but the facts, whatever was asked before."""
+        if self._least(p) >= 0:
+            return True
+        key = frozenset(p.items())
+        known = self._proofs.get(key)
+        if known is None:
+            known = self._proofs[key] = self._prove(p, _DEPTH, [_BUDGET], {})
+        return known
 
     def positive(self, p: Poly) -> bool:
         """Whether p >= 1 follows."""
@@ -192,36 +212,44 @@ class Facts:
                 return self._is_wild(a)
         return False
 
-    def _prove(self, p: Poly, depth: int, budget: list[int]) -> bool:
+    def _prove(self, p: Poly, depth: int, budget: list[int], proofs: Proofs) -> bool:
+        """As `nonnegative`; `proofs` are those of one question."""
         if self._least(p) >= 0:
             return True
-        if depth == 0 or budget[0] <= 0 or all(not m for m in p):
+        if depth == 0 or budget[0] <= 0 or not any(p):
             return False
         key = frozenset(p.items())
-        known = self._proofs.get(key)
+        known = proofs.get(key)
         if known is not None:
             return known
         budget[0] -= 1
-        self._proofs[key] = False  # meanwhile, so that a circle of facts ends
-        proved = any(
-            all(self._prove(q, depth - 1, budget) for q in cases) for cases in self._smaller(p)
-        )
+        proofs[key] = False  # meanwhile, so that a circle of facts ends
+        proved = False
+        for cases in self._smaller(p, proofs):
+            for q in cases:
+                if not self._prove(q, depth - 1, budget, proofs):
+                    break
+            else:
+                proved = True
+                break
         if proved or budget[0] > 0:
-            self._proofs[key] = proved
+            proofs[key] = proved
         else:
-            self._proofs.pop(key, None)
+            proofs.pop(key, None)
         return proved
 
-    def _smaller(self, p: Poly) -> Iterator[tuple[Poly, ...]]:
+    def _smaller(self, p: Poly, proofs: Proofs) -> Iterator[tuple[Poly, ...]]:
         """Polynomials with one atom less to know about, p being at least one of each group."""
         for m, c in p.items():
             for atom in m:
+                if type(atom) is Var or type(atom) is Sym:
+                    continue
                 match atom:
                     case Binary("floordiv", x, d) if _has(m, c, atom, d):
                         # d * (x // d) = x - x % d exactly
                         yield (_replace_quotient(p, m, c, atom, x, d),)
                     case Binary("min" | "max" | "mod", _, _) | Select():
-                        yield from self._bounded(p, m, c, atom)
+                        yield from self._bounded(p, m, c, atom, proofs)
         for fact in self.known:
             for m, c in fact.items():
                 have = p.get(m)
@@ -246,7 +274,9 @@ class Facts:
                 return False
         return True
 
-    def _bounded(self, p: Poly, m: Monomial, c: int, atom: Expr) -> Iterator[tuple[Poly, ...]]:
+    def _bounded(
+        self, p: Poly, m: Monomial, c: int, atom: Expr, proofs: Proofs
+    ) -> Iterator[tuple[Poly, ...]]:
         """p with `atom`, in one term, replaced by what it is at most (or at least)."""
         rest = without(m, atom)
         if not self._term_nonnegative(rest):
@@ -255,6 +285,9 @@ class Facts:
 
         def put(value: Poly) -> Poly:
             return add(others, mul({rest: c}, value))
+
+        def nonnegative(x: Expr) -> bool:
+            return self._prove(plain_poly(x), _DEPTH, [_BUDGET], proofs)
 
         match atom:
             case Binary("min", a, b) if c < 0:
@@ -265,9 +298,9 @@ class Facts:
                 yield (put(plain_poly(b)),)
             case Binary("min" | "max", a, b) | Select(_, a, b):
                 yield put(plain_poly(a)), put(plain_poly(b))
-            case Binary("mod", x, d) if c < 0 and self.nonnegative(plain_poly(d)):
+            case Binary("mod", x, d) if c < 0 and nonnegative(d):
                 yield (put(sub(plain_poly(d), constant(1))),)
-                if self.nonnegative(plain_poly(x)):
+                if nonnegative(x):
                     yield (put(plain_poly(x)),)
 
 

@@ -22,12 +22,13 @@ from tc.ir.affine import (
     mul,
     number,
     over,
+    plain_poly,
     scale_down,
     sub,
     without,
 )
 from tc.ir.expr import Binary, Const, Expr
-from tc.ir.facts import Facts, plain_poly
+from tc.ir.facts import Facts
 from tc.ir.types import BOOL
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from tc.ir.affine import ONE, Poly, add, constant, expr_of, mul, number, poly_of, sub
+from tc.ir.affine import ONE, Poly, add, constant, expr_of, mul, number, plain_poly, poly_of, sub
 from tc.ir.expr import (
     COMPARISONS,
     Binary,
@@ -29,7 +29,7 @@ from tc.ir.expr import (
     Unary,
     Var,
 )
-from tc.ir.facts import Facts, plain_poly
+from tc.ir.facts import Facts
 from tc.ir.fold import absorbing, fold_binary, fold_cast, literal, lossless, neutral
 from tc.ir.index_rules import compare, extreme, quotient, recombine, remainder
 from tc.ir.types import BOOL, I64

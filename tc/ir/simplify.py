@@ -11,6 +11,7 @@ brought into normal form (which wraps alike) but neither compared nor divided by
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 
 from tc.errors import InternalError
@@ -60,7 +61,12 @@ def is_true(cond: Expr) -> bool:
 
 
 def _facts(env: Mapping[Var, Interval] | None, known: Sequence[Expr]) -> Facts:
-    facts = Facts(dict(env or {}))
+    return _remembered(tuple(env.items()) if env else (), tuple(known))
+
+
+@functools.lru_cache(maxsize=32)
+def _remembered(env: tuple[tuple[Var, Interval], ...], known: tuple[Expr, ...]) -> Facts:
+    facts = Facts(dict(env))
     for cond in known:
         facts = facts.given(Rewriter(facts)(cond))
     return facts

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NoReturn
 
 from tc.errors import CompileError, InternalError, describe
-from tc.ir.affine import Poly, add, constant, expr_of, mul
+from tc.ir.affine import Poly, add, constant, expr_of, mul, plain_poly
 from tc.ir.expr import (
     Binary,
     Bitcast,
@@ -30,7 +30,7 @@ from tc.ir.expr import (
     Sym,
     Var,
 )
-from tc.ir.facts import Facts, plain_poly
+from tc.ir.facts import Facts
 from tc.ir.interval import bounds
 from tc.ir.loop import (
     Alloc,

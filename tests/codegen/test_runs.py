@@ -7,9 +7,8 @@ import pytest
 from tc import te
 from tc.codegen.llvm.library import library
 from tc.codegen.runs import runs
-from tc.ir.affine import constant, sub
+from tc.ir.affine import constant, plain_poly, sub
 from tc.ir.expr import Ramp
-from tc.ir.facts import plain_poly
 from tc.ir.loop import Func, Scope, Seq, Store
 from tc.ir.lower import lower
 from tc.ir.passes import place_scratch, run_passes

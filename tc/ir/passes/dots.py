@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tc.ir.affine import Poly, expr_of
+from tc.ir.affine import Poly, expr_of, plain_poly
 from tc.ir.expr import (
     Binary,
     Bitcast,
@@ -29,7 +29,6 @@ from tc.ir.expr import (
     Var,
     binary,
 )
-from tc.ir.facts import plain_poly
 from tc.ir.loop import For, Func, LoopKind, Stmt, Store
 from tc.ir.types import I32, DType
 from tc.ir.visit import map_stmt, uses, with_body

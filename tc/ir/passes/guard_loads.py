@@ -9,8 +9,9 @@ register, gets no mask. This pass must not drop a mask that is there.
 
 from __future__ import annotations
 
+from tc.ir.affine import plain_poly
 from tc.ir.expr import Expr, Load, Select, Unary, binary
-from tc.ir.facts import Facts, plain_poly
+from tc.ir.facts import Facts
 from tc.ir.loop import Alloc, Assert, For, Func, If, Scope, Seq, Stmt, Store, Update
 from tc.ir.visit import children, own_exprs, rewrite_exprs, with_body, with_children
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tc.errors import InternalError
-from tc.ir.affine import content
+from tc.ir.affine import content, plain_poly
 from tc.ir.expr import (
     Binary,
     Broadcast,
@@ -25,7 +25,6 @@ from tc.ir.expr import (
     Var,
 )
 from tc.ir.expr import binary as scalar
-from tc.ir.facts import plain_poly
 from tc.ir.loop import Buffer, Scope
 from tc.ir.types import I64
 from tc.ir.visit import children, with_children

@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import Final
 
 from tc.ir import affine
+from tc.ir.affine import plain_poly
 from tc.ir.expr import Binary, Broadcast, Const, Expr, Load, Ramp, Select, Sym, Var
-from tc.ir.facts import Facts, plain_poly
+from tc.ir.facts import Facts
 from tc.ir.loop import Alloc, Assert, For, Func, If, Prefetch, Seq, Stmt, Store, seq
 from tc.ir.passes.rewrite import Rewriter
 from tc.ir.rewrite import Rewriter as Simplifier
@@ -61,6 +62,7 @@ class _Indices:
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
         self.simplifier = Simplifier(facts)
+        self.by_lane: dict[Const, Simplifier] = {}
         self.loads = Rewriter(self._load)
 
     def __call__(self, x: Expr) -> Expr:
@@ -82,7 +84,10 @@ class _Indices:
         one = _lane_of(x)
         if one is None:
             return None
-        found = Simplifier(self.facts.in_loop(_LANE, Const(x.lanes)))(one)
+        lanes = Const(x.lanes)
+        if lanes not in self.by_lane:
+            self.by_lane[lanes] = Simplifier(self.facts.in_loop(_LANE, lanes))
+        found = self.by_lane[lanes](one)
         base, stride = affine.separated(plain_poly(found), _LANE)
         if any(uses(affine.expr_of(p), _LANE) for p in (base, stride)):
             return None
