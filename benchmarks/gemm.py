@@ -19,10 +19,13 @@ from benchmarks.comparison import BASELINE, Comparison, Measured, busiest, compa
 from benchmarks.part import Options, Outcome, Part, run_as_program
 from benchmarks.peak import Machine, default_machine, limits
 from benchmarks.protocol import Array, Case, UnavailableError
-from benchmarks.runner import FULL, QUICK, Result, Settings
+from benchmarks.runner import Result, Settings
 from benchmarks.verdict import Verdict, verdict
 from benchmarks.worker import Prepared
 
+PACED = Settings(rounds=100, block_seconds=0.01, progress=report.progress)
+"""Blocks so short that the limits measured around one are those of its time."""
+QUICK_ROUNDS = 30
 CONTENDERS = {
     "tc": "benchmarks.gemm:tc_build",
     "torch": "benchmarks.gemm:torch_mm",
@@ -194,7 +197,7 @@ def run(options: Options) -> Outcome:
     options = replace(options, cores=options.cores[:1])
     chosen = options.chosen([row.name for row in ROWS])
     machine = default_machine(options.cores)
-    settings = replace(QUICK if options.quick else FULL, progress=report.progress)
+    settings = replace(PACED, rounds=QUICK_ROUNDS) if options.quick else PACED
     every = [(row, _compare(row, machine, settings, options)) for row in ROWS if row.name in chosen]
     return Outcome(
         (table(every, options.contenders(list(CONTENDERS)), machine),),

@@ -1,6 +1,6 @@
 /* What chosen cores can do at best, all of them at once:
-     peak CORES fma|avx2|bf16|int8      operations in Gop/s, 0 where there is no such instruction
-     peak CORES read BYTES [SECONDS]    GB/s at which BYTES, shared out, are read again and again
+     peak CORES SECONDS fma|avx2|bf16|int8    operations in Gop/s, 0 where there is no such one
+     peak CORES SECONDS read BYTES            GB/s at which BYTES, shared out, are read repeatedly
    CORES is a list such as 0,1. Two figures: the best of many short runs, and their median. */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -23,7 +23,6 @@
 #endif
 /* Enough independent chains to hide the latency, few enough to stay in 16 registers. */
 #define CHAINS 12
-#define SLICES 100
 #define PASSES 100
 #define LEAST 6
 #define MOST_CORES 256
@@ -106,7 +105,7 @@ static char *data;
 static size_t share; /* bytes that each thread reads */
 static long repeats;
 static pthread_barrier_t barrier;
-static double rates[MOST_CORES][PASSES], started, ended, seconds = 0.3;
+static double rates[MOST_CORES][PASSES], started, ended, seconds;
 static int count[MOST_CORES];
 static volatile int enough;
 static volatile float sink;
@@ -135,7 +134,8 @@ static void *compute(void *argument) {
   long me = (long)argument, steps = 100000;
   pin(cores[me]);
   pthread_barrier_wait(&barrier);
-  for (int slice = 0; slice < SLICES; slice++) {
+  double since = now();
+  for (int pass = 0; pass < PASSES && (pass < LEAST || now() - since < seconds); pass++) {
     double start = now();
     sink = loop(steps);
     rates[me][count[me]++] = steps / (now() - start);
@@ -184,14 +184,14 @@ static void run(void *(*work)(void *), double unit) {
 }
 
 int main(int argc, char **argv) {
-  if (argc < 3) return 2;
+  if (argc < 4) return 2;
   for (char *each = strtok(argv[1], ","); each && threads < MOST_CORES; each = strtok(0, ","))
     cores[threads++] = atoi(each);
-  if (!strcmp(argv[2], "read") && argc > 3) {
-    size_t unit = BYTES * 8, bytes = strtoul(argv[3], 0, 10), huge = 2u << 20;
+  seconds = atof(argv[2]);
+  if (!strcmp(argv[3], "read") && argc > 4) {
+    size_t unit = BYTES * 8, bytes = strtoul(argv[4], 0, 10), huge = 2u << 20;
     share = bytes / threads / unit * unit;
     if (!share) share = unit;
-    if (argc > 4) seconds = atof(argv[4]);
     size_t whole = (share * threads + huge - 1) / huge * huge;
     data = aligned_alloc(huge, whole);
     if (!data) return 1;
@@ -202,7 +202,7 @@ int main(int argc, char **argv) {
     return 0;
   }
   for (size_t n = 0; n < sizeof kinds / sizeof *kinds; n++)
-    if (!strcmp(argv[2], kinds[n].name)) {
+    if (!strcmp(argv[3], kinds[n].name)) {
       loop = kinds[n].loop;
       run(compute, kinds[n].per_step * 1e-9);
       return 0;

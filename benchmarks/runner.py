@@ -138,21 +138,23 @@ def block_size(contender: Contender, settings: Settings) -> int:
 
 def interleave(
     contenders: Sequence[Contender], settings: Settings, limit: Callable[[], float]
-) -> tuple[dict[str, list[Block]], list[float]]:
-    """Blocks of every contender, by name, and the least time of the work, of every round.
+) -> dict[str, list[Block]]:
+    """Blocks of every contender, by name: each round runs one block of each, in order.
 
-    Each round runs one block of each, in order, then asks for the limit.
+    The limit is asked for before and after each block; its mean is that of the block.
     """
     sizes = {contender.name: block_size(contender, settings) for contender in contenders}
     blocks: dict[str, list[Block]] = {contender.name: [] for contender in contenders}
-    limits = []
+    before = limit()
     for number in range(settings.rounds):
         settings.progress(f"round {number + 1}/{settings.rounds}")
         for contender in contenders:
             time.sleep(settings.gap_seconds)
-            blocks[contender.name].append(contender.run(sizes[contender.name]))
-        limits.append(limit())
-    return blocks, limits
+            block = contender.run(sizes[contender.name])
+            after = limit()
+            blocks[contender.name].append(replace(block, least=(before + after) / 2))
+            before = after
+    return blocks
 
 
 def paired_ratio(blocks: Sequence[Block], baseline: Sequence[Block]) -> float:
@@ -177,19 +179,14 @@ def inside_ratio(blocks: Sequence[Block], baseline: Sequence[Block]) -> float:
     )
 
 
-def share_of(blocks: Sequence[Block], limits: Sequence[float]) -> float:
-    """Median over rounds of the least time over the block median; NaN: a limit is not known."""
-    if not all(limits):
+def share_of(blocks: Sequence[Block]) -> float:
+    """Median over rounds of the least time over the block median; NaN: not known."""
+    if not all(block.least for block in blocks):
         return math.nan
-    return statistics.median(
-        limit / statistics.median(block.seconds)
-        for block, limit in zip(blocks, limits, strict=True)
-    )
+    return statistics.median(block.least / statistics.median(block.seconds) for block in blocks)
 
 
-def summarise(
-    result: Result, blocks: Sequence[Block], baseline: Sequence[Block], limits: Sequence[float]
-) -> Result:
+def summarise(result: Result, blocks: Sequence[Block], baseline: Sequence[Block]) -> Result:
     """The result with its medians, percentiles, ratio and share filled in."""
     seconds = [value for block in blocks for value in block.seconds]
     p10, median, p90 = (float(value) for value in np.percentile(seconds, (10, 50, 90)))
@@ -201,7 +198,7 @@ def summarise(
         ratio=paired_ratio(blocks, baseline),
         inside=statistics.median([value for block in blocks for value in block.inside] or [0.0]),
         inside_ratio=inside_ratio(blocks, baseline),
-        share=share_of(blocks, limits),
+        share=share_of(blocks),
         calls=len(seconds),
         idle_share=statistics.median(block.idle_share for block in blocks),
     )
@@ -220,8 +217,8 @@ def measure(
     `then` is called with each right one after the timing, for what else is to be asked of it.
 
     `check_load` runs right before and right after the timing, when all are prepared and asleep;
-    it raises to refuse the figures. `limit` is asked in every round for the least time in which
-    the machine, as it is then, can do the work; 0.0: not known.
+    it raises to refuse the figures. `limit` is asked around every block for the least time in
+    which the machine, as it is then, can do the work; 0.0: not known.
     All contenders are closed on the way out, whatever happens.
     """
     every = list(contenders)
@@ -235,11 +232,11 @@ def measure(
         admitted = [contender for contender in every if results[contender.name].state == "ok"]
         if admitted:
             check_load()
-            blocks, limits = interleave(admitted, settings, limit)
+            blocks = interleave(admitted, settings, limit)
             check_load()
             baseline = blocks[admitted[0].name]
             for name, mine in blocks.items():
-                results[name] = summarise(results[name], mine, baseline, limits)
+                results[name] = summarise(results[name], mine, baseline)
             for contender in admitted:
                 then(contender)
         return [results[contender.name] for contender in every]
