@@ -15,6 +15,7 @@ from tc.codegen.func import has_parallel
 from tc.codegen.func import messages_of as func_messages
 from tc.codegen.llvm import memory
 from tc.codegen.llvm.builder import Builder
+from tc.codegen.llvm.counters import Counter
 from tc.codegen.llvm.hardware import PLAIN, Hardware
 from tc.codegen.llvm.values import Values
 from tc.codegen.statements import Inside, Statements, parallel_nest
@@ -34,6 +35,7 @@ from tc.ir.loop import (
     Store,
 )
 from tc.ir.passes.place_scratch import ALIGN, buffer_bytes
+from tc.ir.visit import sub_stmts
 
 _Action: TypeAlias = Callable[[], None]
 
@@ -179,6 +181,10 @@ class _Kernel(Statements):
         b.label(f"body{name}")
         var, step = f"%i{name}", f"%n{name}"
         b.do(f"{var} = phi i64 [ {first}, %head{name} ], [ {step}, %next{name} ]")
+        counter = Counter(name, first, header)
+        b.out.append(counter.phis)
+        if not v.hardware.short_literals and _is_innermost(s):
+            v.counters[s.var] = counter
         v.names[s.var], v.depth[s.var] = var, len(b.scopes) - 1
         v.ranges.append(Bounds({**v.ranges[-1].env, s.var: self.values_of(s)}))
         if inside is None:
@@ -188,6 +194,7 @@ class _Kernel(Statements):
         v.ranges.pop()
         b.do(f"br label %next{name}")
         b.label(f"next{name}")
+        b.out.append(counter.steps)
         b.do(f"{step} = add nuw nsw i64 {var}, 1")
         more = b.ins(f"icmp slt i64 {step}, {end}")
         b.do(f"br i1 {more}, label %body{name}, label %exit{name}")
@@ -243,6 +250,10 @@ class _Kernel(Statements):
         failed = self.b.ins(f"xor i1 {self.values(s.cond)}, true")
         report = f"store atomic i32 {number}, ptr %tc.error monotonic, align 4"
         self.guarded(failed, lambda: self.b.do(report), None)
+
+
+def _is_innermost(s: For) -> bool:
+    return not any(isinstance(x, For) for x in sub_stmts(s.body))
 
 
 def messages_of(kernels: Sequence[Func | KernelText]) -> tuple[str, ...]:

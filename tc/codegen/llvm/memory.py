@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from tc.codegen.llvm.builder import Builder
+from tc.codegen.llvm.counters import Counter
 from tc.codegen.llvm.hardware import Hardware
 from tc.codegen.llvm.text import mangled, memory_type, splat, vector
 from tc.errors import InternalError
@@ -23,6 +24,7 @@ ZERO: Final = "@tc.zero"  # 64 readable bytes of zeros: what a masked-off scalar
 # little room for one, so that what is left of it lies between minus and plus the other.
 FAR: Final = 1 << 15
 NEAR: Final = 1 << 10
+SCALES: Final = (1, 2)  # multiples of a counter that an address of an fp32 element has in itself
 _MOST_SINGLE_LANES: Final = 16  # up to so many lanes with gaps are loaded one by one
 
 
@@ -33,6 +35,7 @@ class Values(Protocol):
     hardware: Hardware
     pointers: dict[str, str]
     aligns: dict[str, int]
+    counters: dict[Expr, Counter]
 
     def __call__(self, x: Expr) -> str:
         """The value of `x`."""
@@ -106,11 +109,15 @@ def _moved(v: Values, pointer: str, dtype: DType, offset: str) -> str:
 def _sum(v: Values, terms: list[tuple[Monomial, int]]) -> str:
     total = ""
     for m, c in terms:
-        term = v(m[0]) if m else str(c)
-        for atom in m[1:]:
-            term = v.b.ins(f"mul i64 {term}, {v(atom)}")
-        if m and c != 1:
-            term = v.b.ins(f"mul i64 {term}, {c}")
+        counter = v.counters.get(m[0]) if len(m) == 1 and c not in SCALES else None
+        if counter is not None:
+            term = counter.times(v.b, c)
+        else:
+            term = v(m[0]) if m else str(c)
+            for atom in m[1:]:
+                term = v.b.ins(f"mul i64 {term}, {v(atom)}")
+            if m and c != 1:
+                term = v.b.ins(f"mul i64 {term}, {c}")
         total = v.b.ins(f"add i64 {total}, {term}") if total else term
     return total
 

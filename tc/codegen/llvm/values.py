@@ -8,6 +8,7 @@ from __future__ import annotations
 from tc.codegen.llvm import arith, dots, memory
 from tc.codegen.llvm.builder import Builder
 from tc.codegen.llvm.casts import cast, narrow_half, widen_half
+from tc.codegen.llvm.counters import Counter
 from tc.codegen.llvm.hardware import Hardware
 from tc.codegen.llvm.text import HALVES, literal, mangled, sequence, splat, value_type, vector
 from tc.codegen.placement import Placement
@@ -43,6 +44,7 @@ class Values(Placement[str]):
         self.f16c = hardware.f16c
         self.pointers: dict[str, str] = {}
         self.aligns: dict[str, int] = {}
+        self.counters: dict[Expr, Counter] = {}  # of the innermost loop, by its variable
 
     def __call__(self, x: Expr) -> str:
         """The value of `x` as an operand of the code at the builder's present place."""
