@@ -19,21 +19,31 @@ _CASE = re.compile(rf"[\[-]({'|'.join(sorted(MODELS, key=len, reverse=True))})\]
 
 
 def group_of(nodeid: str) -> str:
-    """The model whose name ends the case of a test, else its file."""
+    """The model whose name ends the case of a test, else its file or what that shares."""
     case = _CASE.search(nodeid)
-    return f"model {case[1]}" if case else nodeid.partition("::")[0]
+    file = nodeid.partition("::")[0]
+    if case:
+        return f"model {case[1]}"
+    return "scripts" if file in SCRIPTS else file
 
+
+# Their scripts are forked from one process (tests/warm.py).
+SCRIPTS = (
+    "tests/docs/test_pages.py",
+    "tests/docs/test_tutorial.py",
+    "tests/test_examples.py",
+    "tests/test_warm.py",
+)
 
 # The groups that take longest, for they have few tests that each take long: they begin first, so
 # that at the end no process waits for another's. All others take the longer the more tests they
 # have. "model t5" and the like need no mention: they have many tests.
 LONGEST = (
     "tests/autotune/test_space.py",
-    "tests/docs/test_pages.py",
+    "scripts",
     "tests/schedule/test_attention.py",
     "tests/frontend/test_generate.py",
     "tests/test_precision.py",
-    "tests/test_examples.py",
     "tests/schedule/test_defaults.py",
     "tests/cli/test_cli_commands.py",
     "tests/frontend/test_recall.py",
@@ -42,7 +52,6 @@ LONGEST = (
     "tests/test_package.py",
     "tests/codegen/test_kernels.py",
     "tests/test_bad_input.py",
-    "tests/docs/test_tutorial.py",
 )
 
 

@@ -1,13 +1,12 @@
-"""The examples run as a user runs them, each in a process of its own, and say what they should."""
+"""The examples run each in a process of its own, as a user runs them, and say what they should."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.warm import run_script
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -15,16 +14,7 @@ pytestmark = pytest.mark.slow
 
 
 def run(name: str, *arguments: str, cwd: Path) -> str:
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "examples" / name), *arguments],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+    return run_script(ROOT / "examples" / name, *arguments, cwd=cwd)
 
 
 def test_embeddings(tmp_path: Path) -> None:

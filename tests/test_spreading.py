@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.models import zoo
-from tests.spreading import LONGEST, MODELS, Longest, group_of
+from tests.spreading import LONGEST, MODELS, SCRIPTS, Longest, group_of
 
 
 def test_every_model_of_the_zoo_is_known() -> None:
@@ -22,6 +22,7 @@ def test_every_model_of_the_zoo_is_known() -> None:
         ("tests/a/test_b.py::test_c[(1, 1)-t5-encoder]", "model t5-encoder"),
         ("tests/a/test_b.py::test_c[bert-x]", "tests/a/test_b.py"),
         ("tests/a/test_b.py::test_c[no-bert", "tests/a/test_b.py"),
+        ("tests/test_examples.py::test_c", "scripts"),
     ],
 )
 def test_groups(nodeid: str, group: str) -> None:
@@ -30,7 +31,8 @@ def test_groups(nodeid: str, group: str) -> None:
 
 def test_long_groups_begin_first_then_those_of_many_tests() -> None:
     root = Path(__file__).parent.parent
-    assert [name for name in LONGEST if not (root / name).exists()] == []
+    files = [*(name for name in LONGEST if name != "scripts"), *SCRIPTS]
+    assert [name for name in files if not (root / name).exists()] == []
     groups = Longest({"few": [1], LONGEST[1]: [1], "many": [1, 2], LONGEST[0]: [1]})
     assert [groups.popitem()[0] for _ in range(4)] == [*LONGEST[:2], "many", "few"]
     assert not groups

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.warm import run_script
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -42,17 +41,9 @@ def test_the_python_of_a_page_runs_and_prints_what_it_shows(page: str, tmp_path:
     assert code
     script = tmp_path / page.replace(".md", ".py")
     script.write_text("\n".join(code), encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, str(script)],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    printed = run_script(script, cwd=tmp_path)
     for number in SHOWN.get(page, ()):
-        assert blocks(page, "text")[number] in done.stdout
+        assert blocks(page, "text")[number] in printed
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +10,7 @@ from types import ModuleType
 import pytest
 
 from tc.target import Target
+from tests.warm import run_script
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "examples/tutorial_gemm.py"
@@ -62,16 +61,9 @@ def test_the_steps_are_right_and_make_it_fast(tutorial: ModuleType) -> None:
 
 
 @pytest.mark.slow
-def test_the_script_prints_a_table() -> None:
+def test_the_script_prints_a_table(tmp_path: Path) -> None:
     size = [str(n) for n in SIZE]
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), "--size", *size, "--seconds", "0.01", "--loops"],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "| 0. The plain expression |" in done.stdout
-    assert "for i0 in range(" in done.stdout
-    assert done.stdout.splitlines()[-1].startswith("peak: ")
+    printed = run_script(SCRIPT, "--size", *size, "--seconds", "0.01", "--loops", cwd=tmp_path)
+    assert "| 0. The plain expression |" in printed
+    assert "for i0 in range(" in printed
+    assert printed.splitlines()[-1].startswith("peak: ")
