@@ -19,6 +19,8 @@ from tc.errors import TuningError, describe
 if TYPE_CHECKING:
     from tc.autotune.database import Database
 
+LONGEST = 60
+"""Characters of a cell: a schedule has a thousand; `show` has the best whole, --json has all."""
 _FILE = click.Path(path_type=Path)
 database_option = click.option(
     "--db", type=_FILE, metavar="FILE", help="The database (default: TC_TUNING_DB, else your own)."
@@ -59,6 +61,8 @@ def _cell(column: str, value: object) -> str:
             return f"{value:.0%}"
         case float():
             return f"{value:.3f}"
+        case str() if len(value) > LONGEST:
+            return f"{value[: LONGEST - 1]}…"
     return str(value)
 
 
@@ -114,6 +118,8 @@ def show(settings: Settings, workload: str, limit: int, db: Path | None) -> None
     for each in found:
         print(f"{each['hash']} {each['name']} ({each['family']})\n{each['text']}\n")
     _show(settings, "trials", trials, left=4)
+    if trials and trials[0]["ratio"] is not None:
+        print(f"\nbest, trial {trials[0]['trial']}: {trials[0]['schedule']}")
 
 
 @command.command("best")

@@ -36,6 +36,19 @@ def test_what_it_shows(run, db: Path, arguments: list[str], key: str, said: str)
     assert key in json.loads(run("db", *arguments, "--db", db, "--json").out)
 
 
+def test_a_long_schedule_is_whole_below_the_table_alone(run, tmp_path: Path) -> None:
+    db, schedule = tmp_path / "tuning.db", " ".join(f"split(j, {n + 2})" for n in range(40))
+    fill(db, [a_trial(0, 0.5, schedule=schedule)])
+    best = run("db", "best", "--db", db).out
+    assert schedule[:59] + "…" in best
+    assert max(map(len, best.splitlines())) < 300
+    shown = run("db", "show", "add", "--db", db).out
+    assert shown.endswith(f": {schedule}\n")
+    assert (
+        json.loads(run("db", "best", "--db", db, "--json").out)["best"][0]["schedule"] == schedule
+    )
+
+
 def test_export_import_merge_prune(run, db: Path, tmp_path: Path) -> None:
     shard, other = tmp_path / "s.jsonl", tmp_path / "other.db"
     assert run("db", "export", shard, "--all", "--db", db).out.endswith("trials: 3\n")
