@@ -20,9 +20,10 @@ from tc.errors import TcError
 from tc.frontend import capture_shapes as shapes
 from tc.frontend import capture_tree as tree
 from tc.frontend.capture_checks import find_checks
+from tc.frontend.capture_composites import expand_composites
+from tc.frontend.capture_layers import any_values
 from tc.frontend.capture_normalise import normalise
 from tc.frontend.capture_ones import asked_about_one, cut_up, oblivious, ones_of, without
-from tc.frontend.capture_recurrent import whole_sequences
 from tc.frontend.capture_refusal import quiet, refusal, writes_to_buffer
 from tc.frontend.capture_result import rebuild, result_names, result_tree
 from tc.frontend.capture_windows import whole_windows
@@ -170,13 +171,14 @@ def _export(
     flat: _Flat, samples: list[torch.Tensor], axes: list[dict[int, Any]]
 ) -> ExportedProgram:
     shapes_of_all = {"tensors": tuple(axes)} if samples else None
-    with torch.no_grad(), warnings.catch_warnings(), quiet(), whole_windows(), whole_sequences():
+    with torch.no_grad(), warnings.catch_warnings(), quiet(), whole_windows(), any_values():
         warnings.simplefilter("ignore")
         return torch.export.export(flat, tuple(samples), strict=False, dynamic_shapes=shapes_of_all)
 
 
 def _assemble(program: ExportedProgram, request: Request, result: tree.Node) -> Captured:
     graph, model, dims = program.graph_module, request.model, request.dims
+    expand_composites(graph)
     asked = asked_about_one(program) if dims is None else set()
     normalise(graph)
     weights, inputs = _split_placeholders(program, model, graph)

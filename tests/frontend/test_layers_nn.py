@@ -92,3 +92,34 @@ def test_the_nearest_of_a_factor(factor: float) -> None:
 def test_adaptive_pools_of_free_sizes(model: nn.Module) -> None:
     rank = 2 if isinstance(model, nn.AdaptiveAvgPool2d) else 1
     check(model, [(torch.randn(n, 3, *(m, 6 * n)[:rank]),) for n, m in ((2, 7), (3, 3), (5, 17))])
+
+
+@pytest.mark.parametrize(
+    ("model", "shapes"),
+    [
+        (nn.CosineSimilarity(), [[(3, 6)] * 2, [(4, 7)] * 2]),
+        (nn.TripletMarginLoss(swap=True, p=1.0), [[(3, 6)] * 3, [(4, 7)] * 3]),
+        (nn.CosineEmbeddingLoss(0.1), [[(3, 6), (3, 6), (3,)], [(4, 7), (4, 7), (4,)]]),
+        (nn.Fold((6, 7), 3, padding=1, stride=2), [[(2, 18, 12)], [(3, 18, 12)]]),
+    ],
+    ids=lambda x: type(x).__name__ if isinstance(x, nn.Module) else "",
+)
+def test_operators_that_are_several_others(
+    model: nn.Module, shapes: list[list[tuple[int, ...]]]
+) -> None:
+    torch.manual_seed(0)
+    check(model, [[torch.randn(s).sign() if len(s) == 1 else torch.randn(s) for s in call]
+                  for call in shapes])  # fmt: skip
+
+
+def test_a_mask_that_might_be_causal() -> None:
+    """PyTorch looks at its values to see whether it is."""
+    torch.manual_seed(0)
+    layer = nn.TransformerDecoderLayer(8, 2, 16, batch_first=True)
+    model = nn.TransformerDecoder(layer, 1)
+    masks = [nn.Transformer.generate_square_subsequent_mask(n) for n in (5, 4)]
+    masks[1] = masks[1].T.contiguous()  # one that is not
+    check(
+        model,
+        [(torch.randn(n, len(m), 8), torch.randn(n, 3, 8), m) for n, m in enumerate(masks, 2)],
+    )

@@ -1,0 +1,62 @@
+"""Layers of torch.nn while a model is traced, where PyTorch looks at more than a trace can know.
+
+The shapes of what an LSTM, a GRU or a plain recurrent layer gives are found by going through the
+sequence step by step, which holds for one length alone: they are told directly. Whether the mask
+of a transformer is a causal one is found by looking at its values: the mask is taken as any other,
+for the same result. This module must not change anything for threads that do not trace.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import torch
+from torch._decomp import decompositions
+from torch.nn.modules import transformer
+
+_ONE_AT_A_TIME: Final = threading.RLock()
+Function = Callable[..., Any]
+
+
+def _recurrent(x: torch.Tensor, states: Any, *args: Any, **_kwargs: Any) -> Any:
+    """What a stack of recurrent layers gives, with undefined values."""
+    h = states[0] if isinstance(states[0], torch.Tensor) else states[0][0]
+    bidirectional = args[5]
+    features = h.shape[-1] * (2 if bidirectional else 1)
+    return x.new_empty((*x.shape[:-1], features)), list(states)
+
+
+def _is_causal(_mask: Any, is_causal: bool | None = None, _size: int | None = None) -> bool:
+    """Whether the caller has said that the mask is a causal one."""
+    return is_causal is True
+
+
+# (where a function is, its name, what stands in for it)
+_FUNCTIONS: Final[tuple[tuple[Any, str, Function], ...]] = (
+    (decompositions, "_rnn_helper", _recurrent),
+    (transformer, "_detect_is_causal_mask", _is_causal),
+)
+
+
+@contextlib.contextmanager
+def any_values() -> Iterator[None]:
+    """Let this thread's layers hold for every length and every mask."""
+    with _ONE_AT_A_TIME, contextlib.ExitStack() as stack:
+        for module, name, ours in _FUNCTIONS:
+            theirs = getattr(module, name, None)
+            if theirs is not None:
+                setattr(module, name, _for_this_thread(ours, theirs))
+                stack.callback(setattr, module, name, theirs)
+        yield
+
+
+def _for_this_thread(ours: Function, theirs: Function) -> Function:
+    thread = threading.get_ident()
+
+    def function(*args: Any, **kwargs: Any) -> Any:
+        return (ours if threading.get_ident() == thread else theirs)(*args, **kwargs)
+
+    return function
