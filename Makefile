@@ -17,8 +17,9 @@ SOURCES := tc tests benchmarks examples
 QUICK := $(wildcard tests/test_layers.py tests/test_tiny.py tests/test_errors.py \
 	tests/test_target.py tests/test_import.py tests/ir tests/schedule)
 # One thread a test process: pytest already starts two. Tests that share something costly stay in
-# one process (tests/spreading.py), so that it is made once.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+# one process (tests/spreading.py), so that it is made once. What pytest makes of the tests' source
+# is kept, whatever the shell's settings: each process would spend 6 s on it.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help env demo test test-quick types tests bench clean lint
