@@ -130,7 +130,7 @@ class Compiler:
         self.target = target
         self._cache = cache
         self._hardware = hardware_of(target)
-        self._objects: dict[str, Future[bytes]] = {}  # by text
+        self._objects: dict[str, bytes | Future[bytes]] = {}  # by text
         self._machine: Machine | None = None
         self._llvm = ThreadPoolExecutor(1, thread_name_prefix="tc-llvm")
 
@@ -176,25 +176,33 @@ class Compiler:
         entry = entry_text(symbols, calls, self.target.llvm_triple.split("-")[0])
         texts[entry] = None
         self._begin_text(entry)
-        objects = [self._objects[text].result() for text in texts]
+        objects = [self._object(text) for text in texts]
         return Module(self.target, _pack(objects), messages, tuple(texts), tuple(emitted))
 
     def _begin_text(self, text: str) -> None:
         if text not in self._objects:
-            self._objects[text] = self._llvm.submit(self._compile, text)
+            known = None if self._cache is None else self._cache.get(self._key(text))
+            found = self._llvm.submit(self._compile, text) if known is None else known
+            self._objects[text] = found
+
+    def _object(self, text: str) -> bytes:
+        """The object file of a text that was begun; waits for it."""
+        found = self._objects[text]
+        if isinstance(found, bytes):
+            return found
+        data = self._objects[text] = found.result()
+        # Not on LLVM's thread: each call of the system is a wait for the interpreter lock there.
+        if self._cache is not None:
+            self._cache.put(self._key(text), data)
+        return data
+
+    def _key(self, text: str) -> str:
+        return "\n".join((__version__, version(), PIPELINE, _code_target(self.target), text))
 
     def _compile(self, text: str) -> bytes:
-        key = "\n".join((__version__, version(), PIPELINE, _code_target(self.target), text))
-        if self._cache is not None:
-            known = self._cache.get(key)
-            if known is not None:
-                return known
         if self._machine is None:
             self._machine = Machine(self.target)
-        data = self._machine.object_code(text)
-        if self._cache is not None:
-            self._cache.put(key, data)
-        return data
+        return self._machine.object_code(text)
 
 
 def _named(text: str) -> tuple[str, str]:

@@ -55,6 +55,11 @@ class Machine:
             raise UnsupportedError(
                 describe(f"target {target}", why=str(error).strip(), way_out="see LLVM's targets")
             ) from error
+        self._passes = llvm.create_new_module_pass_manager()
+        self._passes.add_sroa_pass()
+        self._passes.add_new_gvn_pass()
+        self._passes.add_instruction_combine_pass()
+        self._passes.add_simplify_cfg_pass()
         layout = self._tm.target_data
         self._head = f'target datalayout = "{layout}"\ntarget triple = "{target.llvm_triple}"\n'
 
@@ -74,14 +79,7 @@ class Machine:
             raise InternalError(f"emitted text that LLVM rejects: {str(error).strip()}") from error
         for other in others:
             module.link_in(other)
+        # Few calls: where another thread runs Python, each is a wait for the interpreter lock.
         options = llvm.create_pipeline_tuning_options(speed_level=2)
-        builder = llvm.create_pass_builder(self._tm, options)
-        passes = llvm.create_new_function_pass_manager()
-        passes.add_sroa_pass()
-        passes.add_new_gvn_pass()
-        passes.add_instruction_combine_pass()
-        passes.add_simplify_cfg_pass()
-        for function in module.functions:
-            if not function.is_declaration:
-                passes.run(function, builder)
+        self._passes.run(module, llvm.create_pass_builder(self._tm, options))
         return emit(module)
