@@ -16,8 +16,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from tc.ir.expr import Binary, Const, Expr, Load, Var
+from tc.ir.facts import Facts
 from tc.ir.interval import Interval, bounds
 from tc.ir.loop import Alloc, For, Stmt, Store, Update
+from tc.ir.rewrite import Rewriter
 from tc.ir.simplify import is_true, simplifier
 from tc.ir.visit import own_exprs, sub_exprs, sub_stmts, substitute, uses
 from tc.schedule.rewrite import env_of, header, loops, refuse
@@ -59,8 +61,12 @@ def shared_buffer(x: For, apart: frozenset[str] = frozenset()) -> str | None:
     if _PROVEN.get():
         return None
     own = apart | {s.buffer.name for s in sub_stmts(x.body) if isinstance(s, Alloc)}
+    place: _Place | None = None
     for name, (shape, stored) in _writes(x.body).items():
-        if name not in own and not separated(stored + _reads(x.body, name), shape, x):
+        if name in own:
+            continue
+        place = place or _place_in(x)
+        if not separated(stored + _reads(x.body, name), shape, x, place):
             return name
     return None
 
@@ -88,8 +94,12 @@ def _reads(s: Stmt, name: str) -> list[Access]:
     ]
 
 
-def separated(accesses: list[Access], shape: tuple[Expr, ...], x: For) -> bool:
+def separated(
+    accesses: list[Access], shape: tuple[Expr, ...], x: For, place: _Place | None = None
+) -> bool:
     """Whether two different iterations of `x` can never touch one element.
+
+    `place` is that of `x`, for a caller that asks about several buffers.
 
     Neighbouring dims are also looked at as the one dim that they form in memory, since a fused
     loop m appears as m // n and m % n.
@@ -99,14 +109,7 @@ def separated(accesses: list[Access], shape: tuple[Expr, ...], x: For) -> bool:
     extent = bounds(x.extent)
     if extent.hi is not None and extent.hi <= 1:
         return True
-    inner = env_of(list(loops(x.body)))
-    inner[x.var] = Interval(0, None if extent.hi is None else extent.hi - 1)
-    known = extent_facts([x, *loops(x.body)])
-    plain = simplifier()
-    # Most loops are told apart by their step alone; what is known of the others costs more.
-    inside = functools.cache(lambda: simplifier(inner, known))
-    lengths = {loop.var: loop.extent for loop in loops(x.body)}
-    place = _Place(x.var, inner, lengths, plain, lambda e: inside()(e))
+    place = place or _place_in(x)
     accesses = list(dict.fromkeys(accesses))
     rank = len(shape)
     for width in range(1, rank + 1):
@@ -129,6 +132,26 @@ class _Place:
     lengths: dict[Var, Expr]
     plain: Callable[[Expr], Expr]
     inside: Callable[[Expr], Expr]
+
+
+def _place_in(x: For) -> _Place:
+    inside = list(loops(x.body))
+    env = env_of(inside)
+    hi = bounds(x.extent).hi
+    env[x.var] = Interval(0, None if hi is None else hi - 1)
+    plain = simplifier()
+
+    @functools.cache
+    def known() -> Callable[[Expr], Expr]:
+        # That a loop variable is below its extent is no theorem to look for a proof of.
+        facts = Facts(env)
+        for cond in extent_facts([x, *inside]):
+            facts = facts.given(plain(cond))
+        return Rewriter(facts)
+
+    # Most loops are told apart by their step alone; what is known of the others costs more.
+    lengths = {loop.var: loop.extent for loop in inside}
+    return _Place(x.var, env, lengths, plain, lambda e: known()(e))
 
 
 def _linear(indices: Access, shape: tuple[Expr, ...]) -> Expr:
