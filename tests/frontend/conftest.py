@@ -26,7 +26,7 @@ def _own_programs(own: Path, _folder: Path, kind: str) -> ObjectCache:
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A whole cache folder of the test's own, for the processes that it starts too."""
     folder = tmp_path / "cache"
     monkeypatch.setenv("TC_CACHE_DIR", str(folder))

@@ -258,7 +258,7 @@ def run(script: str, *args: str, seed: str = "0") -> str:
     return done.stdout
 
 
-@pytest.mark.usefixtures("cache")
+@pytest.mark.usefixtures("cache_folder")
 def test_another_process_finds_the_programs_and_computes_the_same(tmp_path: Path) -> None:
     cold = run(SCRIPT, str(tmp_path / "cold.pt"), seed="1")
     warm = run(SCRIPT, str(tmp_path / "warm.pt"), seed="2")
@@ -270,7 +270,7 @@ def test_another_process_finds_the_programs_and_computes_the_same(tmp_path: Path
             assert torch.equal(a, b)
 
 
-@pytest.mark.usefixtures("cache")
+@pytest.mark.usefixtures("cache_folder")
 def test_a_process_that_finds_its_program_imports_nothing_that_traces_or_compiles() -> None:
     assert "hits 0" in run(PLAIN)
     warm = run(PLAIN)
