@@ -13,7 +13,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,7 @@ def measure_compile(contender: str, model: str) -> dict[str, Any]:
 
     compile_module = compiler(contender)
     exporting = time_export()
+    in_llvm = time_llvm() if contender == "tc" else []
     module = MODELS[model].build()
     given = torch_inputs(model, LENGTH)
     weights = sum(p.numel() * p.element_size() for p in module.parameters())
@@ -90,7 +91,9 @@ def measure_compile(contender: str, model: str) -> dict[str, Any]:
     return {
         "compile_seconds": compiled_at - start,
         "first_call_seconds": called_at - compiled_at,
-        "export_seconds": sum(exporting),
+        "export_seconds": sum(end - begin for begin, end in exporting),
+        "after_export_seconds": called_at - max([start, *(end for _, end in exporting)]),
+        "llvm_seconds": covered(in_llvm),
         "weights_bytes": weights,
         "compile_peak_bytes": peak,
         "running_peak_bytes": running,
@@ -132,21 +135,57 @@ def measure_load(model: str, path: str) -> dict[str, Any]:
     }
 
 
-def time_export() -> list[float]:
-    """The seconds of each call of torch.export from now on."""
+def time_export() -> list[tuple[float, float]]:
+    """(begin, end) of each call of torch.export from now on."""
     import torch
 
-    export, spent = torch.export.export, list[float]()
+    export, spent = torch.export.export, list[tuple[float, float]]()
 
     def timed(*args: Any, **kwargs: Any) -> Any:
         start = time.perf_counter()
         try:
             return export(*args, **kwargs)
         finally:
-            spent.append(time.perf_counter() - start)
+            spent.append((start, time.perf_counter()))
 
     torch.export.export = timed
     return spent
+
+
+def time_llvm() -> list[tuple[float, float]]:
+    """When LLVM is at work from now on: (begin, end) of each call that takes it long.
+
+    The end is by the thread's processor time, so that a wait for the interpreter, which the
+    other threads of a compilation hold, does not count as LLVM's.
+    """
+    import llvmlite.binding as llvm
+
+    spent: list[tuple[float, float]] = []
+
+    def timed(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            start, used = time.perf_counter(), time.thread_time()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                spent.append((start, start + time.thread_time() - used))
+
+        return call
+
+    passes = type(llvm.create_new_module_pass_manager())
+    for owner, name in ((llvm, "parse_assembly"), (llvm.TargetMachine, "emit_object"),
+                        (passes, "run")):  # fmt: skip
+        setattr(owner, name, timed(getattr(owner, name)))
+    return spent
+
+
+def covered(spans: Sequence[tuple[float, float]]) -> float:
+    """The seconds that lie in at least one of these spans."""
+    total, last = 0.0, float("-inf")
+    for begin, end in sorted(spans):
+        total += max(0.0, end - max(begin, last))
+        last = max(last, end)
+    return total
 
 
 def measure_export(model: str) -> dict[str, Any]:
