@@ -31,19 +31,27 @@ def keys(artifact: Artifact, identities: Sequence[Hashable]) -> dict[int, Key]:
         (Place.PARAM, number): _digest("param", info.dtype, info.shape, identities[number])
         for number, info in enumerate(artifact.params)
     }
+    texts: dict[int, Key] = {}  # many steps share a kernel, and its text is long
     for step in artifact.prepare:
-        _note(artifact, step, known)
+        if isinstance(step, KernelCall) and step.kernel not in texts:
+            kernel = artifact.kernels[step.kernel]
+            # Its name has its number in this program.
+            texts[step.kernel] = _digest(kernel.text.removeprefix(f"def {kernel.name}"))
+        _note(artifact, step, known, texts)
     return {number: key for (place, number), key in known.items() if place is Place.PREPARED}
 
 
-def _note(artifact: Artifact, step: Step, known: dict[tuple[Place, int], Key]) -> None:
+def _note(
+    artifact: Artifact,
+    step: Step,
+    known: dict[tuple[Place, int], Key],
+    texts: Mapping[int, Key],
+) -> None:
     """Enter what a step writes: the memory that it touches and no step before it has written."""
     storages = artifact.storages
     if isinstance(step, KernelCall):
         touched = step.buffers
-        kernel = artifact.kernels[step.kernel]
-        # Its name has its number in this program.
-        what: tuple[object, ...] = (kernel.text.removeprefix(f"def {kernel.name}"), step.symbols)
+        what: tuple[object, ...] = (texts[step.kernel], step.symbols)
     else:
         touched = (*step.inputs, *step.outputs)
         what = (step.op, step.args)
