@@ -23,7 +23,14 @@ from tc.frontend.capture_checks import find_checks
 from tc.frontend.capture_composites import expand_composites
 from tc.frontend.capture_layers import any_values
 from tc.frontend.capture_normalise import normalise
-from tc.frontend.capture_ones import asked_about_one, cut_up, oblivious, ones_of, without
+from tc.frontend.capture_ones import (
+    asked_about_one,
+    cut_up,
+    oblivious,
+    ones_of,
+    single_queries,
+    without,
+)
 from tc.frontend.capture_refusal import quiet, refusal, writes_to_buffer
 from tc.frontend.capture_result import rebuild, result_names, result_tree
 from tc.frontend.capture_windows import whole_windows
@@ -157,7 +164,8 @@ def _traced(flat: _Flat, tensors: list[torch.Tensor], dynamic: bool) -> Exported
             if cut := cut_up(program):
                 free, many = without(program, free, cut), without(program, many, cut)
                 program = _export(flat, given, free)
-            if asked_about_one(program).isdisjoint(ones_of(program, given)):
+            apart = asked_about_one(program) | single_queries(program)
+            if apart.isdisjoint(ones_of(program, given)):
                 return program
             return _export(flat, given, many)
     except TcError:

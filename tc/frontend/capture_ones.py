@@ -36,15 +36,35 @@ def asked_about_one(program: ExportedProgram) -> set[str]:
     return found
 
 
+def single_queries(program: ExportedProgram) -> set[str]:
+    """The symbols of how many queries attention has: one alone is scheduled in another way."""
+    return _of_attention(program, 0, -2)
+
+
+def _of_attention(program: ExportedProgram, operand: int, dim: int) -> set[str]:
+    """The symbols of a size of an operand (queries, keys, values) of all attention."""
+    nodes = [
+        n for n in program.graph.nodes if n.target is _aten.scaled_dot_product_attention.default
+    ]
+    sizes = [n.args[operand].meta["val"].shape[dim] for n in nodes]
+    return {
+        str(symbol)
+        for size in sizes
+        if isinstance(size, torch.SymInt)
+        for symbol in size.node.expr.free_symbols
+    }
+
+
 def cut_up(program: ExportedProgram) -> set[str]:
     """The symbols of the sizes that must be numbers.
 
     Those that are cut into pieces, since their values say how many there are, and those that other
     sizes follow from through fractions (interpolation by 1.3), which rounds as floats do. So are
     those of which the trace asked for such a fraction, or for a remainder: its graph holds for the
-    answer alone.
+    answer alone. The widths of heads of attention are no lengths that change from call to call, and
+    its schedule is much better for numbers.
     """
-    found: set[str] = set()
+    found = _of_attention(program, 0, -1) | _of_attention(program, 2, -1)
     environment = _environment(program)
     for guard in () if environment is None else environment.guards:
         if any(atom.is_Float for atom in guard.expr.atoms()) or guard.expr.has(Mod, PythonMod):

@@ -76,3 +76,29 @@ def test_a_dim_that_its_bounds_make_one_is_broadcast() -> None:
             x = torch.randn(batch, length, 8)
             torch.testing.assert_close(compiled(x), model(x), atol=1e-5, rtol=1e-5)
     assert compiled.stats()["compilations"] == 1
+
+
+class _Attends(nn.Module):
+    def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        return nn.functional.scaled_dot_product_attention(q, k, v)
+
+
+@pytest.mark.parametrize(
+    ("first", "programs"),
+    [
+        ((2, 3, 5, 8), [1, 1, 1, 2]),  # a single query is a number of queries like others
+        ((2, 3, 1, 8), [1, 2, 2, 3]),  # or what the program is for
+    ],
+)
+def test_widths_of_heads_are_numbers_and_so_is_a_single_query(first, programs) -> None:
+    def given(shape: tuple[int, ...], keys: int) -> list[torch.Tensor]:
+        kept = (shape[0], shape[1], keys, shape[3])
+        return [torch.randn(size) for size in (shape, kept, kept)]
+
+    compiled = tc.compile(_Attends(), example_inputs=given(first, 7), fallback="error")
+    counted = []
+    for shape, keys in ((first, 9), ((2, 3, 4, 8), 4), ((4, 2, 1, 8), 6), ((2, 3, 5, 12), 7)):
+        inputs = given(shape, keys)
+        torch.testing.assert_close(compiled(*inputs), _Attends()(*inputs))
+        counted.append(compiled.stats()["compilations"])
+    assert counted == programs
