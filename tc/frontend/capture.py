@@ -19,6 +19,7 @@ from torch.fx import GraphModule
 from tc.errors import TcError
 from tc.frontend import capture_shapes as shapes
 from tc.frontend import capture_tree as tree
+from tc.frontend.capture_branches import Branches, recorded
 from tc.frontend.capture_checks import find_checks
 from tc.frontend.capture_composites import expand_composites
 from tc.frontend.capture_layers import any_values
@@ -48,6 +49,7 @@ class _Flat(torch.nn.Module):
         arguments: tree.Node,
         dims: Sequence[shapes.Dims] | None,
         report: Callable[[tree.Node], None],
+        begin: Callable[[Sequence[torch.Tensor]], None],
     ) -> None:
         super().__init__()
         self.model = model
@@ -55,8 +57,10 @@ class _Flat(torch.nn.Module):
         self.dims = dims
         # A function: torch.export takes back what a trace changes in a module's attributes.
         self.report = report
+        self.begin = begin
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        self.begin(tensors)
         if self.dims is not None:
             _unify(self.dims, tensors)
         caches: list[Any] = []
@@ -137,18 +141,22 @@ def capture_request(request: Request) -> Captured:
     """As `capture`."""
     model, tensors = request.model, list(request.tensors)
     results: list[tree.Node] = []
-    flat = _Flat(twin(model), request.arguments, request.dims, results.append)
+    branches = Branches()
+    flat = _Flat(twin(model), request.arguments, request.dims, results.append, branches.begin)
     try:
-        program = _traced(flat, tensors, request.dynamic)
+        with recorded(branches):
+            program = _traced(flat, tensors, request.dynamic, branches)
     except TcError:
         raise
     except Exception as error:
         # torch.export raises whatever the model raises.
         raise TraceError(refusal(model, flat, request.names, tensors, error)) from error
-    return _assemble(program, request, results[-1])
+    return _assemble(program, request, results[-1], branches)
 
 
-def _traced(flat: _Flat, tensors: list[torch.Tensor], dynamic: bool) -> ExportedProgram:
+def _traced(
+    flat: _Flat, tensors: list[torch.Tensor], dynamic: bool, branches: Branches
+) -> ExportedProgram:
     """Trace with every size free that can be, ones too, unless the module asks about them."""
     if flat.dims is not None:
         return _export(flat, *shapes.samples(tensors, flat.dims))
@@ -161,7 +169,7 @@ def _traced(flat: _Flat, tensors: list[torch.Tensor], dynamic: bool) -> Exported
         # Oblivious: a one is a size like others, and questions about it are recorded.
         with oblivious():
             program = _export(flat, given, free)
-            if cut := cut_up(program):
+            if cut := cut_up(program) | branches.untold():
                 free, many = without(program, free, cut), without(program, many, cut)
                 program = _export(flat, given, free)
             apart = asked_about_one(program) | single_queries(program)
@@ -184,7 +192,9 @@ def _export(
         return torch.export.export(flat, tuple(samples), strict=False, dynamic_shapes=shapes_of_all)
 
 
-def _assemble(program: ExportedProgram, request: Request, result: tree.Node) -> Captured:
+def _assemble(
+    program: ExportedProgram, request: Request, result: tree.Node, branches: Branches
+) -> Captured:
     graph, model, dims = program.graph_module, request.model, request.dims
     expand_composites(graph)
     asked = asked_about_one(program) if dims is None else set()
@@ -203,6 +213,7 @@ def _assemble(program: ExportedProgram, request: Request, result: tree.Node) -> 
         symbols,
         find_checks(graph, inputs, specs, symbols, model),
         mutated,
+        branches.found(request.names, labelled=dims is not None),
     )
     return Captured(weights, signature, request.arguments, result, graph)
 

@@ -53,8 +53,11 @@ class Request:
         kwargs: Mapping[str, Any],
         dynamic: bool = True,
         labels: Sequence[Sequence[str | None]] | None = None,
+        known: bool = True,
     ) -> Request:
         """For `model(*args, **kwargs)`; see `capture.capture`.
+
+        Without `known`, names tell nothing of what dims mean: the trace has the sizes given.
 
         Raises:
             UnsupportedError: an argument of a type that no program can take.
@@ -68,7 +71,9 @@ class Request:
         else:
             config = getattr(model, "config", None)
             encoder_decoder = bool(getattr(config, "is_encoder_decoder", False))
-            dims = shapes.label_dims(names, tensors, encoder_decoder) if dynamic else None
+            dims = None
+            if dynamic and known:
+                dims = shapes.label_dims(names, tensors, encoder_decoder)
         settled = None if dims is None else tuple(dims)
         return Request(model, tuple(tensors), node, tuple(names), settled, dynamic)
 

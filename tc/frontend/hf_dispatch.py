@@ -8,6 +8,7 @@ This module must not compile or trace by itself.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import threading
 from collections.abc import Callable, Sequence
@@ -267,7 +268,7 @@ class Dispatcher:
                 try:
                     program.admit(shapes)
                 except ShapeMismatchError as mismatch:
-                    if self._dynamic and not mismatch.broadcast:
+                    if self._dynamic and not mismatch.another:
                         raise
                 else:
                     return program
@@ -279,25 +280,36 @@ class Dispatcher:
                         way_out="pad the inputs to fewer distinct sizes",
                     )
                 )
-            program = self._compile(args, kwargs, self._dynamic)
-            try:
-                program.admit(shapes)
-            except ShapeMismatchError:
-                if not self._dynamic:
-                    raise
-                # The model's code turns a size into a number, and it was traced with sizes that
-                # the capture chose; those of the call serve this call at least.
-                program = self._compile(args, kwargs, dynamic=False)
-                program.admit(shapes)
+            program = self._made_for(shapes, args, kwargs)
             route.programs.append(program)
             return program
 
-    def _compile(self, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic: bool) -> Program:
+    def _made_for(
+        self, shapes: tuple[torch.Size, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Program:
+        """A new program for these shapes, and as many others as can be.
+
+        Where the model's code turns a size into a number or asks about it, a trace with sizes that
+        the capture chose may not be for the call: then it is one with those of the call, and at
+        last one that is for them alone.
+        """
+        for dynamic, known in ((True, True), (True, False)) if self._dynamic else ():
+            program = self._compile(args, kwargs, dynamic, known)
+            with contextlib.suppress(ShapeMismatchError):
+                program.admit(shapes)
+                return program
+        program = self._compile(args, kwargs, dynamic=False)
+        program.admit(shapes)
+        return program
+
+    def _compile(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic: bool, known: bool = True
+    ) -> Program:
         positional, keyword = self._canonical(args, kwargs)
         tensors: list[torch.Tensor] = []
         self._key(positional, keyword, tensors, [])
         _refuse_device(tensors, self._model)
-        request = Request.of(self._model, positional, keyword, dynamic)
+        request = Request.of(self._model, positional, keyword, dynamic, known=known)
         captured, runner = self._make(request)
         self.stats["compilations"] += 1
         beside = [self._config, *self._hooks]

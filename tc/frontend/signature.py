@@ -56,6 +56,17 @@ class IdCheck:
 
 
 @dataclass(frozen=True, slots=True)
+class Branch:
+    """`condition` must hold of the sizes of a call: the model's Python asked, and went that way.
+
+    `dims` has (name in the condition, input, dim) of each of them.
+    """
+
+    condition: str
+    dims: tuple[tuple[str, str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Signature:
     """Everything about a program's call but its code.
 
@@ -71,6 +82,7 @@ class Signature:
     symbols: tuple[Symbol, ...]
     checks: tuple[SizeCheck | IdCheck, ...]
     mutated: tuple[int, ...]
+    branches: tuple[Branch, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The signature as dicts, lists, strings and ints."""
@@ -84,6 +96,7 @@ class Signature:
             "size_checks": [asdict(check) for check in sizes],
             "id_checks": [asdict(check) for check in ids],
             "mutated": list(self.mutated),
+            "branches": [[branch.condition, *map(list, branch.dims)] for branch in self.branches],
         }
 
     @staticmethod
@@ -103,11 +116,16 @@ class Signature:
                 tuple(Symbol(**symbol) for symbol in data["symbols"]),
                 ids + sizes,
                 tuple(int(index) for index in data["mutated"]),
+                tuple(_branch_from_json(*branch) for branch in data["branches"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CompileError(
                 f"program signature: malformed ({error}); save the program again"
             ) from error
+
+
+def _branch_from_json(condition: str, *dims: tuple[str, str, int]) -> Branch:
+    return Branch(str(condition), tuple((str(s), str(name), int(n)) for s, name, n in dims))
 
 
 def _spec_to_json(spec: TensorSpec) -> dict[str, Any]:

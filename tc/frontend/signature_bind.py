@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import ast
 import operator
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 from tc.errors import TcError, describe
-from tc.frontend.signature import IdCheck, Signature, Size, SizeCheck
+from tc.frontend.signature import Branch, IdCheck, Signature, Size, SizeCheck
+from tc.frontend.signature_branch import holds
 
 _OPERATORS: Mapping[type[ast.operator], Callable[[int, int], int]] = {
     ast.Add: operator.add,
@@ -23,11 +25,15 @@ _OPERATORS: Mapping[type[ast.operator], Callable[[int, int], int]] = {
 
 
 class ShapeMismatchError(TcError):
-    """Inputs whose sizes contradict each other or the program; `broadcast` where a size is 1."""
+    """Inputs whose sizes contradict each other or the program.
 
-    def __init__(self, message: str, broadcast: bool) -> None:
+    `another`: a program of their own may serve them, since a size is 1 or a number in this one, or
+    the model goes another way for them.
+    """
+
+    def __init__(self, message: str, another: bool) -> None:
         super().__init__(message)
-        self.broadcast = broadcast
+        self.another = another
 
 
 def evaluate(size: Size, symbols: Mapping[str, int]) -> int:
@@ -54,7 +60,8 @@ def bind(signature: Signature, shapes: Sequence[Sequence[int]]) -> dict[str, int
     """The value of every symbol, for inputs of these shapes.
 
     Raises:
-        ShapeMismatchError: a rank, or a size that contradicts another input's or a baked one.
+        ShapeMismatchError: a rank, a size that contradicts another input's or a baked one, or sizes
+            for which the model's Python goes another way.
         TcError: a size beyond what the model has positions for, or out of a symbol's range.
     """
     symbols: dict[str, int] = {}
@@ -67,16 +74,42 @@ def bind(signature: Signature, shapes: Sequence[Sequence[int]]) -> dict[str, int
                     why=f"has rank {len(shape)}, the program takes rank {len(spec.shape)}",
                     way_out="pass it with the rank that the model was compiled with",
                 ),
-                broadcast=False,
+                another=False,
             )
         for axis, (size, given) in enumerate(zip(spec.shape, shape, strict=True)):
             if isinstance(size, str) and size.isidentifier() and size not in symbols:
                 symbols[size] = given
                 whence[size] = f"dim {axis} of {spec.name}"
+    _check_branches(signature, shapes)
     _check_equal(signature, shapes, symbols, whence)
     _check_ranges(signature, symbols, whence)
     _check_maxima(signature, symbols)
     return symbols
+
+
+def _check_branches(signature: Signature, shapes: Sequence[Sequence[int]]) -> None:
+    shape_of = {spec.name: shape for spec, shape in zip(signature.inputs, shapes, strict=True)}
+    for branch in signature.branches:
+        sizes = {name: int(shape_of[owner][axis]) for name, owner, axis in branch.dims}
+        if not holds(branch.condition, sizes):
+            raise ShapeMismatchError(
+                describe(
+                    "sizes of " + ", ".join(dict.fromkeys(owner for _, owner, _ in branch.dims)),
+                    why=f"the program is for {_in_words(branch)}, which the model's Python asks, "
+                    f"and here {', '.join(f'{n} is {size}' for n, size in _named(branch, sizes))}",
+                    way_out="call the model itself, or compile it for such sizes too",
+                ),
+                another=True,
+            )
+
+
+def _in_words(branch: Branch) -> str:
+    names = {name: f"{owner}.shape[{axis}]" for name, owner, axis in branch.dims}
+    return re.sub(r"[A-Za-z_]\w*", lambda found: names.get(found[0], found[0]), branch.condition)
+
+
+def _named(branch: Branch, sizes: Mapping[str, int]) -> list[tuple[str, int]]:
+    return [(f"{owner}.shape[{axis}]", sizes[name]) for name, owner, axis in branch.dims]
 
 
 def _check_equal(
@@ -100,7 +133,7 @@ def _check_equal(
                     why=f"is {given}, must be {expected}{reason}{baked}",
                     way_out="pass inputs of matching sizes",
                 ),
-                broadcast=given == 1 or isinstance(size, int) or size in ones,
+                another=given == 1 or isinstance(size, int) or size in ones,
             )
 
 
@@ -121,7 +154,7 @@ def _check_ranges(
             )
             if value == 1 and symbol.low == 2:
                 # One means something else to the model: a program of its own may serve it.
-                raise ShapeMismatchError(message, broadcast=True)
+                raise ShapeMismatchError(message, another=True)
             raise TcError(message)
 
 

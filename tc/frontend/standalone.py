@@ -175,6 +175,16 @@ def _program(
 ) -> ProgramSpec:
     """A program; `keep` has the names of the results that are wanted, None: all of them."""
     signature = _labelled(runner.signature)
+    if signature.branches:
+        asked = signature.branches[0]
+        raise UnsupportedError(
+            describe(
+                f"export of {name}",
+                why="the model's Python goes one way or another by the sizes of "
+                + ", ".join(dict.fromkeys(owner for _, owner, _ in asked.dims)),
+                way_out="export a model that takes the same way for all sizes",
+            )
+        )
     artifact = runner.artifact
     refuse_fallbacks([(name, artifact)])
     outputs = {n: spec.name for n, spec in enumerate(signature.outputs)}

@@ -408,4 +408,4 @@ def test_a_module_that_asks_for_one_has_a_graph_for_it(kind: str, first: int) ->
     with pytest.raises(ShapeMismatchError) as refused:
         run(captured, x=torch.zeros(4 - first, 4))
     # The caller may compile another program for this size.
-    assert refused.value.broadcast
+    assert refused.value.another
