@@ -175,8 +175,7 @@ def _program(
 ) -> ProgramSpec:
     """A program; `keep` has the names of the results that are wanted, None: all of them."""
     signature = _labelled(runner.signature)
-    if signature.branches:
-        asked = signature.branches[0]
+    if asked := signature.open_branch():
         raise UnsupportedError(
             describe(
                 f"export of {name}",

@@ -12,7 +12,7 @@ import contextlib
 import functools
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from tc.ir.expr import Binary, Const, Expr, Load, Var
@@ -111,6 +111,12 @@ def separated(
         return True
     place = place or _place_in(x)
     accesses = list(dict.fromkeys(accesses))
+    if _apart(accesses, shape, place):
+        return True
+    return _apart(accesses, shape, replace(place, inside=place.proven))
+
+
+def _apart(accesses: list[Access], shape: tuple[Expr, ...], place: _Place) -> bool:
     rank = len(shape)
     for width in range(1, rank + 1):
         for first in range(rank - width + 1):
@@ -132,6 +138,7 @@ class _Place:
     lengths: dict[Var, Expr]
     plain: Callable[[Expr], Expr]
     inside: Callable[[Expr], Expr]
+    proven: Callable[[Expr], Expr]
 
 
 def _place_in(x: For) -> _Place:
@@ -149,9 +156,14 @@ def _place_in(x: For) -> _Place:
             facts = facts.given(plain(cond))
         return Rewriter(facts)
 
-    # Most loops are told apart by their step alone; what is known of the others costs more.
+    @functools.cache
+    def proven() -> Callable[[Expr], Expr]:
+        return simplifier(env, extent_facts([x, *inside]))
+
+    # Most loops are told apart by their step alone; what is known of the others costs more, and
+    # to look for what follows from it costs most.
     lengths = {loop.var: loop.extent for loop in inside}
-    return _Place(x.var, env, lengths, plain, lambda e: known()(e))
+    return _Place(x.var, env, lengths, plain, lambda e: known()(e), lambda e: proven()(e))
 
 
 def _linear(indices: Access, shape: tuple[Expr, ...]) -> Expr:

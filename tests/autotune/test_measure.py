@@ -7,6 +7,7 @@ import faulthandler
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -89,6 +90,11 @@ def test_what_goes_wrong_is_an_outcome_and_the_rest_goes_on(cache: Path) -> None
     schedules = [f"uniform({name})" for name in names] + [task.default, "split(nothing, 3)"]
     with Measurer(cache, command=BAD, trial_seconds=3.0) as measurer:
         found = list(measurer.measure(task, schedules))
+        for _ in range(20):  # other work on the machine may take the cores just then
+            if not found[6].disturbed:
+                break
+            (again,) = measurer.measure(task, [task.default])
+            found[6] = replace(again, number=6)
     assert [outcome.number for outcome in found] == list(range(8))
     said = dict(zip([*names, "right", "illegal"], found, strict=True))
     assert "SIGSEGV" in said["far"].error
