@@ -166,15 +166,8 @@ def _forward(parts: Parts, generates: bool, limits: Limits) -> ProgramSpec:
     return _program("forward", runner, keep, limits, {})
 
 
-def _program(
-    name: str,
-    runner: Runner,
-    keep: Mapping[int, str] | None,
-    limits: Limits,
-    limit_names: Mapping[str, str],
-) -> ProgramSpec:
-    """A program; `keep` has the names of the results that are wanted, None: all of them."""
-    signature = _labelled(runner.signature)
+def _refuse_branches(name: str, signature: Signature) -> None:
+    """A folder holds one program: it cannot be for some sizes of a call alone."""
     if asked := signature.open_branch():
         raise UnsupportedError(
             describe(
@@ -184,6 +177,18 @@ def _program(
                 way_out="export a model that takes the same way for all sizes",
             )
         )
+
+
+def _program(
+    name: str,
+    runner: Runner,
+    keep: Mapping[int, str] | None,
+    limits: Limits,
+    limit_names: Mapping[str, str],
+) -> ProgramSpec:
+    """A program; `keep` has the names of the results that are wanted, None: all of them."""
+    signature = _labelled(runner.signature)
+    _refuse_branches(name, signature)
     artifact = runner.artifact
     refuse_fallbacks([(name, artifact)])
     outputs = {n: spec.name for n, spec in enumerate(signature.outputs)}
