@@ -3,7 +3,10 @@
 The shapes of what an LSTM, a GRU or a plain recurrent layer gives are found by going through the
 sequence step by step, which holds for one length alone: they are told directly. Whether the mask
 of a transformer is a causal one is found by looking at its values: the mask is taken as any other,
-for the same result. This module must not change anything for threads that do not trace.
+for the same result. A `TransformerEncoder` that may leave padding out of its work gives zeros
+there where all padding is at the end, which eager finds by looking too and leaves undone while it
+is traced: the trace asks the mask. This module must not change anything for threads that do not
+trace.
 """
 
 from __future__ import annotations
@@ -14,10 +17,12 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import torch
+from torch import nn
 from torch._decomp import decompositions
 from torch.nn.modules import transformer
 
 _ONE_AT_A_TIME: Final = threading.RLock()
+_ENCODER: Final = nn.TransformerEncoder.forward
 Function = Callable[..., Any]
 
 
@@ -34,10 +39,43 @@ def _is_causal(_mask: Any, is_causal: bool | None = None, _size: int | None = No
     return is_causal is True
 
 
+def _encoder(
+    self: nn.TransformerEncoder,
+    src: torch.Tensor,
+    mask: torch.Tensor | None = None,
+    src_key_padding_mask: torch.Tensor | None = None,
+    is_causal: bool | None = None,
+) -> torch.Tensor:
+    """An encoder's forward; zeros at the padding where eager computes on nested tensors."""
+    if mask is not None or src_key_padding_mask is None or not _nests(self, src):
+        result: torch.Tensor = _ENCODER(self, src, mask, src_key_padding_mask, is_causal)
+        return result
+    padding = src_key_padding_mask
+    if padding.is_floating_point():
+        padding = padding != 0
+    lengths = (~padding).sum(1, keepdim=True)
+    beyond = torch.arange(src.shape[1], device=src.device) >= lengths
+    if self.mask_check:
+        zeros = padding & (beyond == padding).all()
+    else:  # how many are kept is all that is read from the mask
+        padding = zeros = beyond
+    for layer in self.layers:
+        src = layer(src, src_key_padding_mask=padding, is_causal=is_causal is True)
+    src = src.masked_fill(zeros.unsqueeze(2), 0)
+    return src if self.norm is None else self.norm(src)
+
+
+def _nests(encoder: nn.TransformerEncoder, src: torch.Tensor) -> bool:
+    """Whether eager makes a nested tensor of padded input where no gradient is asked for."""
+    allowed = torch.backends.mha.get_fastpath_enabled() and not torch.is_autocast_enabled()
+    return allowed and encoder.use_nested_tensor and src.dim() == 3
+
+
 # (where a function is, its name, what stands in for it)
 _FUNCTIONS: Final[tuple[tuple[Any, str, Function], ...]] = (
     (decompositions, "_rnn_helper", _recurrent),
     (transformer, "_detect_is_causal_mask", _is_causal),
+    (nn.TransformerEncoder, "forward", _encoder),
 )
 
 

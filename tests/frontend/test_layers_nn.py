@@ -123,3 +123,32 @@ def test_a_mask_that_might_be_causal() -> None:
         model,
         [(torch.randn(n, len(m), 8), torch.randn(n, 3, 8), m) for n, m in enumerate(masks, 2)],
     )
+
+
+@pytest.mark.parametrize("check_mask", [True, False])
+def test_an_encoder_gives_zeros_at_padding_that_it_left_out(check_mask: bool) -> None:
+    """Eager does where it computes on nested tensors: all padding at the end, no other mask."""
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    model = nn.TransformerEncoder(layer, 1, nn.LayerNorm(8), mask_check=check_mask)
+    nn.init.normal_(model.norm.bias)
+    lengths = torch.tensor([5, 2, 3])[:, None]
+    padding = torch.arange(5) >= lengths
+    masks = [padding, padding[:2, :4], padding.flip(1), torch.zeros_like(padding)]
+    check(model, [(torch.randn(*p.shape, 8), None, p) for p in masks])
+
+
+def test_an_encoder_takes_padding_as_floats() -> None:
+    model = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 1)
+    padding = torch.zeros(2, 5).masked_fill(torch.arange(5) >= torch.tensor([[5], [2]]), -torch.inf)
+    check(model, [(torch.randn(2, 5, 8), None, padding)])
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_an_encoder_that_leaves_out_no_padding(nested: bool) -> None:
+    """Where it was told not to, or is given another mask besides."""
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    model = nn.TransformerEncoder(layer, 1, enable_nested_tensor=nested)
+    padding = torch.arange(5) >= torch.tensor([[5], [2]])
+    mask = torch.eye(5, dtype=torch.bool).flip(1) if nested else None
+    check(model, [(torch.randn(2, 5, 8), mask, padding)])
