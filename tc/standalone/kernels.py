@@ -148,7 +148,10 @@ def place_of(info: KernelInfo) -> str:
     if not plain:
         return operator
     place = origins[0] if len(origins) == 1 else plain[0]
-    return f"{place[: MOST - 2 * len('kernel_')]}_{operator}"
+    room = MOST - len("kernel__") - len(operator)
+    if len(place) > room:  # of a long place the end says more, from where a word begins
+        place = re.sub(r"^[^._]*[._]", "", place[-max(room, 1) :])
+    return f"{place}_{operator}"
 
 
 def _heading(info: KernelInfo) -> str:

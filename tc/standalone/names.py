@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-MOST = 60  # letters of an identifier, before the number that tells equal ones apart
+MOST = 60  # letters of an identifier, with the number that tells equal ones apart
 _MOST_COMMENT = 90
 # C99, what C++ adds for those who include the header there, and names of ours.
 _WORDS: Final = """
@@ -33,7 +33,7 @@ def identifier(name: str, fallback: str = "x") -> str:
     if not made:
         made = fallback
     if made[0].isdigit() or made in _RESERVED or re.fullmatch(r"u?int(_|\d).*|.*_t", made):
-        made = f"{fallback}_{made}"
+        made = f"{fallback}_{made}"[:MOST].rstrip("_")
     return made
 
 
@@ -48,7 +48,8 @@ class Names:
         base = made = identifier(name, fallback)
         number = 2
         while made in self._taken:
-            made, number = f"{base}_{number}", number + 1
+            end = f"_{number}"
+            made, number = base[: MOST - len(end)].rstrip("_") + end, number + 1
         self._taken.add(made)
         return made
 

@@ -143,6 +143,14 @@ def nans(A: f32[64], B: f32[64], P: out f32[64], Q: out f32[64], R: out f32[64],
             R[i * 16 + l] = max(A[i * 16 + l], 0.0:f32)
             T[] <max[f32]>= A[i * 16 + l]
 """
+# Values bound by let, which several loops over lanes read where no vector computes a step.
+TURNS = """\
+def turns(A: f32[32], Y: out f32[32], Z: out f32[32]):
+    for i in range(4):
+        for l in vector(8):
+            Y[i * 8 + l] = cos(A[i * 8 + l])
+            Z[i * 8 + l] = sin(A[i * 8 + l])
+"""
 STRIDES = """\
 def strides(A: f32[N, 6], Y: out f32[6, N], Z: out f32[N, 6], W: out f32[N], N: sym[1, 60]):
     for j in range(6):
@@ -262,6 +270,10 @@ CASES: dict[str, tuple[str, tuple[dict[str, int], ...], Make, float]] = {
             "A": r.permutation(_odd(r, 64)), "B": r.permutation(_odd(r, 64)),
             "P": _out(64), "Q": _out(64), "R": _out(64), "T": np.zeros((), np.float32),
         }, 0,
+    ),
+    "turns": (
+        TURNS, ({},),
+        lambda r, _: {"A": _odd(r, 32), "Y": _out(32), "Z": _out(32)}, 1e-6,
     ),
     "strides": (
         STRIDES, ({"N": 1}, {"N": 9}, {"N": 32}),

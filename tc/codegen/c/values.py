@@ -136,13 +136,21 @@ class Values(Placement[Any]):
         if self._own_uses.get(id(x), 2) <= 1:
             out = self._write(x)
             return out if len(out.text) <= LONGEST_INLINE else self._named(x, out)
-        frame = self._frame(self.info(x))
-        held = self.w.scopes[-1].fixed if frame is None else frame
+        held = self._held_here(self._frame(self.info(x)))
         key = (id(x), self.lane)
         known: Term | None = held.get(key)
         if known is None:
             known = held[key] = self._settled(x)
         return known
+
+    def _held_here(self, frame: dict[object, Any] | None) -> dict[object, Term]:
+        """The values of the block here, and within a binding those of this one alone: it may hold
+        for several loops over lanes."""
+        scope = self.w.scopes[-1]
+        if frame is None:
+            return scope.fixed
+        kept: tuple[object, dict[object, Term]] = frame.setdefault(id(scope), (scope, {}))
+        return kept[1]  # with the scope, so that its identity is not given anew
 
     @contextmanager
     def at(self, lane: Lane | None) -> Iterator[None]:

@@ -5,20 +5,14 @@ This module must not know the IR.
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tc.codegen.c.live import live
 from tc.codegen.c.text import Names, Term, wrap
 from tc.codegen.scopes import Lines, Scope, Scopes
 
 LONGEST_INLINE = 64
-_WORD = re.compile(r"[A-Za-z_]\w*")
-_VARIABLE = re.compile(
-    r"(?:const )?(?:\w+_t|float|double|bool|__m\w+) \*?(?:const restrict )?(\w+)(?:\[\d+\])?"
-    r"(?: = .*)?;$"
-)
 
 
 class Block(list["str | Lines"]):
@@ -95,22 +89,10 @@ class Writer(Scopes):
         self.do(tail)
 
     def text(self) -> str:
-        """All lines, but for variables that nothing uses."""
+        """All lines, but for those that nothing uses."""
         lines: list[tuple[int, str]] = []
         _flatten(self.scopes[0].lines, 1, lines)
-        counts = Counter(w for _, line in lines for w in _WORD.findall(line))
-        unused = True
-        while unused:
-            unused = False
-            kept = []
-            for depth, line in lines:
-                found = _VARIABLE.match(line)
-                if found and counts[found[1]] == 1:
-                    counts.subtract(_WORD.findall(line))
-                    unused = True
-                else:
-                    kept.append((depth, line))
-            lines = kept
+        lines = live(lines)
         return "\n".join(part for depth, line in lines for part in wrap(line, depth))
 
 
