@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from tc.frontend.captured import Request
+from tc.frontend.recall import no_collection
 from tc.frontend.saved import Outputs
 from tc.standalone import building
 from tc.standalone.export import export, sources
@@ -80,7 +81,9 @@ class Exporter:
             UnsupportedError: an operator that is not compiled.
             TcError: bounds that do not fit; nothing is compiled yet; the system refuses to write.
         """
-        return export(_spec(self._parts(), max_batch, max_length), Path(folder), bake)
+        spec = _spec(self._parts(), max_batch, max_length)
+        with no_collection():
+            return export(spec, Path(folder), bake)
 
     def export_object(
         self,

@@ -27,7 +27,7 @@ Pipeline = Callable[["Graph", Options], "Compiled"]
 
 
 @contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
+def no_collection() -> Iterator[None]:
     """Let nobody look for cycles meanwhile, if anybody would.
 
     A trace makes millions of objects beside all those that PyTorch holds, nearly all of them long
@@ -64,7 +64,7 @@ class Builder:
             found = from_bytes(data, request)
             if found is not None:
                 return found
-        with _no_collection():
+        with no_collection():
             built = self._build(request)
         if key is not None:
             self._keep(key, built)

@@ -17,9 +17,11 @@ from tc.frontend.captured import TraceError
 from tc.frontend.generate_cache import Step
 from tc.frontend.hf_program import Program as Call
 from tc.frontend.importer_sizes import program_names
+from tc.frontend.rules import rules_of
 from tc.frontend.signature import IdCheck, Signature, Size, SizeCheck, Symbol
 from tc.standalone.kernels import flat
 from tc.standalone.prune import without_outputs
+from tc.standalone.share import share_layouts
 from tc.standalone.spec import (
     BATCH,
     GenerationSpec,
@@ -117,7 +119,8 @@ def model_spec(
         found.append(("encoder", parts.encoder(), {}))
     for name, each, names in found:
         programs.append(_program(name, _runner(each), None, limits, names))
-    return ModelSpec(parts.name, tuple(programs), bounds, _generation(parts, programs, kept))
+    generation = _generation(parts, programs, kept)
+    return ModelSpec(parts.name, share_layouts(programs), bounds, generation)
 
 
 def _length(parts: Parts, wanted: int | None) -> int:
@@ -259,9 +262,6 @@ def _generation(parts: Parts, programs: Sequence[ProgramSpec], kept: str) -> Gen
             )
         )
     encoder = "encoder" if "encoder" in by_name else None
-    settings = parts.generation_config
-    ends = getattr(settings, "eos_token_id", None)
-    ends = [ends] if isinstance(ends, int) else list(ends or ())
     return GenerationSpec(
         encoder=encoder,
         prompt="prompt",
@@ -274,7 +274,7 @@ def _generation(parts: Parts, programs: Sequence[ProgramSpec], kept: str) -> Gen
         encoder_limit=_LENGTH if encoder else None,
         vocabulary=vocabulary,
         start=_start(parts) if encoder else 0,
-        ends=tuple(int(end) for end in ends),
+        rules=rules_of(parts.name, parts.generation_config, vocabulary),
     )
 
 

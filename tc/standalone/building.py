@@ -13,13 +13,14 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from tc.codegen.c.compilers import MEANING, machine_flags
+from tc.codegen.c.compilers import MEANING, machine_flags, zig_flags
 from tc.errors import CompileError, UnsupportedError, describe
 from tc.standalone.spec import ModelSpec
 from tc.target import Target
 
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion")
 _CROSS = {"aarch64": "aarch64-linux-gnu-gcc", "x86_64": "x86_64-linux-gnu-gcc"}
+_MACHINES = {"aarch64": ("aarch64", "arm64"), "x86_64": ("x86_64", "amd64", "AMD64")}  # uname -m
 _PACKAGES = {
     "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu and libc6-dev-arm64-cross",
     "x86_64-linux-gnu-gcc": "gcc-x86-64-linux-gnu and libc6-dev-amd64-cross",
@@ -51,7 +52,8 @@ def makefile(target: Target, sources: Sequence[str], compiled: Sequence[str] = (
     compilers = "cc"
     if target.arch in _CROSS:
         cross = _CROSS[target.arch]
-        compilers = f"$(if $(filter {target.arch},$(shell uname -m)),cc,{cross})"
+        here = " ".join(_MACHINES[target.arch])
+        compilers = f"$(if $(filter {here},$(shell uname -m)),cc,{cross})"
     return f"""\
 # make                  build libmodel.a and model_cli for {target}
 # make libmodel.so      a shared library; make libmodel.o: one object file
@@ -63,8 +65,12 @@ CC := {compilers}
 endif
 AR ?= ar
 CFLAGS ?= -O3
+MACHINE := {" ".join(machine_flags(target))}
+ifneq ($(findstring zig,$(CC)),)
+MACHINE := {" ".join(zig_flags(target))}
+endif
 MODEL_FLAGS := {" ".join(STRICT)} -fPIC \\
-    {" ".join([*MEANING, *machine_flags(target)])}
+    {" ".join(MEANING)} $(MACHINE)
 LDLIBS += -lm
 ifeq ($(THREADS),openmp)
 MODEL_FLAGS += -fopenmp
@@ -98,22 +104,28 @@ clean:
 
 def cmake(target: Target, sources: Sequence[str], compiled: Sequence[str] = ()) -> str:
     """The CMakeLists.txt; see `makefile`."""
-    flags = " ".join([*STRICT[1:], *MEANING, *machine_flags(target)])
     return f"""\
-cmake_minimum_required(VERSION 3.13)
-project(model C)
+cmake_minimum_required(VERSION 3.14)
+{_cmake_cross(target)}project(model C)
 
 set(CMAKE_C_STANDARD 99)
 set(CMAKE_C_STANDARD_REQUIRED ON)
 set(CMAKE_C_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 if(NOT CMAKE_BUILD_TYPE)
   set(CMAKE_BUILD_TYPE Release)
 endif()
 option(MODEL_OPENMP "Run calls on several threads" OFF)
 
+if("${{CMAKE_C_COMPILER}}" MATCHES "zig")
+  set(machine {" ".join(zig_flags(target))})
+else()
+  set(machine {" ".join(machine_flags(target))})
+endif()
 add_library(model STATIC {" ".join([*sources, *compiled])})
 target_include_directories(model PUBLIC ${{CMAKE_CURRENT_SOURCE_DIR}})
-target_compile_options(model PRIVATE {flags})
+target_compile_options(model PRIVATE {" ".join([*STRICT[1:], *MEANING])}
+  ${{machine}})
 target_link_libraries(model PUBLIC m)
 if(MODEL_OPENMP)
   find_package(OpenMP REQUIRED COMPONENTS C)
@@ -122,6 +134,26 @@ endif()
 
 add_executable(model_cli model_cli.c npy.c)
 target_link_libraries(model_cli PRIVATE model)
+if(EXISTS ${{CMAKE_CURRENT_SOURCE_DIR}}/weights.bin)
+  # model_cli looks for them beside itself.
+  file(CREATE_LINK ${{CMAKE_CURRENT_SOURCE_DIR}}/weights.bin
+    ${{CMAKE_CURRENT_BINARY_DIR}}/weights.bin COPY_ON_ERROR SYMBOLIC)
+endif()
+"""
+
+
+def _cmake_cross(target: Target) -> str:
+    """What chooses a cross compiler where the user chooses none and this is another machine."""
+    if target.arch not in _CROSS:
+        return ""
+    return f"""
+cmake_host_system_information(RESULT host QUERY OS_PLATFORM)
+if(NOT host MATCHES "^({"|".join(_MACHINES[target.arch])})$" AND NOT DEFINED CMAKE_C_COMPILER
+    AND NOT DEFINED CMAKE_TOOLCHAIN_FILE AND NOT DEFINED ENV{{CC}})
+  set(CMAKE_SYSTEM_NAME Linux)
+  set(CMAKE_SYSTEM_PROCESSOR {target.arch})
+  set(CMAKE_C_COMPILER {_CROSS[target.arch]})
+endif()
 """
 
 
@@ -243,7 +275,7 @@ Exit status: 0, or one line on standard error and the error's number in `model_c
 | `model.h` | the interface |
 | `model.c` | the model: places of its weights, tables of its programs, their steps |
 | {kernels}, `kernels.h` | the kernels that the steps call |
-| `runtime.c`, `weights.c`, `generate.c` | what is the same for all models |
+| `runtime.c`, `weights.c`, `generate.c`, `choose.c` | what is the same for all models |
 | `model_cli.c`, `npy.c` | the command line |
 | `weights.bin` | the weights, laid out as the kernels read them |
 """

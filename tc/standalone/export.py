@@ -82,7 +82,10 @@ def sources(model: ModelSpec, written: Written, kernels: bool = True) -> dict[st
         texts["kernels.c" if len(files) == 1 else f"kernels_{n}.c"] = text
     for name in _RUNTIME:
         texts[name] = fill(runtime_text(name), {"GENERATES": generates})
-    texts["generate.c"] = runtime_text("generate.c" if model.generation else "no_generation.c")
+    if model.generation:
+        texts.update((name, runtime_text(name)) for name in ("generate.c", "choose.c"))
+    else:
+        texts["generate.c"] = runtime_text("no_generation.c")
     return texts
 
 

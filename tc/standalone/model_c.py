@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from importlib import resources
 
 from tc import __version__
+from tc.codegen.c.text import float_literal
 from tc.device.artifact import KernelCall, Place
 from tc.ir.types import DType
 from tc.standalone import lines
 from tc.standalone.bake import definition, threshold
 from tc.standalone.kernels import Kernels
 from tc.standalone.names import Names, comment, identifier, string
-from tc.standalone.spec import BATCH, Memory, ModelSpec, ProgramSpec
+from tc.standalone.spec import BATCH, Memory, ModelSpec, ProgramSpec, Rules
 from tc.standalone.tables import ProgramText, dtype, shape_text
 from tc.standalone.weights import Layout, fingerprint
 from tc.target import Target
@@ -149,8 +150,19 @@ def _generation(model: ModelSpec) -> list[str]:
     items = [*map(str, numbers), *names, str(model.limit_number(found.limit)), str(found.start)]
     made += lines.rows("static const generation generates", items, "")
     made += [f"const int64_t model_vocabulary = {found.vocabulary};"]
-    made += lines.rows("const int64_t model_end_ids[]", map(str, found.ends), "-1")
-    return [*made, f"const int32_t model_end_count = {len(found.ends)};", ""]
+    return [*made, *_rules(found.rules), ""]
+
+
+def _rules(rules: Rules) -> list[str]:
+    made, names = [], []
+    for name in ("ends", "never", "not_first", "first", "last"):
+        ids = getattr(rules, name)
+        if ids:
+            made += lines.rows(f"static const int64_t {name}_ids[]", map(str, ids), "")
+        names.append(f"{{{f'{name}_ids' if ids else '0'}, {len(ids)}}}")
+    penalty = float_literal(rules.penalty, double=False).text
+    numbers = map(str, (rules.unrepeated, rules.least, rules.least_new))
+    return made + lines.rows("const choice_rules model_rules", [penalty, *numbers, *names], "")
 
 
 def _messages(kernels: Kernels) -> list[str]:

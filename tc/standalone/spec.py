@@ -74,8 +74,32 @@ class ProgramSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Rules:
+    """What a search may choose.
+
+    Attributes:
+        penalty: of ids that occurred before; 1: none.
+        unrepeated: how long a row of ids may not occur twice; 0: any may.
+        least, least_new: ids, and new ids, before one that ends.
+        ends, never, not_first: ids that end a sequence, are never chosen, or not at first.
+        first, last: ids that are forced after a prompt of one id, and where no more may follow.
+    """
+
+    penalty: float = 1.0
+    unrepeated: int = 0
+    least: int = 0
+    least_new: int = 0
+    ends: tuple[int, ...] = ()
+    never: tuple[int, ...] = ()
+    not_first: tuple[int, ...] = ()
+    first: tuple[int, ...] = ()
+    last: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class GenerationSpec:
-    """The programs of a generation by name, what their inputs are, and where it begins and ends."""
+    """The programs of a generation by name, what their inputs are, with which id a decoder starts
+    and what rules there are for those that follow."""
 
     encoder: str | None
     prompt: str
@@ -85,7 +109,7 @@ class GenerationSpec:
     encoder_limit: str | None
     vocabulary: int
     start: int
-    ends: tuple[int, ...]
+    rules: Rules
 
 
 @dataclass(frozen=True, slots=True)

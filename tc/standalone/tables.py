@@ -224,7 +224,8 @@ class ProgramText:
         made += self._declared(body, "c->symbols")[:-1]
         made += ["    unsigned char *const scratch = c->scratch + tid * c->scratch_bytes;"]
         made += ["    int32_t *const errors = c->errors + tid * c->checks;"]
-        made += ["    int32_t *const unchecked = &errors[c->checks - 1];"]
+        if "unchecked" in _words(body):
+            made += ["    int32_t *const unchecked = &errors[c->checks - 1];"]
         made += ["    int64_t ended = 0;", ""] if looped else [""]
         return [*made, *body, "}", ""]
 

@@ -23,7 +23,7 @@ from tc.standalone.spec import Memory
 ALIGN, HEADER, VERSION = 64, 64, 1
 _MAGIC = b"tcweight"
 _PRIME, _BASIS = np.uint64(1099511628211), 14695981039346656037
-_CHUNK = 1 << 22
+_BLOCK = 1 << 22  # a multiple of large pages' size
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +97,34 @@ def fingerprint(parts: Iterable[object]) -> int:
 
 
 def write(file: BinaryIO, layout: Layout, mark: int) -> None:
-    """Write the whole file; `mark` is its fingerprint."""
-    file.write(bytes(HEADER))
+    """Write the whole file; `mark` is its fingerprint.
+
+    In blocks at multiples of their size, so that a system that keeps files in large pages of its
+    cache has these in such, from where they are mapped.
+    """
     total = Checksum()
+    block = memoryview(bytearray(_BLOCK))
+    begin, end = HEADER, HEADER  # of what is in it, behind the file's header
+
+    def flush() -> None:
+        nonlocal begin, end
+        if end > begin:
+            total.add(block[begin:end])
+            file.write(block[:end])
+        begin = end = 0
+
     for array in layout.arrays:
-        held = data(array.memory)
-        for at in range(0, len(held), _CHUNK):
-            piece = bytes(held[at : at + _CHUNK])
-            piece += bytes(-len(piece) % ALIGN)
-            total.add(piece)
-            file.write(piece)
+        held, at = data(array.memory), 0
+        while at < len(held):
+            piece = held[at : at + _BLOCK - end]
+            at += len(piece)
+            block[end : end + len(piece)] = piece
+            rest = -len(piece) % ALIGN
+            block[end + len(piece) : end + len(piece) + rest] = bytes(rest)
+            end += len(piece) + rest
+            if end == _BLOCK:
+                flush()
+    flush()
     head = _MAGIC + struct.pack("<IIQQQQQ", VERSION, 0, layout.bytes, mark, total.value(), 0, 0)
     own = Checksum()
     own.add(head)
@@ -124,7 +142,7 @@ class Checksum:
     def __init__(self) -> None:
         self._lanes = np.array([(_BASIS + k) % 2**64 for k in range(8)], np.uint64)
 
-    def add(self, piece: bytes) -> None:
+    def add(self, piece: bytes | memoryview) -> None:
         """Go on with bytes: a multiple of 64 of them, but for the last piece (a multiple of 8)."""
         words = np.frombuffer(piece, "<u8")
         rows, rest = divmod(len(words), 8)

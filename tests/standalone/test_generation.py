@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from transformers import (
+    GenerationConfig,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
@@ -18,9 +20,11 @@ from transformers import (
 )
 
 import tc
-from tc.errors import TcError
+from tc.errors import TcError, UnsupportedError
 from tc.frontend import model as frontend
+from tc.frontend.rules import rules_of
 from tc.pipeline import compile_graph, naive
+from tc.standalone.spec import Rules
 from tests.standalone.exported import SANITIZED, need
 
 IDS = (5, 17, 3, 2)
@@ -96,6 +100,48 @@ def test_the_tokens_of_eager_under_qemu(tmp_path: Path) -> None:
     exported = tc.compile(made, target="arm-neon").export_c(tmp_path, max_length=16)
     exported.build(flags="-O1 -Werror")
     assert exported.command(*GENERATE).strip() == eager(made)
+
+
+SETTINGS = {
+    "llama": (
+        {"repetition_penalty": 1.9},
+        {"no_repeat_ngram_size": 1},
+        {"no_repeat_ngram_size": 2, "forced_eos_token_id": [7, 9]},
+        {"suppress_tokens": list(range(0, 29, 2)), "begin_suppress_tokens": [1, 3, 5, 7, 9, 11]},
+        {"eos_token_id": list(range(24)), "min_new_tokens": 3},
+        {"eos_token_id": list(range(24)), "min_length": 6},
+    ),
+    "t5": (
+        {"forced_bos_token_id": 4, "begin_suppress_tokens": list(range(25)), "min_length": 5},
+        {"repetition_penalty": 0.5, "no_repeat_ngram_size": 3, "forced_eos_token_id": 1},
+    ),
+}
+
+
+@pytest.mark.usefixtures("plain")
+@pytest.mark.parametrize("make", [llama, t5])
+def test_settings_of_generation_are_kept_to(tmp_path: Path, make: Any) -> None:
+    need("make", "cc")
+    made = model(make)
+    plain, compiled = eager(made), tc.compile(made)
+    own = made.generation_config
+    for settings in SETTINGS[make.__name__]:
+        made.generation_config = compiled.generation_config = copy.deepcopy(own)
+        made.generation_config.update(**settings)
+        exported = compiled.export_c(tmp_path, max_batch=2, max_length=14)
+        exported.build(flags="-O0 -Werror")
+        wanted = eager(made)
+        assert wanted != plain, settings
+        assert exported.command(*GENERATE).strip() == wanted, settings
+
+
+def test_a_setting_that_is_not_kept_to_is_named() -> None:
+    settings = GenerationConfig(bad_words_ids=[[3]], repetition_penalty=1.5)
+    with pytest.raises(UnsupportedError, match=r"bad_words_ids=\[\[3\]\].*no such rule.*set it to"):
+        rules_of("Llama", settings, 29)
+    settings = GenerationConfig(do_sample=True, num_beams=4, top_k=3, suppress_tokens=[5, 40])
+    assert rules_of("Llama", settings, 29) == Rules(never=(5,))
+    assert rules_of("Llama", None, 29) == Rules()
 
 
 @pytest.mark.usefixtures("plain")

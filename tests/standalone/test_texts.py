@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +14,12 @@ from hypothesis import strategies as st
 from tc.codegen.c.text import identifier as function_name
 from tc.device.dims import compile_dim
 from tc.errors import CompileError
+from tc.ir.types import DType
 from tc.standalone import lines
 from tc.standalone.names import MOST, Names, comment, identifier, string
 from tc.standalone.sizes import Symbols, product, size
-from tc.standalone.weights import Checksum
+from tc.standalone.spec import Memory
+from tc.standalone.weights import Checksum, Layout, write
 
 
 @given(st.text(max_size=200))
@@ -98,6 +102,40 @@ def test_the_checksum_is_the_one_of_the_c_code() -> None:
     for lane in lanes:
         total = (total * prime + (lane ^ lane >> 32)) & mask
     assert found.value() == total
+
+
+class Writes(io.BytesIO):
+    """A file that remembers the length of each write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lengths: list[int] = []
+
+    def write(self, data: Any) -> int:
+        self.lengths.append(len(data))
+        return super().write(data)
+
+
+@pytest.mark.parametrize("rest", [0, 64, 100])
+def test_the_file_is_written_in_whole_blocks(rest: int) -> None:
+    block = 1 << 22
+    sizes = (block // 2 - 64, 100, 2 * block, block // 2 - 128 + rest)
+    arrays = [np.full(size, n + 1, np.uint8) for n, size in enumerate(sizes)]
+    layout = Layout()
+    places = [
+        layout.array(f"a{n}", Memory(a.ctypes.data, a.nbytes, a), DType.U8, str).offset
+        for n, a in enumerate(arrays)
+    ]
+    file = Writes()
+    write(file, layout, 7)
+    assert file.lengths[:3] == [block] * 3 and file.lengths[-1] == 64
+    made = file.getvalue()
+    assert len(made) == layout.bytes and made[:8] == b"tcweight"
+    for place, array in zip(places, arrays, strict=True):
+        assert made[place : place + array.nbytes] == array.tobytes()
+    whole = Checksum()
+    whole.add(made[64:])
+    assert int.from_bytes(made[32:40], "little") == whole.value()
 
 
 def test_long_calls_and_rows_are_broken() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -105,6 +106,15 @@ def machine_flags(target: Target) -> tuple[str, ...]:
         )
         return (f"-march={march}", *tune)
     return ()
+
+
+def zig_flags(target: Target) -> tuple[str, ...]:
+    """The same for `zig cc`, which has names of its own for processors and features."""
+    base = {"x86_64": target.level, "aarch64": "generic"}.get(target.arch)
+    if base is None:
+        return ()
+    names = [base, *(f for f in target.features if not f.startswith("amx"))]
+    return ("-mcpu=" + "+".join(re.sub(r"[-.]", "_", name) for name in names),)
 
 
 def compile_object(compiler: Compiler, text: str, flags: Sequence[str], folder: Path) -> bytes:

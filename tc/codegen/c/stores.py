@@ -7,7 +7,7 @@ not write control flow but that of a mask.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from tc.codegen.c import memory
 from tc.codegen.c.registers import Held, Vec
@@ -17,7 +17,7 @@ from tc.errors import InternalError
 from tc.ir.expr import Const, Expr, LaneReduce, Load, Ramp
 from tc.ir.loop import Alloc, Buffer, For, If, Seq, Stmt, Store
 from tc.ir.types import BOOL
-from tc.ir.visit import loads_of, own_exprs, sub_exprs, sub_stmts
+from tc.ir.visit import own_exprs, sub_exprs, sub_stmts
 
 _MOST_VARIABLES = 64
 
@@ -30,6 +30,18 @@ class Stores:
         self.w = v.w
         self.aliases = aliases
         self.dead: set[str] = set()  # register buffers that nothing reads
+        self._loads: dict[int, tuple[Expr, tuple[Load, ...]]] = {}
+
+    def loads(self, x: Expr) -> tuple[Load, ...]:
+        """The loads in an expression, which is looked through once."""
+        known = self._loads.get(id(x))
+        if known is None:
+            found = tuple(y for y in sub_exprs(x) if isinstance(y, Load))
+            known = self._loads[id(x)] = (x, found)
+        return known[1]
+
+    def _loads_of(self, s: Stmt) -> list[Load]:
+        return [y for part in sub_stmts(s) for x in own_exprs(part) for y in self.loads(x)]
 
     # --- register buffers
 
@@ -39,13 +51,14 @@ class Stores:
         if not isinstance(buffer.shape[0], Const):
             raise InternalError(f"emit: register buffer {buffer.name} has no constant size")
         size = max(1, int(buffer.shape[0].value))
-        if all(x.buffer.name != buffer.name for x in loads_of(s.body)):
+        reads = [x.indices[0] for x in self._loads_of(s.body) if x.buffer.name == buffer.name]
+        if not reads:
             self.dead.add(buffer.name)
             return
-        lanes = self._lanes_of_variables(buffer, size, s.body)
+        lanes = self._lanes_of_variables(buffer, size, s.body, reads)
         if lanes is None:
             name = v.buffers[buffer.name] = w.names.take(buffer.name)
-            start = " = {0}" if _read_early(buffer, 1, s.body) else ""
+            start = " = {0}" if self._read_early(buffer, 1, s.body) else ""
             w.do(f"{MEMORY[buffer.dtype]} {name}[{size}]{start};")
             return
         stem = buffer.name if size == lanes else f"{buffer.name}_"
@@ -53,10 +66,10 @@ class Stores:
             w.names.take(stem if size == lanes else f"{stem}{n}") for n in range(size // lanes)
         )
         v.held[buffer.name] = Held(lanes, names)
-        read = set().union(*(_touched(x.indices[0], lanes) for x in _loads(buffer, s.body)))
+        read = set().union(*(_touched(x, lanes) for x in reads))
         self.dead.update(n for k, n in enumerate(names) if k not in read)
         kind, start = self._type(buffer, lanes)
-        early = _read_early(buffer, lanes, s.body)
+        early = self._read_early(buffer, lanes, s.body)
         live = [names[k] + (f" = {start}" if k in early else "") for k in sorted(read)]
         w.do(f"{kind} {', '.join(live)};")
 
@@ -71,11 +84,12 @@ class Stores:
         assert row is not None
         return v.isa.types[kind], v.write(row, Term("0")).text
 
-    def _lanes_of_variables(self, buffer: Buffer, size: int, body: Stmt) -> int | None:
+    def _lanes_of_variables(
+        self, buffer: Buffer, size: int, body: Stmt, reads: Iterable[Expr]
+    ) -> int | None:
         """How many elements a variable holds; None where the buffer must be an array."""
         v = self.v
-        indices = {x.indices[0] for x in loads_of(body) if x.buffer.name == buffer.name}
-        indices |= {
+        indices = set(reads) | {
             s.indices[0]
             for s in sub_stmts(body)
             if isinstance(s, Store) and s.buffer.name == buffer.name
@@ -92,6 +106,39 @@ class Stores:
                     continue
             return None
         return count if size // count <= _MOST_VARIABLES else None
+
+    def _read_early(self, buffer: Buffer, lanes: int, body: Stmt) -> set[int]:
+        """The variables that a compiler cannot see to be stored to before they are read."""
+        early: set[int] = set()
+
+        def after(s: Stmt, written: frozenset[int]) -> frozenset[int]:
+            """What is surely written when `s` has run, given what was before."""
+            for x in own_exprs(s):
+                for y in self.loads(x):
+                    if y.buffer.name == buffer.name:
+                        early.update(_touched(y.indices[0], lanes) - written)
+            match s:
+                case Store() if s.buffer.name == buffer.name:
+                    touched = _touched(s.indices[0], lanes)
+                    if s.mask is None:
+                        return written | touched
+                    early.update(touched - written)
+                case Seq(parts):
+                    for part in parts:
+                        written = after(part, written)
+                case For(_, extent, _, inner):
+                    inside = after(inner, written)
+                    if isinstance(extent, Const) and int(extent.value) > 0:
+                        return inside
+                case If(_, then, other):
+                    yes = after(then, written)
+                    return yes & (written if other is None else after(other, written))
+                case Alloc(_, inner):
+                    return after(inner, written)
+            return written
+
+        after(body, frozenset())
+        return early
 
     def forget(self, buffer: Buffer) -> None:
         """The end of a register buffer."""
@@ -227,11 +274,8 @@ class Stores:
 
     def _reads_elsewhere(self, s: Store, index: Expr, stores: frozenset[str]) -> bool:
         """Whether lanes read what other lanes of the same statement may have written before."""
-        return any(x.buffer.name in stores and x.indices != (index,) for x in loads_of(s))
-
-
-def _loads(buffer: Buffer, s: Stmt) -> list[Load]:
-    return [x for x in loads_of(s) if x.buffer.name == buffer.name]
+        loads = self._loads_of(s)
+        return any(x.buffer.name in stores and x.indices != (index,) for x in loads)
 
 
 def _touched(index: Expr, lanes: int) -> set[int]:
@@ -241,37 +285,3 @@ def _touched(index: Expr, lanes: int) -> set[int]:
         return {-1}
     first = int(base.value) // lanes
     return set(range(first, first + max(1, index.lanes // lanes)))
-
-
-def _read_early(buffer: Buffer, lanes: int, body: Stmt) -> set[int]:
-    """The variables of which a compiler cannot see that they are stored to before they are read."""
-    early: set[int] = set()
-
-    def after(s: Stmt, written: frozenset[int]) -> frozenset[int]:
-        """What is surely written when `s` has run, given what was before."""
-        for x in own_exprs(s):
-            for y in sub_exprs(x):
-                if isinstance(y, Load) and y.buffer.name == buffer.name:
-                    early.update(_touched(y.indices[0], lanes) - written)
-        match s:
-            case Store() if s.buffer.name == buffer.name:
-                touched = _touched(s.indices[0], lanes)
-                if s.mask is None:
-                    return written | touched
-                early.update(touched - written)
-            case Seq(parts):
-                for part in parts:
-                    written = after(part, written)
-            case For(_, extent, _, inner):
-                inside = after(inner, written)
-                if isinstance(extent, Const) and int(extent.value) > 0:
-                    return inside
-            case If(_, then, other):
-                yes = after(then, written)
-                return yes & (written if other is None else after(other, written))
-            case Alloc(_, inner):
-                return after(inner, written)
-        return written
-
-    after(body, frozenset())
-    return early

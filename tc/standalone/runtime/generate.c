@@ -303,39 +303,26 @@ model_code model_generation_limits(model_limits *limits, int64_t length, int64_t
     return MODEL_OK;
 }
 
-static int64_t most_probable(const float *logits)
-{
-    int64_t best = 0;
-    for (int64_t n = 1; n < model_vocabulary; n++) {
-        if (logits[n] > logits[best]) {
-            best = n;
-        }
-    }
-    return best;
-}
-
-static int ends(int64_t id)
-{
-    for (int32_t n = 0; n < model_end_count; n++) {
-        if (id == model_end_ids[n]) {
-            return 1;
-        }
-    }
-    return 0;
-}
-
 model_code model_generate(model *m, const int64_t *ids, int64_t length, int64_t most,
                           int64_t *made, int64_t *count, model_error *error)
 {
+    const generation *g = model_description.generates;
+    const session *s = m->session;
+    history h = {ids, length, made, 0, most};
+    if (g->encoder >= 0) {
+        h.prompt = &g->start;
+        h.length = 1;
+    }
     *count = 0;
     model_code code = fail(error, MODEL_OK, "%s", "");
     if (most > 0) {
         code = model_start(m, ids, 1, length, error);
     }
     while (code == MODEL_OK && *count < most) {
-        int64_t token = most_probable(model_logits(m));
+        int64_t token = choose(s->logits->data, &h);
         made[(*count)++] = token;
-        if (*count == most || ends(token)) {
+        h.count = *count;
+        if (*count == most || is_end(token)) {
             break;
         }
         code = model_step(m, &token, error);

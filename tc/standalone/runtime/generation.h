@@ -3,8 +3,6 @@
  * in the instance. One generation at a time for an instance. */
 
 extern const int64_t model_vocabulary;  /* how many logits there are for each sequence */
-extern const int64_t model_end_ids[];   /* ids that end a sequence */
-extern const int32_t model_end_count;
 
 /* Begin with prompts [batch, length]; of a model with an encoder they are the encoder's input. */
 model_code model_start(model *m, const int64_t *ids, int64_t batch, int64_t length,
@@ -17,6 +15,7 @@ model_code model_step(model *m, const int64_t *tokens, model_error *error);
 const float *model_logits(const model *m);
 
 /* Greedy search over one prompt of `length` ids: up to `most` new ids in `made`, how many in
- * `count`. It ends early after an id of model_end_ids, which is among them. */
+ * `count`. It ends early after an id that ends a sequence, which is among them. Ids that the model's
+ * settings forbid or force are left out or put in. */
 model_code model_generate(model *m, const int64_t *ids, int64_t length, int64_t most,
                           int64_t *made, int64_t *count, model_error *error);

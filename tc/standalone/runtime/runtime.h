@@ -92,6 +92,39 @@ typedef struct {
     int64_t start; /* the decoder's first id, of a model with an encoder */
 } generation;
 
+typedef struct {
+    const int64_t *ids;
+    int32_t count;
+} id_list;
+
+/* What is said of the ids that a search chooses. */
+typedef struct {
+    float penalty;      /* of ids that occurred before; 1: none */
+    int64_t unrepeated; /* how long a row of ids may not occur twice; 0: any may */
+    int64_t least;      /* ids, prompts among them, before one that ends */
+    int64_t least_new;  /* new ids before one that ends */
+    id_list ends;
+    id_list never;
+    id_list not_first;
+    id_list first; /* which are forced after a prompt of one id */
+    id_list last;  /* and where no more may follow */
+} choice_rules;
+
+extern const choice_rules model_rules;
+
+/* The ids of one sequence: a prompt, then what was chosen. */
+typedef struct {
+    const int64_t *prompt;
+    int64_t length;
+    const int64_t *made;
+    int64_t count;
+    int64_t most; /* how many may be made */
+} history;
+
+/* The most probable id that the rules allow; what they say is written into the logits. */
+int64_t choose(float *logits, const history *ids);
+int is_end(int64_t id);
+
 /* The model as model.c describes it. */
 typedef struct {
     const program *forward;

@@ -87,6 +87,31 @@ static model_code check(const char *path, const unsigned char *data, size_t size
     return MODEL_OK;
 }
 
+/* The file at a multiple of the size of large pages, and a request for such: what a system keeps in
+ * them is then mapped in them. Where that cannot be, it is mapped anywhere. */
+static void *map_pages(int file, size_t size)
+{
+#if defined(MADV_HUGEPAGE) && defined(MAP_ANONYMOUS)
+    const size_t large = (size_t)1 << 21, page = (size_t)sysconf(_SC_PAGESIZE);
+    if (size >= large && size < SIZE_MAX / 2 && large % page == 0) {
+        size_t whole = (size + page - 1) / page * page;
+        void *room = mmap(NULL, whole + large, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (room != MAP_FAILED) {
+            size_t before = (large - (uintptr_t)room % large) % large;
+            unsigned char *at = (unsigned char *)room + before;
+            if (mmap(at, size, PROT_READ, MAP_SHARED | MAP_FIXED, file, 0) != MAP_FAILED) {
+                unmap_weights(room, before);
+                unmap_weights(at + whole, large - before);
+                (void)madvise(at, size, MADV_HUGEPAGE);
+                return at;
+            }
+            unmap_weights(room, whole + large);
+        }
+    }
+#endif
+    return mmap(NULL, size, PROT_READ, MAP_SHARED, file, 0);
+}
+
 static model_code map_file(const char *path, int file, const unsigned char **data, size_t *mapped,
                            model_error *error)
 {
@@ -100,7 +125,7 @@ static model_code map_file(const char *path, int file, const unsigned char **dat
                     (unsigned long long)model_about.weights_bytes);
     }
     size_t size = (size_t)info.st_size;
-    void *found = mmap(NULL, size, PROT_READ, MAP_SHARED, file, 0);
+    void *found = map_pages(file, size);
     if (found == MAP_FAILED) {
         return fail(error, MODEL_ERROR_MEMORY, "weights %s: cannot be mapped: %s", path,
                     strerror(errno));
@@ -148,7 +173,7 @@ model_code own_weights(const unsigned char **data, size_t *mapped, model_error *
 
 void unmap_weights(const unsigned char *data, size_t mapped)
 {
-    if (data != NULL) {
+    if (data != NULL && mapped > 0) {
         (void)munmap((void *)(uintptr_t)data, mapped);
     }
 }
