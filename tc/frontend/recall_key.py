@@ -1,8 +1,8 @@
 """What a program depends on, as one text: the key that it is stored and found under.
 
-Equal texts mean equal programs: the text has the versions, the options, the state of PyTorch that a
-trace reads, the call, and the model itself. A call that no text can hold has no key. This module
-must not change anything, nor trace.
+Equal texts mean equal programs: the text has the versions, the options, and a description of the
+trace, which has the state of PyTorch that a trace reads, the call, and the model itself. A call
+that no text can hold has none. This module must not change anything, nor trace.
 """
 
 from __future__ import annotations
@@ -28,20 +28,27 @@ from tc.sources import sources
 _PREFIXES: Final = ("TRANSFORMERS_", "TORCH", "PYTORCH_", "USE_HUB_KERNELS")
 
 
-def key_of(request: Request, options: Options, pipeline: str) -> str:
-    """The key of the program for a call.
-
-    Args:
-        pipeline: the name of what compiles it.
+def description_of(request: Request) -> str:
+    """What the trace of a call depends on.
 
     Raises:
-        IndescribableError: there is none; the message says why.
+        IndescribableError: there is no telling; the message says why.
     """
     walk = Walk({type(module): None for module in request.model.modules()})
     call = list(_call(request, walk))
     model = describe_model(request.model, walk)
     code = walk.digest()
-    return "\n".join((*_versions(), *_options(options, pipeline), *_state(), *call, code, *model))
+    return "\n".join((*_versions(), *_state(), *call, code, *model))
+
+
+def key_of(description: str, options: Options, pipeline: str) -> str:
+    """The key of a program.
+
+    Args:
+        description: of what its trace depends on.
+        pipeline: the name of what compiles it.
+    """
+    return "\n".join((f"llvm {llvm_version()}", *_options(options, pipeline), description))
 
 
 def _versions() -> Iterator[str]:
@@ -49,7 +56,6 @@ def _versions() -> Iterator[str]:
     yield f"python {sys.version}"
     yield f"torch {torch.__version__} {torch.version.git_version}"
     yield f"numpy {numpy.__version__}"
-    yield f"llvm {llvm_version()}"
     transformers = sys.modules.get("transformers")
     yield f"transformers {getattr(transformers, '__version__', None)}"
 
@@ -80,7 +86,7 @@ def _state() -> Iterator[str]:
     yield f"attention {kernels}"
     yield f"precision of products {torch.get_float32_matmul_precision()}"
     for name in sorted(os.environ):
-        if name.startswith(_PREFIXES):
+        if name.startswith(_PREFIXES) and not name.endswith("_CACHE_DIR"):  # torch sets one itself
             yield f"{name}={os.environ[name]!r}"
 
 

@@ -17,6 +17,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 import tc
+from tc.frontend.captured import Request
+from tc.frontend.recall_key import description_of
 from tests.frontend.recalls import X, hits, small
 from tests.frontend.test_capture import assert_same
 from tests.models import entry
@@ -318,3 +320,12 @@ def _module(folder: Path, patch: pytest.MonkeyPatch, name: str, text: str) -> ty
     exec(compile(text, str(file), "exec"), module.__dict__)  # no .pyc, which goes by the time
     patch.setitem(sys.modules, name, module)
     return module
+
+
+def test_where_caches_lie_is_no_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    request = Request.of(small(), (X,), {})
+    before = description_of(request)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "/elsewhere")
+    assert description_of(request) == before
+    monkeypatch.setenv("TORCHINDUCTOR_FREEZING", "1")
+    assert description_of(request) != before
