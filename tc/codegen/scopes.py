@@ -23,6 +23,7 @@ class Scope:
     by buffer, so that a store can drop them. `header` runs once before the first iteration of a
     loop and only if there is one; None for a branch. `stores` names the buffers that it may write.
     `always`: there is a first iteration, so that the header is as good as code of the scope around.
+    `innermost`: a loop without another inside.
     """
 
     before: Lines
@@ -30,6 +31,7 @@ class Scope:
     header: Lines | None = None
     stores: frozenset[str] = frozenset()
     always: bool = False
+    innermost: bool = False
     fixed: dict[object, Any] = field(default_factory=dict)
     loaded: dict[object, Any] = field(default_factory=dict)
     readers: dict[str, list[object]] = field(default_factory=dict)

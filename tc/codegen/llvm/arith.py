@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from tc.codegen.llvm.builder import Builder
+from tc.codegen.llvm.builder import LITERAL, Builder
 from tc.codegen.llvm.text import float_literal, mangled, splat, value_type, vector
 from tc.errors import InternalError
 from tc.ir.expr import COMPARISONS
@@ -80,6 +80,8 @@ def extreme(b: Builder, op: str, x: str, y: str, t: str, lanes: int) -> str:
 
 def _is_literal(x: str) -> bool:
     """Whether `x` is a literal and no NaN."""
+    if x.startswith(f"%{LITERAL}"):
+        return True
     return not x.startswith("%") and "7FF8" not in x and "FFF8" not in x
 
 

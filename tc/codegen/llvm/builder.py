@@ -5,7 +5,11 @@ This module must not know the IR.
 
 from __future__ import annotations
 
+from typing import Final
+
 from tc.codegen.scopes import Lines, Scopes
+
+LITERAL: Final = "literal"  # how the names of literals in memory begin
 
 
 class Builder(Scopes):
@@ -15,6 +19,7 @@ class Builder(Scopes):
         super().__init__()
         self.entry: Lines = []
         self.declared: set[str] = set()
+        self._literals: dict[tuple[str, str], int] = {}
         self._count = 0
 
     def name(self, prefix: str = "v") -> str:
@@ -41,6 +46,34 @@ class Builder(Scopes):
             self.do(f"call void @{name}({typed})")
             return ""
         return self.ins(f"call {result} @{name}({typed})")
+
+    def literal(self, t: str, word: str) -> str:
+        """A literal of type `t` that lies in memory, whole, loaded where it is used.
+
+        LLVM spreads a literal vector from one lane where it is used, again and again. What it does
+        not know to be a literal it keeps in a register, or makes an operand in memory of. Further
+        out than the innermost loop it would take registers that the loops between need.
+        """
+        number = self._literals.setdefault((t, word), len(self._literals))
+        scope, here = self.scopes[-1], self.out
+        known = scope.fixed if here is scope.lines else {}
+        found: str | None = known.get((t, word))
+        if found is None:
+            if here is scope.lines and scope.innermost and scope.header is not None:
+                self.out = scope.header
+            found = known[t, word] = f"%{self.name(LITERAL)}"
+            place = f"ptr @tc.literal{number}, align 64, !invariant.load !{{}}"
+            self.do(f"{found} = load {t}, {place}")
+            self.out = here
+        return found
+
+    @property
+    def literals(self) -> list[str]:
+        """The definitions of the literals in memory."""
+        return [
+            f"@tc.literal{n} = private externally_initialized constant {t} {word}, align 64"
+            for (t, word), n in self._literals.items()
+        ]
 
     def label(self, name: str) -> None:
         """Begin a block."""

@@ -90,7 +90,7 @@ class _Kernel(Statements):
         params += ["i64 %tc.tid", "i64 %tc.threads", "ptr noalias %tc.scratch", "ptr %tc.error"]
         head = f"define void @{symbol}({', '.join(params)}) nounwind {{"
         zero = f"{memory.ZERO} = private unnamed_addr constant [64 x i8] zeroinitializer, align 64"
-        parts = [zero, *sorted(self.b.declared), head, self.b.text(), "}\n"]
+        parts = [zero, *self.b.literals, *sorted(self.b.declared), head, self.b.text(), "}\n"]
         return KernelText("\n".join(parts), self.messages)
 
     def _param(self, p: Buffer) -> str:
@@ -178,12 +178,13 @@ class _Kernel(Statements):
         header = b.prepare()
         b.do(f"br label %body{name}")
         b.push(before, header, self.written(s.body))
+        b.scopes[-1].innermost = _is_innermost(s)
         b.label(f"body{name}")
         var, step = f"%i{name}", f"%n{name}"
         b.do(f"{var} = phi i64 [ {first}, %head{name} ], [ {step}, %next{name} ]")
         counter = Counter(name, first, header)
         b.out.append(counter.phis)
-        if not v.hardware.short_literals and _is_innermost(s):
+        if not v.hardware.short_literals and b.scopes[-1].innermost:
             v.counters[s.var] = counter
         v.names[s.var], v.depth[s.var] = var, len(b.scopes) - 1
         v.ranges.append(Bounds({**v.ranges[-1].env, s.var: self.values_of(s)}))

@@ -23,6 +23,8 @@ class Hardware:
         lane_registers: how many vector registers there are, where one of their lanes can be a
             factor of all (`fmla v0.4s, v1.4s, v2.s[1]`), or 0.
         short_literals: an access has room for a few thousand bytes of literal offset alone.
+        literal_loads: an instruction reads a literal vector from memory, if all of it lies there:
+            a lane that is repeated on the way (`{1to8}`, of AVX-512) takes one more without it.
         madd_bits: the widest vector of i16 whose products are summed in pairs (`vpmaddwd`), or 0.
     """
 
@@ -33,6 +35,7 @@ class Hardware:
     madd_bits: int = 0
     lane_registers: int = 0
     short_literals: bool = False
+    literal_loads: bool = False
 
 
 # How many times the products of f32 an instruction of the target makes.
@@ -62,5 +65,6 @@ def hardware_of(target: Target) -> Hardware:
         maddub=x86 and target.has("ssse3"),
         madd_bits=madd if x86 else 0,
         short_literals=target.arch == "aarch64",
+        literal_loads=target.has("avx") and not target.has("avx512vl"),
         lane_registers=target.vector_registers if target.arch == "aarch64" else 0,
     )

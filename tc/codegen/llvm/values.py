@@ -31,7 +31,7 @@ from tc.ir.expr import (
     Unary,
     Var,
 )
-from tc.ir.types import BOOL, F32, DType
+from tc.ir.types import BOOL, F32, F64, DType
 
 
 class Values(Placement[str]):
@@ -65,7 +65,7 @@ class Values(Placement[str]):
                 return memory.load(self, x)
             case Fma(p, q, r):
                 return self._fma(x, self._factor(p, x.lanes), self._factor(q, x.lanes),
-                                 self.wide(r, x.lanes))  # fmt: skip
+                                 self._operand(r, x.lanes))  # fmt: skip
             case Binary():
                 return self._binary(x)
             case Broadcast(y, width):
@@ -102,12 +102,21 @@ class Values(Placement[str]):
             return literal(x, lanes)
         return self.spread(self(x), value_type(x.dtype), lanes)
 
+    def _operand(self, x: Expr, lanes: int) -> str:
+        """As `wide`, for an instruction that reads a literal from where it lies."""
+        c = x.x if isinstance(x, Broadcast) else x
+        if lanes == 1 or not isinstance(c, Const) or not self.hardware.literal_loads:
+            return self.wide(x, lanes)
+        if c.type not in (F32, F64) or not c.value or c.value != c.value:
+            return self.wide(x, lanes)  # zero is made of nothing, and a NaN is to be recognised
+        return self.b.literal(value_type(c.type, lanes), literal(c, lanes))
+
     def _factor(self, x: Expr, lanes: int) -> str:
-        """As `wide`, of a run where it is of one."""
+        """As `_operand`, of a run where it is of one."""
         load = x.x if isinstance(x, Broadcast) else x
         part = self.runs.get(id(load))
         if part is None or lanes == 1:
-            return self.wide(x, lanes)
+            return self._operand(x, lanes)
 
         def lane(_: Expr) -> str:
             t = vector(value_type(load.dtype), part.load.lanes)
@@ -150,7 +159,7 @@ class Values(Placement[str]):
         match x:
             case Binary("lt", Ramp(base, Const(1), width), Broadcast(end, _)) if width <= 1 << 15:
                 return self._tail(base, end, width)
-        p, q = self.wide(x.a, lanes), self.wide(x.b, lanes)
+        p, q = self._operand(x.a, lanes), self._operand(x.b, lanes)
         if x.op in ("floordiv", "mod") and not dtype.is_float:
             xs, ys = self.range(x.a), self.range(x.b)
             return arith.divide(self.b, x.op, p, q, dtype, lanes, xs, ys)
@@ -182,7 +191,7 @@ class Values(Placement[str]):
         lanes = x.lanes
         c = self(cond)
         t, ct = value_type(x.dtype, lanes), value_type(BOOL, cond.lanes)
-        yes, no = self.wide(then, lanes), self.wide(other, lanes)
+        yes, no = self._operand(then, lanes), self._operand(other, lanes)
         return self.b.ins(f"select {ct} {c}, {t} {yes}, {t} {no}")
 
     def _let(self, x: Let) -> str:

@@ -135,12 +135,12 @@ class Plan:
         if self.has(name) and (hi is None or hi > 1):
             self.do("vectorize", name, narrowed(self.lanes(bits), hi))
 
-    def vectorize_map(self, name: str, bits: int = 32) -> None:
-        """As `vectorize`, for a loop that nothing else refers to: several vectors at once."""
+    def vectorize_map(self, name: str, bits: int = 32, most: int = 1) -> None:
+        """As `vectorize`, for a loop that nothing else refers to: up to `most` vectors at once."""
         hi = longest(self.extent(name))
         lanes = narrowed(self.lanes(bits), hi)
         counts = [n for n in (2, 4) if self.has(name) and (hi is None or hi >= 2 * n * lanes)]
-        count = self.pick("unroll", 1, counts)
+        count = self.pick("unroll", max((n for n in counts if n <= most), default=1), (1, *counts))
         if count == 1 or count not in counts:
             self.vectorize(name, bits)
             return

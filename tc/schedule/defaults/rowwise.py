@@ -12,6 +12,7 @@ from tc.schedule.defaults.shape import reductions
 
 ROWS = 4  # partial results of a long reduction
 COLUMN_VECTORS = 4
+MAPS = 4  # vectors of a map at once: a row is short, and its loops are steps of one chain
 
 
 def schedule_rows(plan: Plan, tensors: list[Tensor], outputs: tuple[Tensor, ...]) -> None:
@@ -69,7 +70,7 @@ def _inside_row(plan: Plan, t: Tensor, rank: int) -> None:
             reduce_in_lanes(plan, k, max(s.bits for s in r.monoid.dtypes), len(r.monoid.left))
     inner = [n for n in plan.loops_of(t, t.axes[rank:]) if plan.has(n)]
     if inner and not found:
-        plan.vectorize_map(inner[-1], max(32, t.dtype.bits))
+        plan.vectorize_map(inner[-1], max(32, t.dtype.bits), MAPS)
 
 
 def reduce_in_lanes(plan: Plan, k: str, bits: int, states: int) -> None:
