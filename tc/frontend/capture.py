@@ -22,6 +22,7 @@ from tc.frontend import capture_tree as tree
 from tc.frontend.capture_branches import Branches, recorded
 from tc.frontend.capture_checks import find_checks
 from tc.frontend.capture_composites import expand_composites
+from tc.frontend.capture_economy import economy
 from tc.frontend.capture_layers import any_values
 from tc.frontend.capture_normalise import normalise
 from tc.frontend.capture_ones import (
@@ -143,15 +144,16 @@ def capture_request(request: Request) -> Captured:
     results: list[tree.Node] = []
     branches = Branches()
     flat = _Flat(twin(model), request.arguments, request.dims, results.append, branches.begin)
-    try:
-        with recorded(branches):
-            program = _traced(flat, tensors, request.dynamic, branches)
-    except TcError:
-        raise
-    except Exception as error:
-        # torch.export raises whatever the model raises.
-        raise TraceError(refusal(model, flat, request.names, tensors, error)) from error
-    return _assemble(program, request, results[-1], branches)
+    with economy():
+        try:
+            with recorded(branches):
+                program = _traced(flat, tensors, request.dynamic, branches)
+        except TcError:
+            raise
+        except Exception as error:
+            # torch.export raises whatever the model raises.
+            raise TraceError(refusal(model, flat, request.names, tensors, error)) from error
+        return _assemble(program, request, results[-1], branches)
 
 
 def _traced(
