@@ -81,9 +81,8 @@ class Exporter:
             UnsupportedError: an operator that is not compiled.
             TcError: bounds that do not fit; nothing is compiled yet; the system refuses to write.
         """
-        spec = _spec(self._parts(), max_batch, max_length)
         with no_collection():
-            return export(spec, Path(folder), bake)
+            return export(_spec(self._parts(), max_batch, max_length), Path(folder), bake)
 
     def export_object(
         self,
