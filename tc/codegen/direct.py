@@ -27,8 +27,6 @@ class Word(IntEnum):
     ACCEPTS = auto()  # object: called with all arguments, gives True where they are alike
     PAIRS = auto()  # address of pairs (address, what its eight bytes have to hold)
     PAIR_COUNT = auto()
-    LINES = auto()  # address of addresses: of what will be read, one in each line of a cache
-    LINE_COUNT = auto()
     POOL = auto()  # list: the call takes its last item, and puts it back
     ARENA = auto()  # object: what that item has to be
     WEIGHTS = auto()  # object: alive while the pairs hold, and kept during a call

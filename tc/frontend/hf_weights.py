@@ -121,14 +121,13 @@ class Glance:
     They belong to the holders, and to tensors that live as long as no holder changes.
 
     Attributes:
-        words: pairs (address, what its eight bytes hold).
-        address, count: of these in memory, as `watch.first_changed` reads them.
+        address, count: of the pairs that `watch.first_changed` reads.
     """
 
-    __slots__ = ("_first", "_holders", "_pairs", "address", "count", "words")
+    __slots__ = ("_first", "_holders", "_pairs", "_words", "address", "count")
 
     def __init__(self, words: Sequence[tuple[int, int]], holders: Sequence[object]) -> None:
-        self.words = tuple(words)
+        self._words = tuple(words)
         self._holders = tuple(holders)
         self._pairs = watch.pairs(words)
         self.address = ctypes.addressof(self._pairs)
@@ -150,7 +149,7 @@ class Glance:
 
     def with_words(self, words: Sequence[tuple[int, int]]) -> Glance:
         """A glance at these words too, and at them first."""
-        return Glance((*words, *self.words), self._holders)
+        return Glance((*words, *self._words), self._holders)
 
     def same(self) -> bool:
         """Whether all of them hold what they held."""

@@ -29,7 +29,6 @@ from tc.target import Target
 
 _MOST: Final = 32
 _WORD: Final = 8
-_LINE: Final = 64
 _BUFFER: Final = 16  # in a ctypes array, behind the reference count and the type
 _FASTCALL_WITH_KEYWORDS: Final = 0x0082
 
@@ -155,7 +154,6 @@ class _Template:
             _flat(outputs),
             _flat(direct.slots),
             _flat(rows),
-            _lines([*self.glance.words, *(word for each in spare for word in each.words)]),
         ]
         first = int(Word.COUNT)
         self.words = (ctypes.c_int64 * (Word.COUNT + sum(map(len, tables))))()
@@ -177,8 +175,6 @@ class _Template:
             Word.ACCEPTS: id(accepts),
             Word.PAIRS: self.glance.address,
             Word.PAIR_COUNT: self.glance.count,
-            Word.LINES: places[5],
-            Word.LINE_COUNT: len(tables[5]),
             Word.POOL: id(direct.pool),
             Word.ARENA: id(direct.arena),
             Word.WEIGHTS: id(direct.weights),
@@ -216,11 +212,6 @@ def _spares(direct: Direct, result: Result) -> list[Spare]:
     if result.finish is not None:
         return []
     return spares(direct.outputs, 2, result.kind, result.names, result.attributes or {})
-
-
-def _lines(words: Sequence[tuple[int, int]]) -> list[int]:
-    """An address in each of a cache's lines that the words lie in, a page's together."""
-    return sorted({place // _LINE * _LINE for place, _ in words})
 
 
 def _flat(rows: Sequence[tuple[int, ...]]) -> list[int]:

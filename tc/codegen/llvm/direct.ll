@@ -88,28 +88,6 @@ no:
   ret i1 false
 }
 
-declare void @llvm.prefetch.p0(ptr, i32, i32, i32)
-
-; Asks for all memory that a call will look at. Between two calls it has left the caches; a look
-; waits where it misses, this does not.
-define internal void @fetch(ptr %t) {
-  %lines = wordp LINES
-  %n = word LINE_COUNT
-  br label %head
-head:
-  %i = phi i64 [ 0, %0 ], [ %next, %body ]
-  %end = icmp eq i64 %i, %n
-  br i1 %end, label %done, label %body
-body:
-  %at = shl i64 %i, 3
-  %line = at ptr %lines, %at
-  call void @llvm.prefetch.p0(ptr %line, i32 0, i32 3, i32 1)
-  %next = add i64 %i, 1
-  br label %head
-done:
-  ret void
-}
-
 define internal void @drop(ptr %outs, i64 %n) {
   br label %head
 head:
@@ -433,7 +411,6 @@ name:
   %known = call i1 @named(ptr %t, ptr %names)
   br i1 %known, label %look, label %miss
 look:
-  call void @fetch(ptr %t)
   %count = add i64 %positional, %named
   %like = call i1 @alike(ptr %t, ptr %args, i64 %count)
   br i1 %like, label %ask, label %miss
