@@ -68,6 +68,18 @@ def test_torch_in_torch_out() -> None:
         torch.testing.assert_close(out, left @ right)
 
 
+def test_any_layout() -> None:
+    f = tc.build(scheduled(), target="host")
+    a, b = arrays(9)
+    unaligned = np.frombuffer(b"\0" + a.tobytes(), np.uint8)[1:].view(np.float32).reshape(a.shape)
+    wide = np.repeat(np.repeat(a, 2, 0), 3, 1)[::2, ::3]
+    for given in (a[::-1], a[:, ::-1], wide, np.asfortranarray(a), unaligned):
+        np.testing.assert_allclose(f(given, b), given @ b, rtol=1e-5)
+        np.testing.assert_allclose(f(a, b[::-1]), a @ b[::-1], rtol=1e-5)
+    row = np.broadcast_to(a[:1], a.shape)
+    np.testing.assert_allclose(f(row, b), row @ b, rtol=1e-5)
+
+
 def test_several_outputs_and_types() -> None:
     n = te.sym("n", 0)
     x = te.placeholder((n,), "i64", name="x")

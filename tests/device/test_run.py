@@ -111,8 +111,21 @@ def test_results_stay_as_they_are() -> None:
         rows(10)[::2],
         np.broadcast_to(rows(1), (6, 4)),
         np.frombuffer(b"\0" + rows(3).tobytes(), np.uint8)[1:].view(np.float32).reshape(3, 4),
+        rows(5)[::-1],
+        rows(5)[:, ::-1],
+        rows(9)[7:0:-2, ::-1],
+        rows(9).ravel()[3:27].reshape(6, 4),
     ],
-    ids=["transposed", "strided", "expanded", "unaligned"],
+    ids=[
+        "transposed",
+        "strided",
+        "expanded",
+        "unaligned",
+        "upside down",
+        "mirrored",
+        "strided backwards",
+        "offset",
+    ],  # fmt: skip
 )
 def test_any_layout(x: np.ndarray) -> None:
     np.testing.assert_array_equal(program()([x])[0], expected(np.ascontiguousarray(x)))

@@ -1,0 +1,44 @@
+"""The operator table has what core ATen has of a kind, and the families that are promised."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from tc.ops import operators
+
+# At least these are compiled; topk and sort may run eagerly. Where torch.export keeps a name that
+# others are made of, it is that name.
+FAMILIES = """
+sum mean amax amin prod any all argmax argmin var logsumexp cumsum softmax log_softmax
+layer_norm rms_norm group_norm batch_norm
+mm bmm addmm baddbmm linear matmul einsum scaled_dot_product_attention
+embedding index index_select gather index_put scatter slice_scatter index_copy
+view permute expand slice select cat stack split chunk repeat flip roll pad tril triu
+arange full eye conv1d conv2d conv3d convolution
+max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d cross_entropy_loss
+where _to_copy
+""".split()
+
+
+def pointwise() -> Iterator[str]:
+    """The names of core ATen's pointwise operators: arithmetic, comparison, logic, `where`."""
+    for name in dir(torch.ops.aten):
+        packet = getattr(torch.ops.aten, name)
+        for overload in packet.overloads() if hasattr(packet, "overloads") else ():
+            tags = getattr(packet, overload).tags
+            # What writes to a tensor that is given is in no exported graph.
+            if torch.Tag.core in tags and torch.Tag.pointwise in tags and overload != "out":
+                yield f"aten.{name}.{overload}"
+
+
+def test_every_pointwise_operator_of_core_aten_is_there() -> None:
+    wanted = set(pointwise())
+    assert len(wanted) > 80
+    assert wanted - {name for row in operators() for name in row.aten} == set()
+
+
+def test_every_family_is_there() -> None:
+    packets = {name.split(".")[1] for row in operators() for name in row.aten}
+    assert [name for name in FAMILIES if name not in packets] == []
