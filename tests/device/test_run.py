@@ -125,7 +125,7 @@ def test_results_stay_as_they_are() -> None:
         "mirrored",
         "strided backwards",
         "offset",
-    ],  # fmt: skip
+    ],
 )
 def test_any_layout(x: np.ndarray) -> None:
     np.testing.assert_array_equal(program()([x])[0], expected(np.ascontiguousarray(x)))
