@@ -79,7 +79,9 @@ def test_doctor(run) -> None:
 
 
 def test_doctor_as_json(run) -> None:
-    shown = json.loads(run("doctor", "--json").out)
+    done = run("doctor", "--json", "--quiet")
+    assert (done.status, done.err) == (0, "")
+    shown = json.loads(done.out)
     assert shown["ok"] is True
     states = {check["name"]: check["state"] for check in shown["checks"]}
     assert states["numpy"] == "ok"
@@ -165,8 +167,10 @@ def test_compile_a_hugging_face_model_of_a_function(run, tmp_path: Path) -> None
 
 
 def test_compile_a_folder_as_json(run, folder: Path, tmp_path: Path) -> None:
-    done = run("--json", "compile", folder, "--output", tmp_path / "bert.tc", "--threads", "1")
-    assert done.status == 0, done.err
+    done = run(
+        "--json", "-q", "compile", folder, "--output", tmp_path / "bert.tc", "--threads", "1"
+    )
+    assert (done.status, done.err) == (0, "")
     shown = json.loads(done.out)
     assert shown["bytes"] == (tmp_path / "bert.tc").stat().st_size
     assert shown["stats"]["compilations"] == 1
