@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+import tc
 from tc.codegen.c.compilers import machine_flags
 from tc.errors import TcError
 from tc.standalone.running import Exported
@@ -130,8 +131,6 @@ def test_weights_that_are_not_the_models(
 
 
 def test_weights_of_another_model(built: Exported, files: Files, tmp_path: Path) -> None:
-    import tc
-
     other = tc.compile(torch.nn.Linear(3, 2).eval(), example_inputs=(torch.zeros(2, 3),))
     made = other.export_c(tmp_path / "other")
     done = model_cli(built, "--weights", made.folder / "weights.bin", *run_words(files, "/x"))
@@ -210,6 +209,29 @@ def test_a_result_that_cannot_be_written(built: Exported, files: Files) -> None:
 
 def test_weights_lie_beside_the_program(built: Exported, files: Files, tmp_path: Path) -> None:
     assert model_cli(built, *run_words(files, tmp_path / "out.npy")).returncode == 0
+
+
+class Rows(torch.nn.Module):
+    """Ids [batch, length] to rows of a table of more than one large page, doubled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = torch.nn.Embedding.from_pretrained(
+            torch.arange(1 << 20, dtype=torch.float32).reshape(-1, 8)
+        )
+
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        rows: torch.Tensor = self.table(input_ids)
+        return rows * 2
+
+
+def test_weights_of_several_large_pages(tmp_path: Path) -> None:
+    need("make", "cc")
+    ids = torch.tensor([[0, 1, (1 << 17) - 1]])
+    exported = tc.compile(Rows().eval(), example_inputs=(ids,)).export_c(tmp_path)
+    exported.build(flags=SANITIZED)
+    (found,) = exported.run({"input_ids": ids.numpy()}).values()
+    np.testing.assert_array_equal(found, Rows()(ids).numpy())
 
 
 def test_a_thousand_damaged_files_crash_nothing(
