@@ -20,6 +20,7 @@ from tc.errors import TcError
 from tc.frontend import capture_shapes as shapes
 from tc.frontend import capture_tree as tree
 from tc.frontend.capture_branches import Branches, recorded
+from tc.frontend.capture_buffers import forget_overwritten, mutated_inputs
 from tc.frontend.capture_checks import find_checks
 from tc.frontend.capture_composites import expand_composites
 from tc.frontend.capture_economy import economy
@@ -30,7 +31,9 @@ from tc.frontend.capture_ones import (
     cut_up,
     oblivious,
     ones_of,
+    same_graph,
     single_queries,
+    with_other_ones,
     without,
 )
 from tc.frontend.capture_refusal import quiet, refusal, writes_to_buffer
@@ -147,24 +150,27 @@ def capture_request(request: Request) -> Captured:
     with economy():
         try:
             with recorded(branches):
-                program = _traced(flat, tensors, request.dynamic, branches)
+                program, asked = _traced(flat, tensors, request.dynamic, branches)
         except TcError:
             raise
         except Exception as error:
             # torch.export raises whatever the model raises.
             raise TraceError(refusal(model, flat, request.names, tensors, error)) from error
-        return _assemble(program, request, results[-1], branches)
+        return _assemble(program, request, results[-1], branches, asked)
 
 
 def _traced(
     flat: _Flat, tensors: list[torch.Tensor], dynamic: bool, branches: Branches
-) -> ExportedProgram:
-    """Trace with every size free that can be, ones too, unless the module asks about them."""
+) -> tuple[ExportedProgram, set[str]]:
+    """Trace with every size free that can be, ones too, unless the module asks about them.
+
+    Also gives the symbols of which the trace does not hold for a one.
+    """
     if flat.dims is not None:
-        return _export(flat, *shapes.samples(tensors, flat.dims))
+        return _export(flat, *shapes.samples(tensors, flat.dims)), set()
     given = [tensor.detach() for tensor in tensors]
     if not dynamic:
-        return _export(flat, given, [{} for _ in given])
+        return _export(flat, given, [{} for _ in given]), set()
     free = [{i: Dim.AUTO for i, size in enumerate(t.shape) if size} for t in given]
     many = [{i: Dim.AUTO for i, size in enumerate(t.shape) if size > 1} for t in given]
     try:
@@ -174,15 +180,45 @@ def _traced(
             if cut := cut_up(program) | branches.untold():
                 free, many = without(program, free, cut), without(program, many, cut)
                 program = _export(flat, given, free)
-            apart = asked_about_one(program) | single_queries(program)
-            if apart.isdisjoint(ones_of(program, given)):
-                return program
-            return _export(flat, given, many)
+            while True:
+                program, asked = _apart_at_one(flat, given, free, program)
+                ones = ones_of(program, given) & (asked | single_queries(program))
+                if not ones:
+                    return program, asked
+                free = without(program, free, ones)
+                program = _export(flat, given, free)
     except TcError:
         raise
     except Exception:  # noqa: BLE001  (torch.export raises whatever the model raises)
         # Ones that are broadcast are no free sizes. Whatever else it was is raised again.
-        return _export(flat, given, many)
+        program = _export(flat, given, many)
+        return program, asked_about_one(program)
+
+
+def _apart_at_one(
+    flat: _Flat,
+    given: list[torch.Tensor],
+    free: list[dict[int, Any]],
+    program: ExportedProgram,
+) -> tuple[ExportedProgram, set[str]]:
+    """A trace for ones and others, and the symbols of which it does not hold for a one.
+
+    Many a question about a one is for the layout of a tensor alone and changes nothing: a trace of
+    the other answer tells, and the one of sizes beyond one holds for both.
+    """
+    asked = asked_about_one(program)
+    if not asked:
+        return program, asked
+    others = Branches()
+    silent = _Flat(flat.model, flat.arguments, None, lambda _: None, others.begin)
+    try:
+        with recorded(others):
+            other = _export(silent, with_other_ones(program, given, asked), free)
+    except Exception:  # noqa: BLE001  (torch.export raises whatever the model raises)
+        return program, asked
+    if not same_graph(program, other, asked):
+        return program, asked
+    return (program if asked.isdisjoint(ones_of(program, given)) else other), set()
 
 
 def _export(
@@ -195,14 +231,18 @@ def _export(
 
 
 def _assemble(
-    program: ExportedProgram, request: Request, result: tree.Node, branches: Branches
+    program: ExportedProgram,
+    request: Request,
+    result: tree.Node,
+    branches: Branches,
+    asked: set[str],
 ) -> Captured:
     graph, model, dims = program.graph_module, request.model, request.dims
     expand_composites(graph)
-    asked = asked_about_one(program) if dims is None else set()
     normalise(graph)
+    forget_overwritten(program, graph)
     weights, inputs = _split_placeholders(program, model, graph)
-    mutated = _mutated(graph, inputs, weights)
+    mutated = mutated_inputs(graph, inputs, weights)
     result, kept = _settle_outputs(graph, inputs, result)
     graph.recompile()
     specs = tuple(_spec(name, node) for name, node in zip(request.names, inputs, strict=True))
@@ -321,35 +361,3 @@ def _output_specs(
         _spec(first.get(number, f"cache.{number}"), node) for number, node in enumerate(kept)
     )
     return specs, names
-
-
-def _mutated(
-    graph: GraphModule, inputs: list[torch.fx.Node], weights: Sequence[Weight]
-) -> tuple[int, ...]:
-    """The inputs that an in-place operator of the graph writes to, through views or not.
-
-    Raises:
-        UnsupportedError: it writes to a weight, which a compiled program takes as it is.
-    """
-    written = set()
-    for node in graph.graph.nodes:
-        if node.op != "call_function" or not hasattr(node.target, "_schema"):
-            continue
-        for value, argument in zip(node.args, node.target._schema.arguments, strict=False):
-            if argument.alias_info is not None and argument.alias_info.is_write:
-                written.add(_base(value))
-    read = [n for n in graph.graph.nodes if n.op == "placeholder" and n not in inputs]
-    for weight, node in zip(weights, read, strict=True):
-        if node in written:
-            raise writes_to_buffer(weight.name)
-    return tuple(number for number, node in enumerate(inputs) if node in written)
-
-
-def _base(value: Any) -> Any:
-    """The tensor that `value` is a view of, following the alias annotations of its operator."""
-    while isinstance(value, torch.fx.Node) and hasattr(value.target, "_schema"):
-        returned = value.target._schema.returns
-        if not returned or returned[0].alias_info is None:
-            break
-        value = value.args[0]
-    return value

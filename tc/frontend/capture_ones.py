@@ -16,10 +16,12 @@ import torch.fx.experimental._config as symbolic_config
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.fx import Node
+from torch.fx.node import map_arg
 from torch.utils._sympy.functions import Mod, PythonMod
 
 _aten = torch.ops.aten
 _CUTS = {_aten.chunk.default, _aten.split.Tensor, _aten.tensor_split.sections}
+_LAYOUTS = {_aten.contiguous.default, _aten.clone.default}
 _SQUEEZES = {_aten.squeeze.default, _aten.squeeze.dim, _aten.squeeze.dims}
 
 
@@ -116,6 +118,58 @@ def ones_of(program: ExportedProgram, samples: Sequence[torch.Tensor]) -> set[st
         for size, given in zip(shape, sample.shape, strict=True)
         if given == 1 and isinstance(size, torch.SymInt)
     }
+
+
+def with_other_ones(
+    program: ExportedProgram, samples: Sequence[torch.Tensor], symbols: set[str]
+) -> list[torch.Tensor]:
+    """`samples`, which were traced, with ones for the sizes `symbols`; twos where one was a one."""
+    many = not symbols.isdisjoint(ones_of(program, samples))
+    changed = []
+    for shape, sample in zip(_shapes(program), samples, strict=True):
+        for axis, size in enumerate(shape):
+            if str(size) in symbols:
+                first = sample.narrow(axis, 0, 1)
+                sample = torch.cat((first, first), axis) if many else first
+        changed.append(sample)
+    return changed
+
+
+def same_graph(program: ExportedProgram, other: ExportedProgram, ones: set[str]) -> bool:
+    """Whether two traces of one module compute the same where the sizes `ones` are one.
+
+    Layouts of tensors do not count.
+    """
+    return _described(program, ones) == _described(other, ones)
+
+
+def _described(program: ExportedProgram, ones: set[str]) -> list[str]:
+    """Of each node what it computes from which others, and sizes and dtypes of what it gives."""
+    place: dict[Node, str] = {}
+    found: list[str] = []
+    for node in program.graph.nodes:
+        value = node.meta.get("val")
+        if isinstance(value, torch.SymInt):
+            place[node] = _at_one(value, ones)
+        elif node.target in _LAYOUTS:
+            place[node] = place[node.args[0]]
+        else:
+            place[node] = f"%{len(found)}"
+            args, kwargs = map_arg((node.args, node.kwargs), place.__getitem__)
+            given = [
+                (v.dtype, *(_at_one(size, ones) for size in tuple(v.shape)))
+                for v in (value if isinstance(value, tuple | list) else (value,))
+                if isinstance(v, torch.Tensor)
+            ]
+            found.append(f"{node.op} {node.target} {args} {kwargs} {given}")
+    return found
+
+
+def _at_one(size: Any, ones: set[str]) -> str:
+    if not isinstance(size, torch.SymInt):
+        return str(size)
+    expression = size.node.expr
+    return str(expression.subs({s: 1 for s in expression.free_symbols if str(s) in ones}))
 
 
 def oblivious() -> AbstractContextManager[None]:

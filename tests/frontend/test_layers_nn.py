@@ -152,3 +152,11 @@ def test_an_encoder_that_leaves_out_no_padding(nested: bool) -> None:
     padding = torch.arange(5) >= torch.tensor([[5], [2]])
     mask = torch.eye(5, dtype=torch.bool).flip(1) if nested else None
     check(model, [(torch.randn(2, 5, 8), mask, padding)])
+
+
+@pytest.mark.parametrize("first", [(3, 5), (1, 5)])
+def test_a_question_about_one_for_a_layout_makes_no_program(first: tuple[int, int]) -> None:
+    """Attention asks whether its projections lie one after the other, which they do for a one."""
+    torch.manual_seed(0)
+    model = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    check(model, [(torch.randn(*size, 8),) for size in (first, (2, 1), (1, 3), (1, 1), (4, 7))])
