@@ -105,3 +105,32 @@ def test_a_buffer_that_forward_writes_to_is_refused(anew: bool) -> None:
     with torch.no_grad(), pytest.raises(tc.UnsupportedError, match="buffer calls: .* writes to it"):
         module(torch.ones(2, 3))
     assert module.stats()["compilations"] == 0
+
+
+class _Fills(nn.Module):
+    scale: torch.Tensor
+
+    def __init__(self, first: bool) -> None:
+        super().__init__()
+        self.first = first
+        self.register_buffer("scale", torch.ones(3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        before = 0 if self.first else self.scale.sum()
+        self.scale.copy_(torch.where(x.sum() > 0, x[0] + 1, x[1]))
+        return x * self.scale + before
+
+
+def test_a_buffer_that_forward_fills_before_it_reads_it() -> None:
+    """Nothing of it lives from call to call."""
+    model = _Fills(first=True).eval()
+    made = tc.compile(model, threads=1, fallback="error")
+    for x in (torch.ones(2, 3), -torch.ones(3, 3)):
+        before = model.scale.clone()
+        assert torch.equal(made(x), _Fills(first=True)(x))
+        assert torch.equal(model.scale, before)
+
+
+def test_a_buffer_that_forward_reads_before_it_fills_it_is_refused() -> None:
+    with torch.no_grad(), pytest.raises(tc.UnsupportedError, match="buffer scale: .* writes to it"):
+        tc.compile(_Fills(first=False).eval(), example_inputs=(torch.ones(2, 3),))
