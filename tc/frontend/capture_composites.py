@@ -21,6 +21,7 @@ from torch.fx.node import map_arg
 _aten = torch.ops.aten
 _COMPOSITES: Final = frozenset(
     (
+        _aten.bilinear.default,
         _aten.col2im.default,
         _aten.cosine_embedding_loss.default,
         _aten.cosine_similarity.default,
@@ -38,6 +39,21 @@ _COMPOSITES: Final = frozenset(
 _INNER: Final = ("col2im", "im2col", "multi_margin_loss", "norm", "soft_margin_loss")
 
 
+def _bilinear(
+    x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
+) -> torch.Tensor:
+    """out[..., k] = sum over i, j of x[..., i] weight[k, i, j] y[..., j], plus bias[k]."""
+    features, left, right = weight.shape
+    by_left = x @ weight.transpose(0, 1).reshape(left, features * right)
+    product = by_left.view(*by_left.shape[:-1], features, right) * y.unsqueeze(-2)
+    result: torch.Tensor = product.sum(-1)
+    return result if bias is None else result + bias
+
+
+# What PyTorch computes by a kernel of its own and says nothing of.
+_OURS: Final[Mapping[Any, Any]] = {_aten.bilinear.default: _bilinear}
+
+
 def expand_composites(module: GraphModule) -> None:
     """Replace each node of such an operator by those of what it consists of."""
     for node in list(module.graph.nodes):
@@ -50,10 +66,11 @@ def _expand(module: GraphModule, node: Node) -> None:
     values = [n.meta["val"] for n in inputs]
     if not all(isinstance(v, torch.Tensor) for v in values):
         return
+    function: Any = _OURS.get(node.target, node.target)
 
     def call(*given: torch.Tensor) -> Any:
         args, kwargs = _with(node, dict(zip(inputs, given, strict=True)))
-        return node.target(*args, **kwargs)  # type: ignore[operator]
+        return function(*args, **kwargs)
 
     inner: Any = get_decompositions([getattr(_aten, name) for name in _INNER])
     with torch.no_grad(), enable_python_dispatcher():  # which knows of free sizes

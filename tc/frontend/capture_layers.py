@@ -39,6 +39,16 @@ def _is_causal(_mask: Any, is_causal: bool | None = None, _size: int | None = No
     return is_causal is True
 
 
+def _cdist(
+    x1: torch.Tensor, x2: torch.Tensor, p: float = 2.0, compute_mode: str | None = None
+) -> torch.Tensor:
+    """Distances of all rows; PyTorch chooses a way to compute them by how many there are."""
+    del compute_mode
+    apart = x1.unsqueeze(-2) - x2.unsqueeze(-3)
+    norm: torch.Tensor = torch.linalg.vector_norm(apart, p, -1)
+    return norm
+
+
 def _encoder(
     self: nn.TransformerEncoder,
     src: torch.Tensor,
@@ -76,6 +86,7 @@ _FUNCTIONS: Final[tuple[tuple[Any, str, Function], ...]] = (
     (decompositions, "_rnn_helper", _recurrent),
     (transformer, "_detect_is_causal_mask", _is_causal),
     (nn.TransformerEncoder, "forward", _encoder),
+    (torch, "cdist", _cdist),
 )
 
 

@@ -160,3 +160,23 @@ def test_a_question_about_one_for_a_layout_makes_no_program(first: tuple[int, in
     torch.manual_seed(0)
     model = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
     check(model, [(torch.randn(*size, 8),) for size in (first, (2, 1), (1, 3), (1, 1), (4, 7))])
+
+
+class _Distances(nn.Module):
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return torch.cdist(x, y, self.p)
+
+
+@pytest.mark.parametrize("p", [1.0, 2.0])
+def test_distances_of_all_rows(p: float) -> None:
+    torch.manual_seed(0)
+    check(_Distances(p), [(torch.randn(n, 3), torch.randn(m, 3)) for n, m in ((5, 4), (2, 30))])
+
+
+def test_a_bilinear_layer() -> None:
+    torch.manual_seed(0)
+    check(nn.Bilinear(3, 4, 5), [(torch.randn(n, 3), torch.randn(n, 4)) for n in (6, 2)])
