@@ -60,11 +60,11 @@ def fmod(a: Expr, b: Expr) -> Expr:
         return a - trunc_divide(a, b) * b
     x, y = cast(a, F64), cast(b, F64)
     rest: Expr = te.Fma(-unary("trunc", x / y), y, x)
-    size = unary("abs", y)
-    # The quotient may have been rounded up to the next integer.
-    rest = select(binary("lt", rest * x, Const(0, F64)), rest + with_sign(size, x), rest)
+    # The quotient may have been rounded up to the next integer. What is used twice is computed in
+    # two places of the text, so the rest is named as seldom as can be.
+    rest += select(binary("lt", rest * x, Const(0, F64)), with_sign(y, x), Const(0, F64))
     rest = select(unary("isinf", y) & ~unary("isinf", x), x, rest)
-    return cast(select(equal(rest, 0.0), with_sign(Const(0, F64), x), rest), a.dtype)
+    return cast(with_sign(rest, x), a.dtype)  # that of zeros too
 
 
 def remainder(a: Expr, b: Expr) -> Expr:
@@ -72,8 +72,8 @@ def remainder(a: Expr, b: Expr) -> Expr:
     if not a.dtype.is_float:
         return a % b
     rest = fmod(a, b)
-    other_side = binary("xor", rest < 0, b < 0) & binary("ne", rest, 0.0)
-    return select(other_side, rest + b, rest)
+    other_side = binary("lt", select(b < 0, -rest, rest), 0.0)
+    return rest + select(other_side, b, Const(-0.0, a.dtype))  # which keeps a zero's sign
 
 
 def with_sign(size: Expr, sign: Expr) -> Expr:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import pytest
 import torch
 
-from tc.ops import operators
+from tc import te
+from tc.ir.lower import lower
+from tc.ir.visit import exprs_of
+from tc.ops import by_name, operators
 
 # At least these are compiled; topk and sort may run eagerly. Where torch.export keeps a name that
 # others are made of, it is that name.
@@ -42,3 +46,11 @@ def test_every_pointwise_operator_of_core_aten_is_there() -> None:
 def test_every_family_is_there() -> None:
     packets = {name.split(".")[1] for row in operators() for name in row.aten}
     assert {name for line in FAMILIES for name in line.split()} - packets == set()
+
+
+@pytest.mark.parametrize(("name", "most"), [("fmod", 120), ("remainder", 350)])
+def test_an_operator_of_several_steps_stays_short(name: str, most: int) -> None:
+    """Text that names a step twice has it twice: a group of a few such took a minute to compile."""
+    a, b = te.placeholder((5,)), te.placeholder((5,))
+    made = by_name(name).build(a, b)
+    assert sum(1 for _ in exprs_of(lower((made,)).body)) <= most
