@@ -1,4 +1,4 @@
-"""Normalisation over channels: group and instance norm, batch norm with running statistics."""
+"""Normalisation over channels: group, instance and batch norm."""
 
 from __future__ import annotations
 
@@ -132,6 +132,9 @@ def batch_norm(
 def _batch_ref(x: Any, w: Any, b: Any, mean: Any, var: Any, *rest: Any) -> Any:
     eps = rest[2] if len(rest) == 4 else rest[1]
     shape = (-1, *[1] * (x.ndim - 2))
+    if mean is None:
+        axes = (0, *range(2, x.ndim))
+        mean, var = x.mean(axes), x.var(axes)
     y = (x - mean.reshape(shape)) / np.sqrt(var.reshape(shape) + eps)
     y = y if w is None else y * w.reshape(shape)
     return y if b is None else y + b.reshape(shape)
@@ -143,6 +146,8 @@ def _batch_ref(x: Any, w: Any, b: Any, mean: Any, var: Any, *rest: Any) -> Any:
     sample(array(2, 3, 5), array(3), array(3), array(3), array(3, low=0.5), False, 0.1, 1e-5,
            False),
     sample(array(2, 3), None, None, array(3), array(3, low=0.5), False, 0.1, 1e-3, False),
+    sample(array(3, 2, 5), array(2), array(2), None, None, True, 0.1, 1e-5, False),
+    sample(array(4, 3), None, None, None, None, True, 0.1, 1e-3, False),
 )  # fmt: skip
 def build_batch_norm(
     x: Tensor,
@@ -155,7 +160,10 @@ def build_batch_norm(
     eps: float,
     _cudnn_enabled: bool,
 ) -> Tensor:
-    """Normalised by the running statistics of each channel."""
+    """Normalised by the running statistics of each channel, or the batch's where none are kept."""
+    if training and mean is None and var is None:
+        axes = (0, *range(2, x.rank))
+        return normalised(x, axes, eps, weight, bias, lambda i: (i[1],))[0]
     inference_only("batch_norm", training)
     return batch_norm(x, weight, bias, mean, var, eps)
 

@@ -157,6 +157,16 @@ def build_var_dim(x: Tensor, dim: Dims, unbiased: bool = True, keepdim: bool = F
     return variance(x, dim, int(unbiased), keepdim)[0]
 
 
+@rowwise("var_mean_dim", lambda x, dim, unbiased=True, keepdim=False: (
+             _var_ref(x, dim, int(unbiased), keepdim), x.mean(dim, keepdims=keepdim)),
+         *_UNBIASED, aten=("aten.var_mean.dim",))  # fmt: skip
+def build_var_mean_dim(
+    x: Tensor, dim: Dims, unbiased: bool = True, keepdim: bool = False
+) -> tuple[Tensor, Tensor]:
+    """The variance and the mean over dims."""
+    return variance(x, dim, int(unbiased), keepdim)
+
+
 @rowwise("std_dim", _std_ref, *_UNBIASED, aten=("aten.std.dim",))
 def build_std_dim(x: Tensor, dim: Dims, unbiased: bool = True, keepdim: bool = False) -> Tensor:
     """The standard deviation over dims."""

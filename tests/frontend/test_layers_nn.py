@@ -180,3 +180,24 @@ def test_distances_of_all_rows(p: float) -> None:
 def test_a_bilinear_layer() -> None:
     torch.manual_seed(0)
     check(nn.Bilinear(3, 4, 5), [(torch.randn(n, 3), torch.randn(n, 4)) for n in (6, 2)])
+
+
+class Standardised(nn.Module):
+    """By statistics of the batch itself: of each channel, then of each row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(6, track_running_stats=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.norm(x))
+        var, mean = torch.var_mean(x, -1, keepdim=True)
+        return (x - mean) * torch.rsqrt(var + 1e-3)
+
+
+def test_statistics_of_the_batch() -> None:
+    torch.manual_seed(0)
+    model = Standardised()
+    nn.init.normal_(model.norm.weight)
+    shapes = ((3, 6, 5), (8, 6, 17), (2, 6, 7), (33, 6, 130))
+    check(model, [(torch.randn(shape),) for shape in shapes], within=2e-5)
