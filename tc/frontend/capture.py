@@ -25,6 +25,7 @@ from tc.frontend.capture_checks import find_checks
 from tc.frontend.capture_composites import expand_composites
 from tc.frontend.capture_economy import economy
 from tc.frontend.capture_layers import any_values
+from tc.frontend.capture_masked import take_last_rows
 from tc.frontend.capture_normalise import normalise
 from tc.frontend.capture_ones import (
     asked_about_one,
@@ -33,6 +34,7 @@ from tc.frontend.capture_ones import (
     ones_of,
     same_graph,
     single_queries,
+    squeezed,
     with_other_ones,
     without,
 )
@@ -207,7 +209,7 @@ def _apart_at_one(
     the other answer tells, and the one of sizes beyond one holds for both.
     """
     asked = asked_about_one(program)
-    if not asked:
+    if not asked or not asked.isdisjoint(squeezed(program)):
         return program, asked
     others = Branches()
     silent = _Flat(flat.model, flat.arguments, None, lambda _: None, others.begin)
@@ -238,6 +240,7 @@ def _assemble(
     asked: set[str],
 ) -> Captured:
     graph, model, dims = program.graph_module, request.model, request.dims
+    take_last_rows(graph)
     expand_composites(graph)
     normalise(graph)
     forget_overwritten(program, graph)

@@ -8,7 +8,7 @@ module must not change any value that the graph computes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import torch
@@ -63,8 +63,7 @@ def expand_composites(module: GraphModule) -> None:
 
 def _expand(module: GraphModule, node: Node) -> None:
     inputs = node.all_input_nodes
-    values = [n.meta["val"] for n in inputs]
-    if not all(isinstance(v, torch.Tensor) for v in values):
+    if not all(isinstance(n.meta["val"], torch.Tensor) for n in inputs):
         return
     function: Any = _OURS.get(node.target, node.target)
 
@@ -72,9 +71,20 @@ def _expand(module: GraphModule, node: Node) -> None:
         args, kwargs = _with(node, dict(zip(inputs, given, strict=True)))
         return function(*args, **kwargs)
 
+    replace_by(module, node, inputs, call)
+
+
+def replace_by(
+    module: GraphModule, node: Node, inputs: Sequence[Node], function: Callable[..., Any]
+) -> None:
+    """Replace a node by what `function` does with the values of `inputs`, all of them tensors.
+
+    Does nothing where that has constants of its own.
+    """
     inner: Any = get_decompositions([getattr(_aten, name) for name in _INNER])
+    values = [n.meta["val"] for n in inputs]
     with torch.no_grad(), enable_python_dispatcher():  # which knows of free sizes
-        traced = make_fx(call, decomposition_table=inner)(*values)
+        traced = make_fx(function, decomposition_table=inner)(*values)
     if any(n.op == "get_attr" for n in traced.graph.nodes):
         return
     places = [n for n in traced.graph.nodes if n.op == "placeholder"]

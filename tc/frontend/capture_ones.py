@@ -27,15 +27,18 @@ _SQUEEZES = {_aten.squeeze.default, _aten.squeeze.dim, _aten.squeeze.dims}
 
 def asked_about_one(program: ExportedProgram) -> set[str]:
     """The symbols for which one and more than one give different graphs."""
-    found: set[str] = set()
-    for node in program.graph.nodes:
-        if node.op == "call_function" and node.target in _SQUEEZES:
-            found |= _squeezed(node)
+    found = squeezed(program)
     environment = _environment(program)
     if environment is not None:
         for guard in environment.guards:
             found |= _decided(guard.expr)
     return found
+
+
+def squeezed(program: ExportedProgram) -> set[str]:
+    """The symbols of sizes that are taken out where they are one; a trace never takes them out."""
+    nodes = [n for n in program.graph.nodes if n.op == "call_function" and n.target in _SQUEEZES]
+    return {symbol for node in nodes for symbol in _squeezed(node)}
 
 
 def single_queries(program: ExportedProgram) -> set[str]:

@@ -15,8 +15,7 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from tc.frontend.captured import Request
-from tc.frontend.options import Options
-from tc.frontend.recall_key import key_of
+from tc.frontend.recall_key import description_of
 from tc.frontend.recall_walk import IndescribableError
 from tests.frontend.recalls import X, hits, small
 
@@ -104,7 +103,7 @@ UNTOLD: dict[str, tuple[Callable[[], nn.Module], str]] = {
 def test_a_model_that_cannot_be_told_exactly_has_no_key(name: str) -> None:
     make, said = UNTOLD[name]
     with pytest.raises(IndescribableError, match=said):
-        key_of(Request.of(make().eval(), (X,), {}), Options.of(), "pipeline")
+        description_of(Request.of(make().eval(), (X,), {}))
 
 
 @pytest.mark.parametrize("name", ["hook", "forward of its own", "tensor", "global tensor"])
@@ -121,7 +120,7 @@ def test_hooks_of_all_modules_leave_no_key() -> None:
     handle = nn.modules.module.register_module_forward_hook(lambda _m, _a, out: out)
     try:
         with pytest.raises(IndescribableError, match="hooks of all modules"):
-            key_of(Request.of(small(), (X,), {}), Options.of(), "pipeline")
+            description_of(Request.of(small(), (X,), {}))
     finally:
         handle.remove()
 
