@@ -136,6 +136,7 @@ VARIANTS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("v", VARIANTS, ids=str)
 def test_as_dense_softmax(v: Variant, target: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -142,6 +143,7 @@ def random_step(rng: random.Random, func: Func) -> Step:
     return rng.choice(choices)
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(st.randoms(use_true_random=False), st.integers(1, 8))
 def test_a_schedule_that_is_accepted_keeps_the_result(rng: random.Random, length: int) -> None:

@@ -113,6 +113,7 @@ def test_what_does_not_lie_side_by_side_is_unrolled() -> None:
     assert_same(results(func, arrays, {"M": 3}), results(naive, arrays, {"M": 3}), "", exact=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_default_schedule_on_every_path(kind: str, target: str) -> None:
