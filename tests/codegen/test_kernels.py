@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from tc.codegen.llvm.kernel import CallableKernel, aligned_empty, compile_func
+from tc.codegen.llvm.kernel import CallableKernel, compile_func
 from tc.codegen.runs_here import check_runs_here
 from tc.errors import CompileError
 from tc.ir.interpret import run
@@ -16,6 +16,7 @@ from tc.ir.loop import Func
 from tc.ir.parser import parse_func
 from tc.target import Target
 from tests.codegen.kernels import CASES, GATHER, Arrays, assert_same
+from tests.schedule.running import aligned
 
 TARGETS = ("generic", "x86-64-v2", "x86-64-v3", "x86-64-v4", "host")
 
@@ -27,14 +28,6 @@ def target_or_skip(text: str) -> Target:
     except CompileError as error:
         pytest.skip(error.message)
     return target
-
-
-def aligned(arrays: Arrays) -> Arrays:
-    out = {}
-    for name, a in arrays.items():
-        out[name] = aligned_empty(a.shape, a.dtype)
-        out[name][...] = a
-    return out
 
 
 def inputs_of(name: str, number: int) -> Arrays:

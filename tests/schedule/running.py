@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tc.codegen.llvm.kernel import aligned_empty
 from tc.ir.expr import Const, Expr, Sym
 from tc.ir.interpret import run, storage
 from tc.ir.interpret.scalar import Evaluator
@@ -27,6 +28,15 @@ Arrays = dict[str, np.ndarray[Any, Any]]
 def value(x: Expr, symbols: Mapping[str, int]) -> int:
     """An index expression over symbols, as a number."""
     return int(Evaluator({}, symbols)(x))
+
+
+def aligned(arrays: Arrays) -> Arrays:
+    """Copies that begin at a multiple of a cache line."""
+    out = {}
+    for name, a in arrays.items():
+        out[name] = aligned_empty(a.shape, a.dtype)
+        out[name][...] = a
+    return out
 
 
 def inputs_of(func: Func, symbols: Mapping[str, int], seed: int = 0, high: int = 5) -> Arrays:

@@ -8,25 +8,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tc.codegen.llvm.kernel import aligned_empty, compile_func
+from tc.codegen.llvm.kernel import compile_func
 from tc.ir.lower import lower
 from tc.schedule.apply import apply
 from tc.schedule.defaults import default_schedule
 from tc.schedule.pack import packings
 from tc.target import Target
-from tests.schedule.running import Arrays, assert_same, inputs_of, packed, results
+from tests.schedule.running import aligned, assert_same, inputs_of, packed, results
 from tests.schedule.test_defaults import CASES
 
 WIDE = Target.parse("x86-64-v4 cores=2")
 LANES = WIDE.vector_lanes(32)
-
-
-def aligned(arrays: Arrays) -> Arrays:
-    out = {}
-    for name, a in arrays.items():
-        out[name] = aligned_empty(a.shape, a.dtype)
-        out[name][...] = a
-    return out
 
 
 @pytest.mark.slow
