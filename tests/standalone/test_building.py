@@ -50,7 +50,7 @@ def test_zig_builds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: 
     need("make")
     zig = shutil.which("zig") or shutil.which("python-zig")
     if zig is None:
-        pytest.skip("needs zig")
+        pytest.skip("needs zig on the PATH (pip install ziglang has python-zig)")
     monkeypatch.setenv("ZIG_LOCAL_CACHE_DIR", str(tmp_path / "cache"))
     other = ""
     if target != "host":
