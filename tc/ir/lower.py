@@ -17,9 +17,7 @@ from tc.ir.expr import (
     Const,
     Expr,
     Load,
-    Read,
     Reduce,
-    Select,
     Sym,
     Var,
     binary,
@@ -38,6 +36,7 @@ from tc.ir.loop import (
     Update,
     seq,
 )
+from tc.ir.lower_reads import Reads, message
 from tc.ir.tensor import Compute, Placeholder, Scan, Scatter, Tensor
 from tc.ir.tensor_walk import bodies, topological
 from tc.ir.visit import children, map_expr, sub_exprs, substitute, with_children
@@ -105,6 +104,10 @@ class _Lowering:
     taken: set[str] = field(default_factory=set)
     loops: dict[tuple[str, str], str] = field(default_factory=dict)
     ranges: dict[Var, Interval] = field(default_factory=dict)
+    reads: Reads = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.reads = Reads(self.buffers, self.ranges)
 
     def func(self, name: str) -> Func:
         for n, p in enumerate(self.inputs):
@@ -209,8 +212,8 @@ class _Lowering:
         if not t.in_place:
             copy_axes = tuple(Var(self._unique(f"c{n}")) for n in range(len(t.shape)))
             copy = _loops(copy_axes, t.shape, Store(out, copy_axes, Load(base, copy_axes)))
-        index = tuple(self._loads(_rename(i, env), []) for i in t.indices)
-        mask = None if t.mask is None else self._loads(_rename(t.mask, env), [])
+        index = tuple(self.reads.loads(_rename(i, env), []) for i in t.indices)
+        mask = None if t.mask is None else self.reads.loads(_rename(t.mask, env), [])
         checks = _in_range(index, t.shape)
         guard = mask
         for c in checks:
@@ -226,7 +229,7 @@ class _Lowering:
 
         body = self._element(_rename(t.value, env), write, out.name)
         asserts = [
-            Assert(c if mask is None else ~mask | c, _message(out, dim))
+            Assert(c if mask is None else ~mask | c, message(out, dim))
             for dim, c in enumerate(checks)
         ]
         axes = tuple(env[v] for v in t.axes)
@@ -237,7 +240,7 @@ class _Lowering:
         before: list[tuple[tuple[Buffer, ...], Stmt]] = []
         asserts: list[Stmt] = []
         value = self._reductions(body, before, {}, prefix)
-        value = self._loads(value, asserts)
+        value = self.reads.loads(value, asserts)
         stmt = seq(*asserts, write(value))  # type: ignore[operator]
         for accs, loops in reversed(before):
             stmt = seq(loops, stmt)
@@ -288,56 +291,14 @@ class _Lowering:
                 self._reductions(v, before if fixed else inside, seen if fixed else {}, prefix)
             )
         asserts: list[Stmt] = []
-        update: Stmt = Update(x.monoid, accs, (), tuple(self._loads(v, asserts) for v in values))
+        taken = tuple(self.reads.loads(v, asserts) for v in values)
+        update: Stmt = Update(x.monoid, accs, (), taken)
         update = seq(*asserts, update)
         for inner_accs, loops in reversed(inside):
             update = seq(loops, update)
             for acc in reversed(inner_accs):
                 update = Alloc(acc, update)
         return seq(*inits, _loops(x.axes, x.extents, update))
-
-    def _loads(self, x: Expr, asserts: list[Stmt], path: Expr | None = None) -> Expr:
-        """Reads become loads; an index that is itself data is checked and masked."""
-        match x:
-            case Read(tensor, indices):
-                index = tuple(self._loads(i, asserts, path) for i in indices)
-                buffer = self.buffers[tensor.name]
-                mask: Expr | None = None
-                for dim, (i, extent) in enumerate(zip(index, buffer.shape, strict=True)):
-                    if not self._may_leave(i, extent, path):
-                        continue
-                    ok: Expr = Binary("and", Const(0) <= i, i < extent)
-                    mask = ok if mask is None else binary("and", mask, ok)
-                    told = ok if path is None else binary("or", ~path, ok)
-                    asserts.append(Assert(told, _message(buffer, dim)))
-                return Load(buffer, index, mask)
-            case Select(cond, then, other):
-                c = self._loads(cond, asserts, path)
-                yes = c if path is None else binary("and", path, c)
-                no = ~c if path is None else binary("and", path, ~c)
-                a = self._loads(then, asserts, yes)
-                return Select(c, a, self._loads(other, asserts, no))
-        kids = children(x)
-        new = tuple(self._loads(k, asserts, path) for k in kids)
-        if isinstance(x, Binary) and x.op in ("floordiv", "mod") and x.dtype.is_int:
-            divisor = new[1]
-            if any(isinstance(n, Load) for n in sub_exprs(divisor)):
-                ok = Binary("ne", divisor, Const(0, divisor.dtype))
-                told = ok if path is None else binary("or", ~path, ok)
-                asserts.append(Assert(told, "an integer is divided by zero"))
-        changed = any(a is not b for a, b in zip(kids, new, strict=True))
-        return with_children(x, new) if changed else x
-
-    def _may_leave(self, index: Expr, extent: Expr, path: Expr | None) -> bool:
-        """Whether an index is to be checked while running.
-
-        That is data, and a count of positions that may run beyond a table of fixed size.
-        """
-        if any(isinstance(n, Load) for n in sub_exprs(index)):
-            return True
-        if path is not None or not isinstance(extent, Const) or isinstance(index, Const):
-            return False
-        return not bounds(index, self.ranges).within(Interval(0, int(extent.value) - 1))
 
 
 def is_in_place(t: Tensor) -> TypeGuard[Scatter]:
@@ -386,10 +347,6 @@ def _in_range(indices: tuple[Expr, ...], shape: tuple[Expr, ...]) -> list[Expr]:
         if not isinstance(i, Const | Var):
             out.append(Binary("and", Const(0) <= i, i < extent))
     return out
-
-
-def _message(buffer: Buffer, dim: int) -> str:
-    return f"index out of range in dim {dim} of a {buffer.dtype} tensor of rank {len(buffer.shape)}"
 
 
 def _loops(axes: Sequence[Expr], extents: Sequence[Expr], body: Stmt) -> Stmt:

@@ -10,10 +10,11 @@ import pytest
 from tc import te
 from tc.errors import InternalError, TcError
 from tc.ir import monoid as monoids
-from tc.ir.expr import Sym
+from tc.ir.expr import Let, Sym, Var
 from tc.ir.interpret import evaluate, run
 from tc.ir.loop import Func
 from tc.ir.lower import lower, lower_named
+from tc.ir.verify import verify
 
 M = te.sym("M", 0, 9)
 
@@ -31,6 +32,13 @@ def gather() -> Func:
 def guarded_gather() -> Func:
     x, ids = te.placeholder((5,)), te.placeholder((M,), te.I64)
     return lower((te.compute((M,), lambda i: te.select(ids[i] < 5, x[ids[i]], -1.0)),), (x, ids))
+
+
+def bound_gather() -> Func:
+    """A place that is data, worked out once and read twice."""
+    x, ids, at = te.placeholder((M, 2)), te.placeholder((M,), te.I64), Var("at")
+    both = x[at, 0] + x[at, 1]
+    return lower((te.compute((M,), lambda i: Let(at, ids[i] - 1, both)),), (x, ids))
 
 
 def nested() -> Func:
@@ -65,7 +73,8 @@ def shared_axis() -> Func:
 
 
 KERNELS = (
-    matmul, gather, guarded_gather, nested, argmax, scan, scatter, two_outputs, shared_axis,
+    matmul, gather, guarded_gather, bound_gather, nested, argmax, scan, scatter, two_outputs,
+    shared_axis,
 )  # fmt: skip
 
 
@@ -121,6 +130,17 @@ def test_an_index_out_of_range_is_told_and_touches_nothing(bad: int) -> None:
     with pytest.raises(TcError, match="index out of range in dim 0 of a f32 tensor of rank 2"):
         run(gather(), {"p0": x, "p1": np.array([1, bad]), "out0": out}, {"M": 2})
     np.testing.assert_array_equal(out, [[1, 1], [0, 0]])
+
+
+@pytest.mark.parametrize("bad", [4, 0])
+def test_a_place_that_is_bound_to_data_is_checked_where_it_is_known(bad: int) -> None:
+    x, out = np.arange(6, dtype=np.float32).reshape(3, 2), np.full(3, 9, np.float32)
+    verify(bound_gather())
+    run(bound_gather(), {"p0": x, "p1": np.array([2, 1, 3]), "out0": out}, {"M": 3})
+    np.testing.assert_array_equal(out, [5, 1, 9])
+    with pytest.raises(TcError, match="index out of range in dim 0 of a f32 tensor of rank 2"):
+        run(bound_gather(), {"p0": x, "p1": np.array([1, 2, bad]), "out0": out}, {"M": 3})
+    np.testing.assert_array_equal(out, [1, 5, 0])
 
 
 def test_an_index_that_is_not_taken_is_not_checked() -> None:

@@ -1,0 +1,104 @@
+"""Reads of tensors as loads of buffers, and the checks of places that are data.
+
+A place that follows from data is checked before it is read, and the load is masked, so that
+nothing outside of a buffer is touched. This module must not look at loops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tc.ir.expr import Binary, Const, Expr, Let, Load, Read, Select, Var, binary
+from tc.ir.interval import Interval, bounds
+from tc.ir.loop import Assert, Buffer, Stmt
+from tc.ir.visit import children, sub_exprs, with_children
+
+
+@dataclass
+class Reads:
+    """What reads become: the buffer of each tensor by its name, and the ranges of the axes."""
+
+    buffers: Mapping[str, Buffer]
+    ranges: Mapping[Var, Interval]
+    data: set[Var] = field(default_factory=set)  # what a `Let` binds to a value that was read
+
+    def loads(self, x: Expr, asserts: list[Stmt], path: Expr | None = None) -> Expr:
+        """Reads become loads; an index that is itself data is checked and masked.
+
+        The checks are added to `asserts`; they hold where `path` does.
+        """
+        match x:
+            case Read():
+                return self._read(x, asserts, path)
+            case Select(cond, then, other):
+                c = self.loads(cond, asserts, path)
+                yes = c if path is None else binary("and", path, c)
+                no = ~c if path is None else binary("and", path, ~c)
+                a = self.loads(then, asserts, yes)
+                return Select(c, a, self.loads(other, asserts, no))
+            case Let(var, value, body):
+                return self._let(x, var, self.loads(value, asserts, path), body, asserts, path)
+        kids = children(x)
+        new = tuple(self.loads(k, asserts, path) for k in kids)
+        if isinstance(x, Binary) and x.op in ("floordiv", "mod") and x.dtype.is_int:
+            divisor = new[1]
+            if self._is_data(divisor):
+                ok = Binary("ne", divisor, Const(0, divisor.dtype))
+                told = ok if path is None else binary("or", ~path, ok)
+                asserts.append(Assert(told, "an integer is divided by zero"))
+        changed = any(a is not b for a, b in zip(kids, new, strict=True))
+        return with_children(x, new) if changed else x
+
+    def _read(self, x: Read, asserts: list[Stmt], path: Expr | None) -> Expr:
+        index = tuple(self.loads(i, asserts, path) for i in x.indices)
+        buffer = self.buffers[x.tensor.name]
+        mask: Expr | None = None
+        for dim, (i, extent) in enumerate(zip(index, buffer.shape, strict=True)):
+            if not self._may_leave(i, extent, path):
+                continue
+            ok: Expr = Binary("and", Const(0) <= i, i < extent)
+            mask = ok if mask is None else binary("and", mask, ok)
+            told = ok if path is None else binary("or", ~path, ok)
+            asserts.append(Assert(told, message(buffer, dim)))
+        return Load(buffer, index, mask)
+
+    def _let(
+        self,
+        x: Let,
+        var: Var,
+        value: Expr,
+        body: Expr,
+        asserts: list[Stmt],
+        path: Expr | None,
+    ) -> Expr:
+        """Checks in the body are told of the variable, since they stand before the value."""
+        if self._is_data(value):
+            self.data.add(var)
+        inner: list[Stmt] = []
+        body = self.loads(body, inner, path)
+        for check in inner:
+            assert isinstance(check, Assert)
+            if any(n == var for n in sub_exprs(check.cond)):
+                check = Assert(Let(var, value, check.cond), check.message)
+            asserts.append(check)
+        return x if value is x.value and body is x.body else Let(var, value, body)
+
+    def _may_leave(self, index: Expr, extent: Expr, path: Expr | None) -> bool:
+        """Whether an index is to be checked while running.
+
+        That is data, and a count of positions that may run beyond a table of fixed size.
+        """
+        if self._is_data(index):
+            return True
+        if path is not None or not isinstance(extent, Const) or isinstance(index, Const):
+            return False
+        return not bounds(index, self.ranges).within(Interval(0, int(extent.value) - 1))
+
+    def _is_data(self, x: Expr) -> bool:
+        return any(isinstance(n, Load) or n in self.data for n in sub_exprs(x))
+
+
+def message(buffer: Buffer, dim: int) -> str:
+    """What is told of an index that leaves a buffer."""
+    return f"index out of range in dim {dim} of a {buffer.dtype} tensor of rank {len(buffer.shape)}"
