@@ -52,8 +52,7 @@ class Step:
 
     def refresh(self) -> None:
         """Take the model's weights as they are now."""
-        if self.watch.changed():
-            self.runner.refresh(self.watch.weights)
+        self.watch.pass_on(self.runner.refresh)
 
     def count(self, name: str) -> IdCheck | None:
         """The rows of the table that an input indexes."""

@@ -74,8 +74,7 @@ class Program:
 
     def run(self, tensors: list[torch.Tensor], caches: Sequence[Any]) -> Any:
         """The call's result, of the class that eager returns."""
-        if self.watch.changed():
-            self.runner.refresh(self.watch.weights)
+        self.watch.pass_on(self.runner.refresh)
         try:
             outputs = self.runner(tensors)
         except (TcError, IndexError):

@@ -2,7 +2,7 @@
 
 An optimizer step or load_state_dict writes into the same tensor (its version counter moves);
 assigning a new Parameter puts another tensor in its place, and assigning to `.data`, as
-`Module.half()` does, gives it other memory; assigning a module replaces all that is in it. A
+`Module.half()` does, gives it other memory, or another view of the same; assigning a module replaces all that is in it. A
 compiled loop looks first, where it is known which words of memory to look at: asking some hundred
 tensors takes longer than anything else in a call. This module must not read weight values.
 """
@@ -26,10 +26,12 @@ from tc.target import Target
 
 _version = operator.attrgetter("_version")
 _address = torch.Tensor.data_ptr
+_sizes = torch.Tensor.size
+_strides = torch.Tensor.stride
 
 
 class WeightWatch:
-    """The identity, memory and version of each weight of one program, compared at every call.
+    """The identity, memory, shape and version of each weight of a program, compared at every call.
 
     Dicts of `beside` have no part in `changed`, but in its `glance`.
     """
@@ -62,7 +64,16 @@ class WeightWatch:
         # Inference tensors have no version counter, and nothing outside inference_mode writes them.
         self._counted = [tensor for tensor in self._tensors if not tensor.is_inference()]
         self._versions = list(map(_version, self._counted))
-        self._addresses = list(map(_address, self._tensors))
+        self._placed = self._places()
+
+    def pass_on(self, take: Callable[[Sequence[Weight]], object]) -> None:
+        """Call `take` with the weights if any has changed; where it raises, next time again."""
+        if self.changed():
+            try:
+                take(self.weights)
+            except BaseException:
+                self._glance, self._placed = None, []
+                raise
 
     def changed(self) -> bool:
         """Whether any weight is another tensor or was written to; if so, take note of the new."""
@@ -79,7 +90,7 @@ class WeightWatch:
         if (
             same
             and list(map(_version, self._counted)) == self._versions
-            and list(map(_address, self._tensors)) == self._addresses
+            and self._places() == self._placed
         ):
             self._glance = glance
             return False
@@ -92,6 +103,9 @@ class WeightWatch:
         )
         self._remember()
         return True
+
+    def _places(self) -> list[list[Any]]:
+        return [list(map(told, self._tensors)) for told in (_address, _sizes, _strides)]
 
     def _look(self) -> Glance | None:
         owners = [modules for modules, _, _ in self._owners]
@@ -144,7 +158,9 @@ class Glance:
         for place in dict.fromkeys(id(holder) + tag for holder in holders):
             words.append((place, ctypes.c_uint64.from_address(place).value))
         for tensor in tensors:
-            words += places.words(tensor)
+            if (own := places.words(tensor)) is None:
+                return None
+            words += own
         return Glance(words, holders)
 
     def with_words(self, words: Sequence[tuple[int, int]]) -> Glance:

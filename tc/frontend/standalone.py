@@ -149,8 +149,7 @@ def _length(parts: Parts, wanted: int | None) -> int:
 
 def _runner(call: Call | Step) -> Any:
     """A runner with the weights of now."""
-    if call.watch.changed():
-        call.runner.refresh(call.watch.weights)
+    call.watch.pass_on(call.runner.refresh)
     return call.runner
 
 

@@ -24,6 +24,7 @@ STORAGE_WORDS = 4
 _OBJECT_WORDS = 4  # the reference count, the type, and the pointer
 _COUNTER_BYTES = 32
 _SCRATCH = 24  # elements of a scratch tensor
+_MOST_DIMS = 5  # a tensor of more keeps its sizes elsewhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class Layout:
         handle: in the Python object of a tensor, of the pointer to the tensor.
         storage: in a tensor, of the pointer to its storage.
         offset: in a tensor, of its offset into the storage.
+        sizes, strides: in a tensor, of its first size and its first stride.
         counter: in a tensor, of the pointer to its version counter.
         version: in a version counter, of the version.
         data: in a storage, of the pointer to the memory.
@@ -42,19 +44,25 @@ class Layout:
     handle: int
     storage: int
     offset: int
+    sizes: int
+    strides: int
     counter: int
     version: int
     data: int
 
-    def words(self, tensor: torch.Tensor) -> list[tuple[int, int]]:
+    def words(self, tensor: torch.Tensor) -> list[tuple[int, int]] | None:
         """Pairs (address, the eight bytes there) that hold until the tensor is written to.
 
-        Or until it gets other memory. A pair's address is only known to be readable while the
-        tensor lives and the pairs before it hold.
+        Or until it gets other memory, or another view of it. A pair's address is only known to be
+        readable while the tensor lives and the pairs before it hold. None: it has too many dims.
         """
+        if tensor.ndim > _MOST_DIMS:
+            return None
         place = _implementation(tensor)
         storage = read(place + self.storage)
-        found = [(place + self.storage, storage), (place + self.offset, read(place + self.offset))]
+        own = [self.storage, self.offset]
+        own += [first + WORD * n for first in (self.sizes, self.strides) for n in range(tensor.ndim)]
+        found = [(place + at, read(place + at)) for at in own]
         found.append((storage + self.data, read(storage + self.data)))
         counter = read(place + self.counter)
         found.append((place + self.counter, counter))
@@ -96,15 +104,33 @@ def _look(tensor: torch.Tensor, version: int, offset: int) -> Layout | None:
         return None
     if storage.data_ptr() not in storage_words or place not in object_words:
         return None
+    if (shape := _look_at_shape(_MOST_DIMS)) is None or shape != _look_at_shape(2):
+        return None
     counter, at = counters[0]
     return Layout(
         handle=WORD * object_words.index(place),
         storage=WORD * tensor_words.index(storage._cdata),
         offset=WORD * view_words.index(offset),
+        sizes=shape[0],
+        strides=shape[1],
         counter=counter,
         version=at,
         data=WORD * storage_words.index(storage.data_ptr()),
     )
+
+
+def _look_at_shape(dims: int) -> tuple[int, int] | None:
+    """Where the sizes and the strides of a tensor of so many dims begin."""
+    sizes, strides = [7, 3, 5, 2, 4][:dims], [311, 97, 13, 5, 1][:dims]
+    place = _implementation(torch.empty_strided(sizes, strides))
+    words = [read(place + WORD * i) for i in range(TENSOR_WORDS)]
+    starts = [
+        [i for i in range(TENSOR_WORDS) if words[i : i + dims] == wanted]
+        for wanted in (sizes, strides)
+    ]
+    if any(len(found) != 1 for found in starts):
+        return None
+    return WORD * starts[0][0], WORD * starts[1][0]
 
 
 def _implementation(tensor: torch.Tensor) -> int:

@@ -52,6 +52,8 @@ CHANGES: dict[str, Change] = {
     "state": lambda m: m.load_state_dict(nn.Linear(3, 4).state_dict(), strict=False),
     "data": lambda m: setattr(m.weight, "data", torch.ones(4, 3)),
     "data elsewhere in the same memory": lambda m: setattr(m.scale, "data", _before(m.scale)),
+    "another view of the same memory": lambda m: setattr(m.weight, "data", _turned(m.weight)),
+    "fewer rows of it": lambda m: setattr(m.weight, "data", m.weight.data[:2]),
     "another parameter": lambda m: setattr(m, "weight", fresh((4, 3))),
     "dtype": lambda m: m.half(),
     "set": lambda m: m.bias.set_(torch.ones(4)),
@@ -61,6 +63,10 @@ CHANGES: dict[str, Change] = {
 
 def _before(tensor: torch.Tensor) -> torch.Tensor:
     return torch.as_strided(tensor.detach(), (1,), (1,), 0)
+
+
+def _turned(tensor: torch.Tensor) -> torch.Tensor:
+    return torch.as_strided(tensor.detach(), tensor.shape, (1, tensor.shape[0]), 0)
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)

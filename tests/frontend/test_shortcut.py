@@ -109,6 +109,9 @@ WEIGHTS: dict[str, Callable[[nn.Module], object]] = {
     "state": lambda m: m.load_state_dict(Plain().state_dict()),
     "data": lambda m: setattr(m.linear.bias, "data", torch.ones(3)),
     "module": lambda m: setattr(m, "linear", nn.Linear(5, 3)),
+    "strides": lambda m: setattr(
+        m.linear.weight, "data", m.linear.weight.data.as_strided((3, 5), (1, 3))
+    ),
 }
 
 
@@ -127,6 +130,21 @@ def test_changed_weights_are_noticed(
     long_ways.clear()
     torch.testing.assert_close(made(x, y), model(x, y))
     assert not long_ways
+
+
+def test_weights_that_do_not_fit_are_refused_at_every_call(
+    compiled: tuple[nn.Module, nn.Module],
+) -> None:
+    model, made = compiled
+    x, y = torch.randn(2, 5), torch.randn(2, 5)
+    warm(made, x, y)
+    whole = model.linear.weight.data
+    model.linear.weight.data = whole[:2]
+    for _ in range(3):
+        with pytest.raises(TcError, match=r"has shape \(2, 5\), was compiled with \(3, 5\)"):
+            made(x, y)
+    model.linear.weight.data = whole
+    torch.testing.assert_close(warm(made, x, y), model(x, y))
 
 
 def test_hooks_run_from_when_they_are_added_until_they_are_removed(
