@@ -24,6 +24,8 @@ class Word(IntEnum):
     POSITIONAL = auto()  # how many arguments have no name
     NAMED = auto()  # how many have
     NAMES = auto()  # address of so many str objects, compared by identity
+    LIKE = auto()  # address of a row for each argument: a count, pairs (offset in it, word there)
+    INFERENCE = auto()  # what the function of `Outside` told
     ACCEPTS = auto()  # object: called with all arguments, gives True where they are alike
     PAIRS = auto()  # address of pairs (address, what its eight bytes have to hold)
     PAIR_COUNT = auto()
@@ -80,3 +82,17 @@ class Offsets:
     storage: int
     offset: int
     data: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """Addresses of what the machine code compares with, and asks.
+
+    Attributes:
+        tensor: the class of the arguments.
+        inference: function without arguments; the lowest bit of its result tells of the mode that
+            tensors are made in.
+    """
+
+    tensor: int
+    inference: int

@@ -2,9 +2,10 @@
 
 An optimizer step or load_state_dict writes into the same tensor (its version counter moves);
 assigning a new Parameter puts another tensor in its place, and assigning to `.data`, as
-`Module.half()` does, gives it other memory, or another view of the same; assigning a module replaces all that is in it. A
-compiled loop looks first, where it is known which words of memory to look at: asking some hundred
-tensors takes longer than anything else in a call. This module must not read weight values.
+`Module.half()` does, gives it other memory, or another view of the same; assigning a module
+replaces all that is in it. A compiled loop looks first, where it is known which words of memory to
+look at: asking some hundred tensors takes longer than anything else in a call. This module must not
+read weight values.
 """
 
 from __future__ import annotations

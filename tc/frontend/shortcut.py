@@ -10,9 +10,6 @@ serves a call.
 from __future__ import annotations
 
 import ctypes
-import functools
-import struct
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,17 +17,16 @@ from typing import Any, Final
 
 import torch
 
-from tc.codegen.direct import MOST_OUTPUTS, Offsets, State, Word
+from tc.codegen.direct import MOST_OUTPUTS, State, Word
 from tc.device.run_direct import Direct
 from tc.frontend.hf_weights import Glance
+from tc.frontend.machine_call import accepting, builtin
 from tc.frontend.spares import Spare, spares
-from tc.frontend.tensor_layout import layout
-from tc.target import Target
+from tc.frontend.tensor_kind import Kind, kind_of
 
 _MOST: Final = 32
 _WORD: Final = 8
-_BUFFER: Final = 16  # in a ctypes array, behind the reference count and the type
-_FASTCALL_WITH_KEYWORDS: Final = 0x0082
+_NEVER: Final = (0, 0)  # a word that no tensor holds: the address of its class's functions
 
 Call = Callable[..., Any]
 
@@ -64,11 +60,11 @@ class Shortcuts:
         self._lock = threading.Lock()
         self._state: _State | None = None
         self.call = otherwise
-        if (code := _code()) is not None:
-            self._state = _State()
-            self._state.kept = otherwise
-            self._state[State.FALLBACK] = id(otherwise)
-            self.call = _new_function(code, self._state)
+        state = _State()
+        if (call := builtin(state)) is not None:
+            state.kept = otherwise
+            state[State.FALLBACK] = id(otherwise)
+            self._state, self.call = state, call
 
     def add(
         self,
@@ -92,14 +88,16 @@ class Shortcuts:
         values = [*args, *kwargs.values()]
         if self._state is None or len(direct.outputs) > MOST_OUTPUTS:
             return
-        if not all(map(_plain, values)) or (accepts := _accepting(values)) is None:
+        if not all(map(_plain, values)) or (accepts := accepting(values)) is None:
             return
         sizes = [value.element_size() for value in values]
         inputs = []
         for slot, number in direct.inputs:
             at = number if order is None else order[number]
             inputs.append((slot, at, sizes[at]))
-        made = _Template(len(args), tuple(kwargs), accepts, inputs, glance, direct, result)
+        kinds = [kind_of(value) or [_NEVER] for value in values]
+        names = tuple(kwargs)
+        made = _Template(len(args), names, kinds, accepts, inputs, glance, direct, result)
         with self._lock:
             # Those that are good no more would keep a model's former weights.
             known = [old for old in self._state.templates if old.glance.same()]
@@ -128,6 +126,7 @@ class _Template:
         self,
         positional: int,
         names: tuple[str, ...],
+        kinds: Sequence[Kind],
         accepts: Call,
         inputs: Sequence[tuple[int, int, int]],
         glance: Glance,
@@ -154,6 +153,7 @@ class _Template:
             _flat(outputs),
             _flat(direct.slots),
             _flat(rows),
+            [number for kind in kinds for number in (len(kind), *_flat(kind))],
         ]
         first = int(Word.COUNT)
         self.words = (ctypes.c_int64 * (Word.COUNT + sum(map(len, tables))))()
@@ -172,6 +172,8 @@ class _Template:
             Word.POSITIONAL: positional,
             Word.NAMED: len(names),
             Word.NAMES: places[0],
+            Word.LIKE: places[5],
+            Word.INFERENCE: int(torch.is_inference_mode_enabled()),
             Word.ACCEPTS: id(accepts),
             Word.PAIRS: self.glance.address,
             Word.PAIR_COUNT: self.glance.count,
@@ -218,46 +220,6 @@ def _flat(rows: Sequence[tuple[int, ...]]) -> list[int]:
     return [number for row in rows for number in row]
 
 
-class _MethodDef(ctypes.Structure):
-    """CPython's PyMethodDef."""
-
-    _fields_ = (
-        ("name", ctypes.c_char_p),
-        ("function", ctypes.c_void_p),
-        ("flags", ctypes.c_int),
-        ("doc", ctypes.c_char_p),
-    )
-
-
-def _new_function(code: _MethodDef, state: _State) -> Call:
-    """A built-in function with `state` as its self, which it keeps alive."""
-    make = ctypes.pythonapi.PyCFunction_NewEx
-    make.restype, make.argtypes = (
-        ctypes.py_object,
-        (ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p),
-    )
-    found: Call = make(ctypes.addressof(code), state, None)
-    return found
-
-
-@functools.cache
-def _code() -> _MethodDef | None:
-    """The machine code of every direct call; None where this Python or PyTorch is another."""
-    places, scratch = layout(), _State()
-    known = sys.implementation.name == "cpython" and struct.calcsize("P") == _WORD
-    if places is None or not known or not getattr(sys, "_is_gil_enabled", lambda: True)():
-        return None
-    if not _guard_works() or not hasattr(ctypes.pythonapi, "PyODict_SetItem"):
-        return None
-    if ctypes.c_uint64.from_address(id(scratch) + _BUFFER).value != ctypes.addressof(scratch):
-        return None
-    from tc.codegen.llvm.direct import direct_call
-
-    offsets = Offsets(_BUFFER, places.handle, places.storage, places.offset, places.data)
-    address = direct_call(Target.parse("host"), offsets)
-    return _MethodDef(b"call", address, _FASTCALL_WITH_KEYWORDS, None)
-
-
 def _plain(value: Any) -> bool:
     """Whether a program takes it as it is."""
     return (
@@ -265,44 +227,3 @@ def _plain(value: Any) -> bool:
         and not (value.requires_grad or value.is_neg())
         and value.is_contiguous()
     )
-
-
-def _accepting(tensors: Sequence[torch.Tensor]) -> Call | None:
-    """A function that tells whether its arguments are tensors like these.
-
-    It compares class, dtype, sizes, strides, device, layout, whether gradients are required, and
-    the modes and views that dispatch keys tell of. None where these are not like themselves.
-    """
-    guards: Any = torch._C._dynamo.guards  # its own types say less than it takes
-    sizes = [list(tensor.shape) for tensor in tensors]
-    strides = [list(tensor.stride()) for tensor in tensors]
-    made = guards.TensorGuards(*tensors, dynamic_dims_sizes=sizes, dynamic_dims_strides=strides)
-    check: Call = made.check
-    return check if check(*tensors) else None
-
-
-@functools.cache
-def _guard_works() -> bool:
-    """Whether that function is there and tells apart what it has to: it is not documented."""
-    like = torch.zeros(2, 3)
-    others = [
-        like.double(),
-        like[0],
-        torch.zeros(2, 4),
-        torch.zeros(3, 2).t(),
-        like.to_sparse(),
-        like.to("meta"),
-        like._neg_view(),
-        like.to(torch.complex64).conj(),
-        torch.nn.Parameter(like),
-        torch.zeros(2, 3, requires_grad=True),
-        None,
-        1.0,
-    ]
-    try:
-        accepts = _accepting([like, torch.ones(5)])
-        if accepts is None or not accepts(torch.ones(2, 3), torch.zeros(5)):
-            return False
-        return not any(accepts(other, torch.ones(5)) for other in others)
-    except (AttributeError, TypeError, ValueError, RuntimeError, SystemError):
-        return False

@@ -21,6 +21,7 @@ from typing import Any, Final
 import torch
 
 from tc.frontend.tensor_layout import (
+    MOST_DIMS,
     STORAGE_WORDS,
     TENSOR_WORDS,
     WORD,
@@ -31,7 +32,6 @@ from tc.frontend.tensor_layout import (
 )
 
 _MOST_BYTES: Final = 1 << 17
-_MOST_DIMS: Final = 5  # more are kept outside the tensor
 _MANAGED_DICT: Final = 1 << 4  # a flag of a type: its objects keep attributes before themselves
 _ATTRIBUTES: Final = (-3 * WORD, -4 * WORD)
 
@@ -88,7 +88,7 @@ def _spare(
 ) -> Spare | None:
     outputs = [make(*how) for make, how in makers]
     sizes = (tensor.numel() * tensor.element_size() for tensor in outputs)
-    if not outputs or max(tensor.ndim for tensor in outputs) > _MOST_DIMS:
+    if not outputs or max(tensor.ndim for tensor in outputs) > MOST_DIMS:
         return None
     if sum(sizes) > _MOST_BYTES:
         return None

@@ -24,7 +24,7 @@ STORAGE_WORDS = 4
 _OBJECT_WORDS = 4  # the reference count, the type, and the pointer
 _COUNTER_BYTES = 32
 _SCRATCH = 24  # elements of a scratch tensor
-_MOST_DIMS = 5  # a tensor of more keeps its sizes elsewhere
+MOST_DIMS = 5  # a tensor of more keeps its sizes elsewhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +56,14 @@ class Layout:
         Or until it gets other memory, or another view of it. A pair's address is only known to be
         readable while the tensor lives and the pairs before it hold. None: it has too many dims.
         """
-        if tensor.ndim > _MOST_DIMS:
+        if tensor.ndim > MOST_DIMS:
             return None
         place = _implementation(tensor)
         storage = read(place + self.storage)
-        own = [self.storage, self.offset]
-        own += [first + WORD * n for first in (self.sizes, self.strides) for n in range(tensor.ndim)]
+        own = [self.storage] if _whole(tensor) else [self.storage, self.offset]
+        own += [
+            first + WORD * n for first in (self.sizes, self.strides) for n in range(tensor.ndim)
+        ]
         found = [(place + at, read(place + at)) for at in own]
         found.append((storage + self.data, read(storage + self.data)))
         counter = read(place + self.counter)
@@ -69,6 +71,12 @@ class Layout:
         if counter:  # tensors of inference_mode have none
             found.append((counter + self.version, read(counter + self.version)))
         return found
+
+
+def _whole(tensor: torch.Tensor) -> bool:
+    """Whether no other place in its storage has room for the sizes and strides of a tensor."""
+    size = tensor.untyped_storage().nbytes()
+    return tensor.is_contiguous() and 0 < tensor.nbytes == size
 
 
 @functools.cache
@@ -104,7 +112,7 @@ def _look(tensor: torch.Tensor, version: int, offset: int) -> Layout | None:
         return None
     if storage.data_ptr() not in storage_words or place not in object_words:
         return None
-    if (shape := _look_at_shape(_MOST_DIMS)) is None or shape != _look_at_shape(2):
+    if (shape := _look_at_shape(MOST_DIMS)) is None or shape != _look_at_shape(2):
         return None
     counter, at = counters[0]
     return Layout(

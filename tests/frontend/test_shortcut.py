@@ -11,7 +11,7 @@ from torch import nn
 
 import tc
 from tc.errors import TcError, UnsupportedError
-from tc.frontend import shortcut
+from tc.frontend import machine_call
 from tc.frontend.hf_dispatch import Dispatcher
 from tests.models import VOCABULARY, entry
 
@@ -224,7 +224,7 @@ def test_ids_out_of_range_are_named(long_ways: list[Dispatcher]) -> None:
 
 
 def test_without_torchs_function_the_long_way_serves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shortcut, "_code", lambda: None)
+    monkeypatch.setattr(machine_call, "_code", lambda: None)
     model = Plain().eval().requires_grad_(False)
     made = tc.compile(model)
     x, y = torch.randn(2, 5), torch.randn(2, 5)
@@ -232,8 +232,8 @@ def test_without_torchs_function_the_long_way_serves(monkeypatch: pytest.MonkeyP
 
 
 def test_torchs_function_tells_apart_what_it_has_to() -> None:
-    assert shortcut._guard_works()
-    accepts = shortcut._accepting([torch.zeros(2, 3)])
+    assert machine_call._guard_works()
+    accepts = machine_call.accepting([torch.zeros(2, 3)])
     assert accepts is not None and accepts(torch.ones(2, 3))
     for other in (torch.ones(6), torch.ones(2, 3).int(), torch.ones(2, 4), torch.ones(3, 2).t()):
         assert not accepts(other)

@@ -49,6 +49,57 @@ no:
   ret i1 false
 }
 
+; Whether the mode and words of the arguments, each of the one class, say that they are like those
+; of the template. Where they do not, the template's function may still accept them.
+define internal i1 @plain(ptr %t, ptr %args, i64 %count) {
+  %rows = wordp LIKE
+  %mode = word INFERENCE
+  %told = call i8 inttoptr (i64 <inference> to ptr)()
+  %bit = and i8 %told, 1
+  %now = zext i8 %bit to i64
+  %unchanged = icmp eq i64 %now, %mode
+  br i1 %unchanged, label %start, label %no
+start:
+  br label %head
+head:
+  %i = phi i64 [ 0, %start ], [ %next, %good ]
+  %row = phi ptr [ %rows, %start ], [ %behind, %good ]
+  %end = icmp eq i64 %i, %count
+  br i1 %end, label %yes, label %body
+body:
+  %at = shl i64 %i, 3
+  %tensor = at ptr %args, %at
+  %class = at i64 %tensor, 8
+  %ours = icmp eq i64 %class, <tensor>
+  br i1 %ours, label %open, label %no
+open:
+  %place = at ptr %tensor, <handle>
+  %n = load i64, ptr %row, align 8
+  br label %look
+look:
+  %j = phi i64 [ 0, %open ], [ %after, %same ]
+  %pair = phi ptr [ %row, %open ], [ %wanted.p, %same ]
+  %last = icmp eq i64 %j, %n
+  br i1 %last, label %good, label %word
+word:
+  %offset = at i64 %pair, 8
+  %wanted = at i64 %pair, 16
+  %found = at i64 %place, %offset
+  %equal = icmp eq i64 %found, %wanted
+  br i1 %equal, label %same, label %no
+same:
+  %after = add i64 %j, 1
+  br label %look
+good:
+  %behind = getelementptr i8, ptr %pair, i64 8
+  %next = add i64 %i, 1
+  br label %head
+yes:
+  ret i1 true
+no:
+  ret i1 false
+}
+
 ; Whether the arguments are like those of the template.
 define internal i1 @alike(ptr %t, ptr %args, i64 %count) {
   %accepts = wordp ACCEPTS
@@ -412,6 +463,9 @@ name:
   br i1 %known, label %look, label %miss
 look:
   %count = add i64 %positional, %named
+  %plain = call i1 @plain(ptr %t, ptr %args, i64 %count)
+  br i1 %plain, label %ask, label %closer
+closer:
   %like = call i1 @alike(ptr %t, ptr %args, i64 %count)
   br i1 %like, label %ask, label %miss
 ask:

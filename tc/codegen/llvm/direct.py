@@ -15,7 +15,7 @@ from pathlib import Path
 
 import llvmlite.binding as llvm
 
-from tc.codegen.direct import MOST_OUTPUTS, Counter, Offsets, State, Word
+from tc.codegen.direct import MOST_OUTPUTS, Counter, Offsets, Outside, State, Word
 from tc.target import Target
 
 _API = {
@@ -41,7 +41,7 @@ _SOURCE = Path(__file__).with_name("direct.ll")
 _KEPT: list[object] = []  # engines: code lives as long as the process
 
 
-def direct_call(target: Target, offsets: Offsets) -> int:
+def direct_call(target: Target, offsets: Offsets, outside: Outside) -> int:
     """The address of the function, of the C API's type `_PyCFunctionFastWithKeywords`.
 
     Its first argument is a ctypes array that holds a `State`. Raises AttributeError where this
@@ -52,7 +52,7 @@ def direct_call(target: Target, offsets: Offsets) -> int:
         llvm.add_symbol(name, ctypes.cast(function, ctypes.c_void_p).value or 0)
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    module = llvm.parse_assembly(_text(offsets))
+    module = llvm.parse_assembly(_text(offsets, outside))
     module.triple = target.llvm_triple
     machine = llvm.Target.from_triple(target.llvm_triple).create_target_machine(opt=2, jit=True)
     engine = llvm.create_mcjit_compiler(module, machine)  # takes the machine over
@@ -61,24 +61,26 @@ def direct_call(target: Target, offsets: Offsets) -> int:
     return int(engine.get_function_address("tc_direct"))
 
 
-def _text(offsets: Offsets) -> str:
+def _text(offsets: Offsets, outside: Outside) -> str:
     """The module without the shorthands that direct.ll explains."""
     declared = []
     for name, kind in _API.items():
         result, _, arguments = kind.partition(" ")
         declared.append(f"declare {result} @{name}{arguments}")
-    places = {f"<{name}>": str(value) for name, value in _numbers(offsets).items()}
+    places = {f"<{name}>": str(value) for name, value in _numbers(offsets, outside).items()}
     text = re.sub(r"<[a-z]+>", lambda found: places[found[0]], _SOURCE.read_text())
     return "\n".join([*declared, *map(_expanded, text.splitlines())])
 
 
-def _numbers(offsets: Offsets) -> dict[str, int]:
+def _numbers(offsets: Offsets, outside: Outside) -> dict[str, int]:
     return {
         "buffer": offsets.buffer,
         "handle": offsets.handle,
         "storage": offsets.storage,
         "offset": offsets.offset,
         "data": offsets.data,
+        "tensor": outside.tensor,
+        "inference": outside.inference,
         "true": id(True),
         "fallback": 8 * State.FALLBACK,
         "first": 8 * State.FIRST,
