@@ -59,14 +59,18 @@ class Turns:
         self._floor = floor
         self._calls = (ours, theirs)
         self._counts = [_count(ours), _count(theirs)]
-        self._places = [0, 0]
+        self._place = 0
 
     def take(self) -> None:
-        """One turn of each, the default first."""
+        """One turn of each, the default first.
+
+        Each begins with the copy after the last one that the other used: both may have the very
+        same copies, and who came second would find them in the caches.
+        """
         for number, found in ((1, self.theirs), (0, self.ours)):
             calls, count = self._calls[number], self._counts[number]
-            seconds, self._places[number] = _turn(calls, self._places[number], count)
-            found.append(seconds)
+            found.append(_turn(calls, self._place, count))
+            self._place += count
 
     @property
     def count(self) -> int:
@@ -129,15 +133,14 @@ def _count(calls: Sequence[Call]) -> int:
     return max(1, min(MOST_CALLS, math.ceil(SAMPLE_SECONDS / max(least, 1e-7))))
 
 
-def _turn(calls: Sequence[Call], at: int, count: int) -> tuple[float, int]:
-    """Seconds of a call, and the number of the next one's copy."""
-    many = len(calls)
-    order = [calls[(at + n) % many] for n in range(count)]
+def _turn(calls: Sequence[Call], at: int, count: int) -> float:
+    """Seconds of a call, of so many that begin with the copy `at`."""
+    order = [calls[(at + n) % len(calls)] for n in range(count)]
     pairs = [(call.entry, call.address) for call in order]
     start = time.perf_counter()
     for entry, address in pairs:
         entry(address)
-    return (time.perf_counter() - start) / count, (at + count) % many
+    return (time.perf_counter() - start) / count
 
 
 def _uncertainty(pairs: Sequence[tuple[float, float]]) -> float:

@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from tc.autotune import turns
 from tc.autotune.turns import Turns
 
 
@@ -17,12 +18,12 @@ class Clockwork(Turns):
 
 
 def test_turns_that_were_disturbed_do_not_count() -> None:
-    turns = Clockwork([2.0, 2.1, 9.0, 2.0, 2.0], [4.0, 4.0, 4.0, 12.0, 4.1])
-    assert turns.clean == [(2.0, 4.0), (2.1, 4.0), (2.0, 4.1)]
-    found = turns.measured(0.0)
+    made = Clockwork([2.0, 2.1, 9.0, 2.0, 2.0], [4.0, 4.0, 4.0, 12.0, 4.1])
+    assert made.clean == [(2.0, 4.0), (2.1, 4.0), (2.0, 4.1)]
+    found = made.measured(0.0)
     assert (found.ratio, found.least, found.repeats) == (0.5, 2.0, 3)
     assert found.median == 2.0
-    assert not turns.is_known
+    assert not made.is_known
 
 
 def test_a_default_slower_than_ever_says_that_the_machine_is_busy() -> None:
@@ -44,3 +45,27 @@ def test_who_is_far_behind_gets_no_more_turns() -> None:
 def test_the_spread_decides_how_long_it_takes(spread: float, certain: bool) -> None:
     ours = [1.0 + spread * (n % 5) / 4 for n in range(20)]
     assert Clockwork(ours, [1.0] * 20).is_certain is certain
+
+
+class Copy:
+    """A call of a kernel with one copy of its constants; notes that it ran."""
+
+    def __init__(self, number: int, used: list[int]) -> None:
+        self.address = number
+        self._used = used
+
+    def entry(self, number: int) -> None:
+        self._used.append(number)
+
+
+@pytest.mark.parametrize("counts", [(1, 1), (2, 3), (4, 1)])
+def test_no_copy_of_the_constants_is_used_again_before_all_others(
+    counts: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "_count", lambda calls: counts[calls is theirs])
+    used: list[int] = []
+    ours, theirs = ([Copy(n, used) for n in range(6)] for _ in range(2))
+    taking = Turns(ours, theirs)
+    for _ in range(8):
+        taking.take()
+    assert used == [n % 6 for n in range(8 * sum(counts))]
