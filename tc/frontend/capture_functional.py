@@ -320,7 +320,7 @@ def _evaluated(value: Node) -> Any:  # a tensor, or a list of tensors
 
 def _broadcast(module: GraphModule, source: object, destination: Node) -> Node:
     """`source` (a tensor or number) with the shape and dtype of the destination."""
-    if not isinstance(source, Node):
+    if not isinstance(source, Node) or not isinstance(source.meta["val"], torch.Tensor):
         arguments = (destination, source)
         return _call(module, _aten.full_like.default, arguments, {}, destination)
     value = source

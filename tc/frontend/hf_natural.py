@@ -36,7 +36,10 @@ def natural_inputs(model: torch.nn.Module) -> dict[str, torch.Tensor] | None:
         inputs["attention_mask"] = torch.ones_like(ids)
     if getattr(config, "is_encoder_decoder", False) and "decoder_input_ids" in parameters:
         inputs["decoder_input_ids"] = ids[:, :_TARGET].clone()
-    return inputs
+    # A model of several kinds of input, such as text and images, asks for more than a tokenizer.
+    more = (n for n, p in parameters.items() if p.default is p.empty and n not in inputs)
+    needed = any(parameters[n].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD for n in more)
+    return None if needed else inputs
 
 
 def _image(model: Any, config: Any, device: torch.device) -> torch.Tensor | None:

@@ -18,6 +18,7 @@ from torch.fx import Node as FxNode
 import tc.ops  # noqa: F401  (fills the operator table)
 from tc.errors import CompileError, UnsupportedError, describe
 from tc.frontend.captured import Captured
+from tc.frontend.importer_floats import has_float
 from tc.frontend.importer_sizes import Sizes, dtype_of
 from tc.frontend.importer_types import check_types
 from tc.graph.compose import build, check_value
@@ -115,6 +116,8 @@ class _Importer:
         traced = node.meta.get("val")
         if isinstance(traced, torch.SymInt | int) and not isinstance(traced, bool):
             self.env[node] = self.sizes(traced)
+        elif isinstance(traced, torch.SymFloat | float):
+            self.env[node] = self.sizes.number(traced)
         elif node.target is operator.getitem:
             source, index = self._arg(node.args[0]), node.args[1]
             assert isinstance(source, tuple)
@@ -155,6 +158,8 @@ class _Importer:
         made = recurrent(overload, args, outputs, _origin(node))
         if made is None:
             made = [Node(self._row(overload, args, outputs), args, outputs, _origin(node))]
+            if made[0].is_fallback and has_float(args):
+                raise _of_sizes(overload, node)
         self.nodes += made
         self.env[node] = outputs if many else outputs[0]
         if isinstance(base, Value):
@@ -202,13 +207,17 @@ class _Importer:
             case FxNode():
                 found = self.env[x]
                 # A size that is a number is as good as an int, and rows may need to know it.
-                return int(found.value) if isinstance(found, Const) else found
+                if isinstance(found, Const):
+                    return float(found.value) if found.dtype.is_float else int(found.value)
+                return found
             case None | bool() | int() | float() | str():
                 return x
             case torch.dtype():
                 return dtype_of(x)
             case torch.SymInt():
                 return self.sizes(x)
+            case torch.SymFloat():
+                return self.sizes.number(x)
             case tuple() | list():
                 return tuple(self._arg(part) for part in x)
             case torch.device() | torch.layout() | torch.memory_format():
@@ -241,6 +250,10 @@ def _is_computed(row: Operator, args: tuple[Arg, ...], outputs: tuple[Value, ...
         made = build(node, env)
     except (UnsupportedError, CompileError):
         return False
+    except TypeError:
+        if not has_float(args):
+            raise
+        return False  # it wants to know the number
     if torch.get_default_dtype() is not torch.float32 and any(
         t.dtype is not v.dtype for t, v in zip(made, outputs, strict=True)
     ):
@@ -248,6 +261,17 @@ def _is_computed(row: Operator, args: tuple[Arg, ...], outputs: tuple[Value, ...
     for t, v in zip(made, outputs, strict=True):
         check_value(t, v)
     return True
+
+
+def _of_sizes(overload: str, node: FxNode) -> UnsupportedError:
+    return UnsupportedError(
+        describe(
+            f"operator {overload}",
+            where=_origin(node),
+            why="it is given a float that follows from sizes",
+            way_out="give a number, or compile with dynamic=False",
+        )
+    )
 
 
 def _typed(node: FxNode, args: tuple[Arg, ...], traced: Sequence[torch.Tensor]) -> tuple[Arg, ...]:

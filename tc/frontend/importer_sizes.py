@@ -13,6 +13,7 @@ from typing import Any, Final
 import torch
 
 from tc.errors import UnsupportedError, describe
+from tc.frontend.importer_floats import float_of
 from tc.frontend.signature import Symbol
 from tc.ir.expr import Const, Expr, Sym, maximum, minimum
 from tc.ir.types import DType
@@ -74,6 +75,12 @@ class Sizes:
         if isinstance(size, torch.SymInt):
             return self.of_sympy(size.node.expr)
         return Const(int(size))
+
+    def number(self, value: float | torch.SymFloat) -> Expr:
+        """The expression of a float that is a number or was made of sizes."""
+        if isinstance(value, torch.SymFloat):
+            return float_of(value.node.expr, self.of_sympy)
+        return Const(float(value), DType.F64)
 
     def shape(self, value: torch.Tensor) -> tuple[Expr, ...]:
         """The shape of a traced tensor."""

@@ -145,10 +145,22 @@ def _count(start: Number, end: Number, step: Number) -> Dim:
         raise CompileError("arange: step 0; give another")
     if not (isinstance(start, Expr) or isinstance(end, Expr) or isinstance(step, Expr)):
         return max(0, math.ceil((end - start) / step))
-    if isinstance(start, float) or isinstance(end, float) or not isinstance(step, int):
-        raise CompileError("arange: a symbolic range needs whole ends and a fixed whole step")
-    distance = wrap(end) - wrap(start) if step > 0 else wrap(start) - wrap(end)
-    return larger(ceil_div(distance, abs(step)), 0)
+    first, last, by = (_whole(v) for v in (start, end, step))
+    if isinstance(by, Expr):
+        raise CompileError(f"arange: a step of {by}; give a number")
+    distance = wrap(last) - wrap(first) if by > 0 else wrap(first) - wrap(last)
+    return larger(ceil_div(distance, abs(by)), 0)
+
+
+def _whole(value: Number) -> Dim:
+    """A number of a symbolic range as an integer, however it is written."""
+    if isinstance(value, Expr):
+        if value.dtype.is_float:
+            raise CompileError("arange: an end that is a float made of sizes; give whole ends")
+        return value
+    if value != int(value):
+        raise CompileError(f"arange: a symbolic range with {value}; give whole numbers")
+    return int(value)
 
 
 def ranged(start: Number, end: Number, step: Number, dtype: DType | None) -> Tensor:

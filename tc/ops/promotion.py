@@ -18,11 +18,11 @@ Operand: TypeAlias = Tensor | Number
 
 
 def number_type(x: Number) -> DType:
-    """The type that a Python number or an index expression has on its own."""
+    """The type that a Python number or an expression over sizes has on its own."""
     if isinstance(x, bool):
         return BOOL
     if isinstance(x, Expr):
-        return x.dtype
+        return F32 if x.dtype.is_float else x.dtype
     return I64 if isinstance(x, int) else F32
 
 

@@ -17,7 +17,15 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from transformers import AutoModel, AutoTokenizer, BertForMultipleChoice, DynamicCache, pipeline
+from transformers import (
+    AutoModel,
+    AutoTokenizer,
+    BertForMultipleChoice,
+    DynamicCache,
+    OwlViTConfig,
+    OwlViTForObjectDetection,
+    pipeline,
+)
 
 from tc.errors import CompileError, TcError, UnsupportedError
 from tc.frontend.capture import capture_request
@@ -349,3 +357,19 @@ def test_deep_copies_of_the_model_are_not_needed_for_threads() -> None:
     assert len(results) == 4
     for result in results:
         assert_same(result, expected)
+
+
+def test_what_a_tokenizer_alone_does_not_give_is_compiled_at_the_first_call() -> None:
+    text = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "vocab_size": 19}
+    text |= {"num_attention_heads": 2, "max_position_embeddings": 8}
+    image = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "image_size": 8}
+    image |= {"num_attention_heads": 2, "patch_size": 4}
+    config = OwlViTConfig(text_config=text, vision_config=image, projection_dim=16)
+    model = OwlViTForObjectDetection(config).eval()
+    made = wrap(model, eager_runner)  # it needs pixel values besides the ids
+    assert compilations(made) == 0
+    for batch in (1, 3):
+        ids = torch.randint(1, 19, (batch * 2, 8))
+        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        inputs["pixel_values"] = torch.randn(batch, 3, 8, 8)
+        assert_same(made(**inputs).logits, model(**inputs).logits)

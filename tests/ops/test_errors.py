@@ -41,7 +41,7 @@ CASES: list[tuple[str, tuple[Any, ...], str]] = [
     ("layer_norm", (tensor(3, 4), (5,), None, None, 1e-5, False), "over 5 elements"),
     ("group_norm", (tensor(2, 4), 3, None, None, 1e-5, False), "4 channels in 3 groups"),
     ("arange_step", (0, 5, 0, None), "step 0; give another"),
-    ("arange_step", (0.5, S, 1, None), "needs whole ends"),
+    ("arange_step", (0.5, S, 1, None), "give whole numbers"),
     ("constant_pad_nd", (tensor(3), (1,), 0.0), "give two for each dim"),
     ("conv1d", (tensor(1, 4, 9), tensor(6, 3, 3), None, 1, 0, 1, 1), "sums over 4 and 3"),
     ("conv1d", (tensor(1, 4, 9), tensor(5, 2, 3), None, 1, 0, 1, 2), "5 channels in 2 groups"),

@@ -1,0 +1,68 @@
+"""Floats that a model makes of sizes: right at every size, through one compilation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+import tc
+
+
+class Model(nn.Module):
+    def __init__(self, fn: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.fn = fn
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fn(x)
+
+
+def _filled(x: torch.Tensor) -> torch.Tensor:
+    return torch.ones(x.size(1)).fill_(x.size(1) / 2) + x
+
+
+CASES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "root": lambda x: x / x.size(1) ** 0.5,
+    "powers": lambda x: x * x.size(0) ** -0.5 + x.size(1) ** 0.25,
+    "bound": lambda x: x.clamp(max=x.size(1) / 10, min=-1 / x.size(1)),
+    "integers": lambda x: x.long() * (x.size(1) / 3),
+    "range": lambda x: x + torch.arange(x.size(1)) / x.size(1) * (2 * math.pi),
+    "created": lambda x: torch.full((x.size(0),), 1.0 / x.size(1)),
+    "filled": _filled,
+    "chosen": lambda x: torch.where(x > 0, x, 3 / x.size(1) - x.size(0) / 7),
+    "exponent": lambda x: x.abs() ** (1 / x.size(1)),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_they_are_what_eager_computes(name: str) -> None:
+    model = Model(CASES[name])
+    compiled = tc.compile(model, fallback="error", threads=1)
+    for shape in ((2, 13), (5, 17), (3, 19)):
+        x = torch.randn(shape)
+        found, wanted = compiled(x), model(x)
+        assert found.dtype is wanted.dtype
+        torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-6)
+    assert compiled.stats()["compilations"] == 1
+
+
+def test_a_range_that_counts_in_floats_down() -> None:
+    """The positions of relative attention, from the longest distance to minus the shortest."""
+    model = Model(lambda x: torch.arange(x.size(1), -x.size(0), -1.0))
+    compiled = tc.compile(model, fallback="error", threads=1)
+    for shape in ((2, 5), (3, 17)):
+        assert torch.equal(compiled(torch.zeros(shape)), model(torch.zeros(shape)))
+
+
+def test_an_operator_that_needs_the_number_is_refused() -> None:
+    model, x = Model(lambda x: functional.leaky_relu(x, 1 / x.size(1))), torch.randn(2, 13)
+    compiled = tc.compile(model, threads=1)
+    with pytest.raises(tc.TcError, match="a float that follows from sizes; give a number"):
+        compiled(x)
+    baked = tc.compile(model, dynamic=False, example_inputs=(x,), threads=1)
+    torch.testing.assert_close(baked(x), model(x))
