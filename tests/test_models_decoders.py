@@ -11,11 +11,13 @@ import functools
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 from transformers import (
     Cache,
     EncoderDecoderCache,
@@ -311,6 +313,29 @@ def test_a_cache_of_a_sliding_window_is_as_in_eager(windowed: tuple[Any, Any]) -
                 for ours, theirs in zip(*map(tensors, caches), strict=True):
                     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
     assert compilations(made) == before + 1  # the steps; the prompt is the natural set
+
+
+@torch.no_grad()
+def test_a_saved_decoder_goes_on_from_what_it_gave(
+    windowed: tuple[Any, Any], tmp_path: Path
+) -> None:
+    """Each output that belongs to the cache is an input of the next step, by the same name."""
+    model, made = windowed
+    first = text_inputs(2, 9, left=True)
+    steps = [text_inputs(2, n, seed=n)["input_ids"] for n in (1, 2)]
+    masks = [functional.pad(first["attention_mask"], (0, n), value=1) for n in (1, 3)]
+    wanted = model(**first)
+    made(steps[0], attention_mask=masks[0], past_key_values=made(**first).past_key_values)
+    made.save(tmp_path / "sliding.tc")
+    loaded = tc.load(tmp_path / "sliding.tc", threads=1)
+    found = loaded(**{name: tensor.numpy() for name, tensor in first.items()})
+    for ids, mask in zip(steps, masks, strict=True):
+        wanted = model(ids, attention_mask=mask, past_key_values=wanted.past_key_values)
+        cache = {n: a for n, a in found.items() if n.startswith("past_key_values.")}
+        found = loaded(input_ids=ids.numpy(), attention_mask=mask.numpy(), **cache)
+        torch.testing.assert_close(
+            torch.from_numpy(found["logits"]), wanted.logits, rtol=0, atol=1e-5
+        )
 
 
 def test_layers_of_a_window_are_their_own_again_after_a_trace() -> None:
