@@ -39,10 +39,6 @@ def _no_grad() -> Iterator[None]:
 def trio(name: str) -> tuple[Any, Any, Any]:
     """A model of the zoo: compiled, as it is, and in float64."""
     model = entry(name).build()
-    if name == "bert-sequence":
-        # Otherwise eager writes it into the config at its first call with labels, for itself and
-        # for ours, and a changed config is a new compilation.
-        model.config.problem_type = "single_label_classification"
     double = copy.deepcopy(model).double()
     return tc.compile(model, threads=1, fallback="error"), model, double
 

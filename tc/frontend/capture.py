@@ -41,7 +41,7 @@ from tc.frontend.capture_ones import (
 from tc.frontend.capture_refusal import quiet, refusal, writes_to_buffer
 from tc.frontend.capture_result import rebuild, result_names, result_tree
 from tc.frontend.capture_windows import whole_windows
-from tc.frontend.captured import Captured, Request, TraceError, Weight, own_tensors
+from tc.frontend.captured import Captured, Request, Setting, TraceError, Weight, own_tensors
 from tc.frontend.copies import twin
 from tc.frontend.signature import Signature, Size, Symbol, TensorSpec
 
@@ -158,7 +158,20 @@ def capture_request(request: Request) -> Captured:
         except Exception as error:
             # torch.export raises whatever the model raises.
             raise TraceError(refusal(model, flat, request.names, tensors, error)) from error
-        return _assemble(program, request, results[-1], branches, asked)
+        return _assemble(
+            program, request, results[-1], branches, asked, _settled(model, flat.model)
+        )
+
+
+def _settled(model: torch.nn.Module, traced: torch.nn.Module) -> tuple[tuple[str, Setting], ...]:
+    before, after = (
+        getattr(getattr(each, "config", None), "__dict__", {}) for each in (model, traced)
+    )
+    return tuple(
+        (name, value)
+        for name, value in after.items()
+        if isinstance(value, Setting) and before.get(name, value) != value
+    )
 
 
 def _traced(
@@ -238,6 +251,7 @@ def _assemble(
     result: tree.Node,
     branches: Branches,
     asked: set[str],
+    settled: tuple[tuple[str, Setting], ...],
 ) -> Captured:
     graph, model, dims = program.graph_module, request.model, request.dims
     take_last_rows(graph)
@@ -260,7 +274,7 @@ def _assemble(
         mutated,
         branches.found(request.names, labelled=dims is not None),
     )
-    return Captured(weights, signature, request.arguments, result, graph)
+    return Captured(weights, signature, request.arguments, result, settled, graph)
 
 
 def _split_placeholders(

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from torch.fx import GraphModule
 
 
+Setting = bool | int | float | str | None
+
+
 class TraceError(CompileError):
     """A model could not be traced on the arguments that it was given."""
 
@@ -98,12 +101,15 @@ class Interface:
     A program takes the tensors of `weights` then the flat inputs in the order of
     `signature.inputs`, and returns the tuple of `signature.outputs`. `result` is the tree that
     `capture_result.rebuild` makes the call's result from; `arguments` the one of its arguments.
+    `settled` are the settings of its config, name and value, that the model itself changed while it
+    ran, as some do when they are first called with labels.
     """
 
     weights: tuple[Weight, ...]
     signature: Signature
     arguments: tree.Node
     result: tree.Node
+    settled: tuple[tuple[str, Setting], ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,7 @@ def lift(graph: GraphModule) -> Lifted:
     listed = [Weight(nodes[n].name, _value(nodes[n]), constant=False) for n in weights]
     listed += [Weight(f"constant.{n.name}", t, constant=True) for n, t in constants.items()]
     nothing = tree.SequenceNode(tuple, ())
-    captured = Captured(tuple(listed), signature, nothing, nothing, made)
+    captured = Captured(tuple(listed), signature, nothing, nothing, (), made)
     special = [o for n, o in enumerate(outputs) if o != ("made", n)]
     held = tuple(constants.values())
     return Lifted(captured, weights, held, inputs, tuple(outputs), sizes, bool(special))

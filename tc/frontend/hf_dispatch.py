@@ -33,6 +33,7 @@ _FLAGS = (
     "_attn_implementation_internal",
     "problem_type",
 )
+_LOSS = _FLAGS.index("problem_type")  # which transformers' own models read for a loss alone
 _MAX_PROGRAMS = 16
 
 
@@ -43,11 +44,16 @@ OnEager = Callable[[UnsupportedError], None]
 class _Route:
     """What a key leads to: the programs of its canonical call and the order of their inputs."""
 
-    __slots__ = ("caches", "order", "programs", "refused")
+    __slots__ = ("caches", "canonical", "order", "programs", "refused")
 
     def __init__(
-        self, programs: list[Program], order: list[int] | None, caches: list[int] | None
+        self,
+        canonical: tuple[Any, ...],
+        programs: list[Program],
+        order: list[int] | None,
+        caches: list[int] | None,
     ) -> None:
+        self.canonical = canonical
         self.programs = programs
         self.order = order
         self.caches = caches
@@ -75,6 +81,10 @@ class Dispatcher:
         self._on_eager = on_eager
         self._dynamic = dynamic
         self._signature = inspect.signature(model.forward)
+        names = list(self._signature.parameters)
+        own = type(model).__module__.partition(".")[0] == "transformers" and "labels" in names
+        # Calls with no more arguments by position have labels by name, or none.
+        self._labels = names.index("labels") if own else -1
         config = getattr(model, "config", None)
         self._config: dict[str, Any] = vars(config) if hasattr(config, "__dict__") else {}
         self.shortcuts: Shortcuts | None = None  # those of the calls that come here
@@ -96,7 +106,8 @@ class Dispatcher:
     @property
     def programs(self) -> list[Program]:
         """Every program compiled so far, oldest first for each kind of call."""
-        return [program for programs in self._programs.values() for program in programs]
+        kinds = {id(programs): programs for programs in self._programs.values()}
+        return [program for programs in kinds.values() for program in programs]
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The result of `model(*args, **kwargs)`.
@@ -149,13 +160,16 @@ class Dispatcher:
         if glance is None or self.shortcuts is None or any(self._hooks):
             return
         # The flags in the key were read between the making of the glance and now.
-        if self._flags() == list(key[: len(_FLAGS)]) and glance.same():
+        if self._flags(args, kwargs) == list(key[: len(_FLAGS)]) and glance.same():
             found = program.direct(shapes)
             if found is not None:
                 self.shortcuts.add(args, kwargs, route.order, glance, *found)
 
-    def _flags(self) -> list[Any]:
-        return [self._config.get(flag) for flag in _FLAGS]
+    def _flags(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        found = [self._config.get(flag) for flag in _FLAGS]
+        if len(args) <= self._labels and kwargs.get("labels") is None:
+            found[_LOSS] = None
+        return found
 
     def _eagerly(
         self, why: tree.UnsupportedCacheError, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -185,7 +199,7 @@ class Dispatcher:
         tensors: list[torch.Tensor],
         caches: list[Any],
     ) -> tuple[Any, ...]:
-        parts: list[Any] = self._flags()
+        parts: list[Any] = self._flags(args, kwargs)
         for number, value in enumerate(args):
             parts.append(tree.flatten(value, tensors, caches, str(number)))
         for name, value in kwargs.items():
@@ -207,6 +221,7 @@ class Dispatcher:
             names, cache_names = self._names(positional, keyword)
             canonical = self._key(positional, keyword, [], [])
             route = _Route(
+                canonical,
                 self._programs.setdefault(canonical, []),
                 _order(raw_names, names),
                 _order(raw_caches, cache_names),
@@ -282,6 +297,11 @@ class Dispatcher:
                 )
             program = self._made_for(shapes, args, kwargs)
             route.programs.append(program)
+            # Where forward settles a flag, calls mean the same with the flag as it was and as it is
+            # from then on, for eager writes it into the config that both share.
+            settled = dict(zip(_FLAGS, route.canonical, strict=False)) | program.settled
+            flags = tuple(settled[flag] for flag in _FLAGS)
+            self._programs.setdefault((*flags, *route.canonical[len(_FLAGS) :]), route.programs)
             return program
 
     def _made_for(

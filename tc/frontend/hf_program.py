@@ -52,6 +52,7 @@ class Program:
     ) -> None:
         self._signature = captured.signature  # no more: the weights of the capture may go
         self.runner = runner
+        self.settled = dict(captured.settled)
         self.watch = WeightWatch(model, captured.weights, beside)
         self.admitted: set[tuple[torch.Size, ...]] = set()
         names = [spec.name for spec in captured.signature.inputs]

@@ -104,7 +104,13 @@ def _trace(request: Request, description: str | None) -> Trace:
     from tc.frontend.importer import import_graph
 
     captured = capture_request(request)
-    ends = Interface(captured.weights, captured.signature, captured.arguments, captured.result)
+    ends = Interface(
+        captured.weights,
+        captured.signature,
+        captured.arguments,
+        captured.result,
+        captured.settled,
+    )
     made = Trace(ends, import_graph(captured).graph)
     if description is not None:
         _TRACES.keep(description, made)

@@ -60,6 +60,7 @@ def to_bytes(built: Built) -> bytes:
         "result": recall_tree.to_json(interface.result),
         "weights": [[weight.name, weight.constant] for weight in interface.weights],
         "order": list(built.order),
+        "settled": interface.settled,
     }
     text = json.dumps(described, allow_nan=False).encode()
     code = [each.data for each in artifact.code]
@@ -93,6 +94,7 @@ def _read(data: memoryview, request: Request) -> Built:
         Signature.from_json(described["signature"]),
         request.arguments,
         recall_tree.from_json(described["result"]),
+        tuple((str(name), value) for name, value in described["settled"]),
     )
     return Built(interface, artifact, order, len(artifact.kernels) + len(code), recalled=True)
 

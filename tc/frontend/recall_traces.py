@@ -51,14 +51,14 @@ class Traces:
             for name, constant in kept.weights
         )
         old = kept.interface
-        ends = Interface(weights, old.signature, request.arguments, old.result)
+        ends = Interface(weights, old.signature, request.arguments, old.result, old.settled)
         return Trace(ends, kept.graph)
 
     def keep(self, description: str, trace: Trace) -> None:
         """Let the next that asks for it have a trace; the one not asked for longest goes."""
         ends = trace.interface
         weights = tuple((w.name, w.tensor if w.constant else None) for w in ends.weights)
-        bare = Interface((), ends.signature, ends.arguments, ends.result)
+        bare = Interface((), ends.signature, ends.arguments, ends.result, ends.settled)
         with self._lock:
             self._kept[description] = _Kept(bare, weights, trace.graph)
             self._kept.move_to_end(description)
