@@ -41,6 +41,13 @@ def test_who_is_far_behind_gets_no_more_turns() -> None:
     assert not Clockwork([6.0] * 5, [4.0] * 5, floor=1.0).is_hopeless
 
 
+def test_who_is_far_behind_is_not_the_best_because_the_default_was_disturbed() -> None:
+    made = Clockwork([12.0, 6.0, 12.0, 11.0, 12.0], [30.0, 40.0, 4.0, 4.1, 4.0])
+    assert made.is_hopeless
+    assert made.clean == []
+    assert made.measured(0.0).ratio == 1.5
+
+
 @pytest.mark.parametrize(("spread", "certain"), [(0.0, True), (0.01, True), (0.15, False)])
 def test_the_spread_decides_how_long_it_takes(spread: float, certain: bool) -> None:
     ours = [1.0 + spread * (n % 5) / 4 for n in range(20)]
