@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import distributed
 
 PREFIX: Final = "tc measures "
+PAGES: Final = "127.0.0.1:0"  # where dask's own pages are served, which know no TLS
 WAIT_SECONDS: Final = 60.0  # for a worker
 _LOOK_SECONDS: Final = 2.0
 _CONNECT_SECONDS: Final = 3.0
@@ -174,7 +175,8 @@ class Cluster:
                 host=parts.hostname,
                 scheduler_port=parts.port or 0,
                 protocol=f"{parts.scheme}://",
-                dashboard_address=None,
+                dashboard_address=PAGES,
+                scheduler_kwargs={"dashboard": False},
                 security=security,
                 silence_logs=50,
             )
@@ -209,6 +211,7 @@ def work(address: str, slot: Slot) -> None:
             security=_security(where),
             memory_limit=0,
             death_timeout=WAIT_SECONDS,
+            dashboard_address=PAGES,
             dashboard=False,
         )
         async with worker:

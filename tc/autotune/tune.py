@@ -118,18 +118,14 @@ def tune(
         chosen, whole = finals(subject, session)
         if whole is not None:
             _enter(subject, session, chosen, whole, plan.seed)
-    return TuningReport(
-        model=subject.name,
-        target=target.target,
-        threads=threads,
-        database=str(database.path),
-        seed=plan.seed,
+    seconds = (None, None) if whole is None else (whole[0].total, whole[1].total)
+    report = _summary(subject, session, plan, start, chosen, "tuned")
+    return replace(
+        report,
         trials=session.done,
-        seconds=time.monotonic() - start,
         search_seconds=session.search_seconds,
-        default_seconds=None if whole is None else whole[0].total,
-        tuned_seconds=None if whole is None else whole[1].total,
-        workloads=tuple(_report(job, chosen, session) for job in session.jobs),
+        default_seconds=seconds[0],
+        tuned_seconds=seconds[1],
         finished=not stopped and (session.done >= plan.trials or _all_exhausted(session)),
         problem=problem,
     )
@@ -164,21 +160,35 @@ def predicted(
         for job, best in predict(session, model, throughput, plan.trials, tick)
         if best.ratio < 1
     }
+    return _summary(subject, session, plan, start, chosen, "predicted")
+
+
+def _summary(
+    subject: Subject,
+    session: Session,
+    plan: Plan,
+    start: float,
+    chosen: Mapping[str, Schedule],
+    word: str,
+) -> TuningReport:
+    """The report of a run that measured nothing: all its time went to searching.
+
+    Args:
+        word: for what was chosen instead of a default.
+    """
     seconds = time.monotonic() - start
-    reports = [_report(job, chosen, session) for job in session.jobs]
-    word = {"tuned": "predicted"}
     return TuningReport(
         model=subject.name,
-        target=target.target,
-        threads=threads,
-        database=str(database.path),
+        target=session.target.target,
+        threads=session.threads,
+        database=str(session.database.path),
         seed=plan.seed,
         trials=0,
         seconds=seconds,
         search_seconds=seconds,
         default_seconds=None,
         tuned_seconds=None,
-        workloads=tuple(replace(w, chosen=word.get(w.chosen, w.chosen)) for w in reports),
+        workloads=tuple(_report(job, chosen, session, word) for job in session.jobs),
     )
 
 
@@ -286,7 +296,9 @@ def _all_exhausted(session: Session) -> bool:
     return all(job.exhausted for job in session.jobs)
 
 
-def _report(job: Job, chosen: Mapping[str, Schedule], session: Session) -> WorkloadReport:
+def _report(
+    job: Job, chosen: Mapping[str, Schedule], session: Session, word: str
+) -> WorkloadReport:
     own = sorted((s for s in job.seen if s.seed == session.seed), key=lambda s: s.number)
     best = job.best
     picked = chosen.get(job.key.hash)
@@ -306,7 +318,7 @@ def _report(job: Job, chosen: Mapping[str, Schedule], session: Session) -> Workl
         best_seconds=seconds,
         gain=1 / best.ratio if best is not None and best.ratio else 1.0,
         fraction=least / seconds if least and seconds else None,
-        chosen="default" if picked is None else "tuned",
+        chosen="default" if picked is None else word,
         schedule=str(picked or job.space.default.schedule),
         curve=curve_of([s.ratio for s in own]),
         problem=job.stopped,

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import dask
+import distributed
 import pytest
 
 from tc.autotune.bench import Task
@@ -73,6 +78,74 @@ def test_nobody_but_a_worker_for_the_target_measures() -> None:
             pytest.raises(TuningError, match="no worker there measures arm-neon on"),
         ):
             next(theirs.measure(task, ["split(i, 2)"]))
+
+
+def identity(folder: Path) -> tuple[str, str]:
+    """A key and a certificate for this machine that vouches for itself, as files."""
+    folder.mkdir()
+    key, certificate = str(folder / "key.pem"), str(folder / "certificate.pem")
+    asked = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=localhost"
+    files = ("-days", "2", "-keyout", key, "-out", certificate)
+    command = ["openssl", *asked.split(), *files]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    return key, certificate
+
+
+def tls_settings(key: str, certificate: str) -> dict[str, str]:
+    """What dask's configuration says of them."""
+    each = ("scheduler", "worker", "client")
+    names = {"ca-file": certificate}
+    names |= {
+        f"{who}.{what}": file
+        for who in each
+        for what, file in (("key", key), ("cert", certificate))
+    }
+    return {f"distributed.comm.tls.{name}": file for name, file in names.items()}
+
+
+@pytest.fixture
+def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """This process, and those that it starts, know one certificate and trust no other."""
+    settings = tls_settings(*identity(tmp_path / "ours"))
+    for name, file in settings.items():
+        word = name.upper().replace(".", "__").replace("-", "_")
+        monkeypatch.setenv(f"DASK_{word}", file)
+    with dask.config.set(settings):
+        yield
+
+
+@pytest.mark.usefixtures("tls")
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
+def test_with_tls_only_those_who_have_the_certificate_take_part(tmp_path: Path) -> None:
+    slot = Slot(str(HOST), cpu_name(), versions())
+    wanted = Wanted("gemm", product(None, 24, 20)(HOST), (9,))
+    with (
+        Cluster("tls://127.0.0.1:0", slot) as cluster,
+        Database.open(tmp_path / "t.db") as database,
+    ):
+        assert cluster.address.startswith("tls://127.0.0.1:")
+        command = [sys.executable, "-m", "tc", "worker", cluster.address, "--quiet"]
+        worker = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        try:
+            wait(lambda: len(cluster.workers) == 1)
+            session = Session(database, target_row(HOST, slot.cpu), slot.versions, 1, [wanted])
+            session.run(cluster, 1)
+            assert [s.ratio for s in session.jobs[0].seen] == [1.0]
+            with pytest.raises(OSError):  # noqa: PT011  # which one depends on the system
+                distributed.Client(cluster.address.replace("tls:", "tcp:"), timeout=3)
+            with dask.config.set(tls_settings(*identity(tmp_path / "strangers"))):
+                other = distributed.Security(require_encryption=True)
+            with pytest.raises(OSError):  # noqa: PT011
+                distributed.Client(cluster.address, timeout=3, security=other)
+            assert len(cluster.workers) == 1
+            pages = [cluster._own.scheduler.http_server.address]
+            pages += cluster.client.run(
+                lambda dask_worker: dask_worker.http_server.address
+            ).values()
+            assert pages == ["127.0.0.1"] * 2  # they are not encrypted
+        finally:
+            worker.terminate()
+            worker.wait(SECONDS)
 
 
 @pytest.mark.parametrize(
