@@ -1,13 +1,15 @@
 """Operators that PyTorch says in terms of others, where the table has those but no row for them.
 
-Distances, and losses of them, are a few operators each. Each such node is traced by itself, on the
-values that its operands were traced with, and the nodes found take its place. What PyTorch says of
+Distances, and losses of them, are a few operators each; what PyTorch says nothing of is in
+`composites`. Each such node is traced by itself, on the values that its operands were traced with,
+and the nodes found take its place. What PyTorch says of
 `multilabel_margin_loss` is another function than the one it computes, so that one is not here. This
 module must not change any value that the graph computes.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -18,10 +20,11 @@ from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.node import map_arg
 
+from tc.frontend.composites import CONSISTS_OF, FIRST_ONLY
+
 _aten = torch.ops.aten
 _COMPOSITES: Final = frozenset(
     (
-        _aten.bilinear.default,
         _aten.col2im.default,
         _aten.cosine_embedding_loss.default,
         _aten.cosine_similarity.default,
@@ -35,59 +38,61 @@ _COMPOSITES: Final = frozenset(
         _aten.triplet_margin_loss.default,
     )
 )
+_TRACED: Final = (torch.Tensor, torch.SymInt)
 # Those which they are, or are made of, that PyTorch decomposes only when it is asked to.
 _INNER: Final = ("col2im", "im2col", "multi_margin_loss", "norm", "soft_margin_loss")
-
-
-def _bilinear(
-    x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
-) -> torch.Tensor:
-    """out[..., k] = sum over i, j of x[..., i] weight[k, i, j] y[..., j], plus bias[k]."""
-    features, left, right = weight.shape
-    by_left = x @ weight.transpose(0, 1).reshape(left, features * right)
-    product = by_left.view(*by_left.shape[:-1], features, right) * y.unsqueeze(-2)
-    result: torch.Tensor = product.sum(-1)
-    return result if bias is None else result + bias
-
-
-# What PyTorch computes by a kernel of its own and says nothing of.
-_OURS: Final[Mapping[Any, Any]] = {_aten.bilinear.default: _bilinear}
 
 
 def expand_composites(module: GraphModule) -> None:
     """Replace each node of such an operator by those of what it consists of."""
     for node in list(module.graph.nodes):
-        if node.op == "call_function" and node.target in _COMPOSITES:
+        if node.op != "call_function":
+            continue
+        if node.target in _COMPOSITES or node.target in CONSISTS_OF:
             _expand(module, node)
 
 
 def _expand(module: GraphModule, node: Node) -> None:
+    result: Node | None = node
+    if node.target in FIRST_ONLY:
+        result = _only_first(module, node)
     inputs = node.all_input_nodes
-    if not all(isinstance(n.meta["val"], torch.Tensor) for n in inputs):
+    if result is None or not all(isinstance(n.meta["val"], _TRACED) for n in inputs):
         return
-    function: Any = _OURS.get(node.target, node.target)
+    function: Any = CONSISTS_OF.get(node.target, node.target)
 
-    def call(*given: torch.Tensor) -> Any:
+    def call(*given: Any) -> Any:
         args, kwargs = _with(node, dict(zip(inputs, given, strict=True)))
         return function(*args, **kwargs)
 
-    replace_by(module, node, inputs, call)
+    replace_by(module, result, inputs, call)
+
+
+def _only_first(module: GraphModule, node: Node) -> Node | None:
+    """The node of the first of several results where nothing takes another."""
+    for user in list(node.users):
+        if not user.users and user.target is operator.getitem:
+            module.graph.erase_node(user)
+    users = list(node.users)
+    first = len(users) == 1 and users[0].target is operator.getitem and users[0].args[1] == 0
+    return users[0] if first else None
 
 
 def replace_by(
     module: GraphModule, node: Node, inputs: Sequence[Node], function: Callable[..., Any]
 ) -> None:
-    """Replace a node by what `function` does with the values of `inputs`, all of them tensors.
+    """Replace a node by what `function` does with the values of `inputs`: tensors and sizes.
 
-    Does nothing where that has constants of its own.
+    Does nothing where that has constants of its own, or `function` gives None.
     """
     inner: Any = get_decompositions([getattr(_aten, name) for name in _INNER])
     values = [n.meta["val"] for n in inputs]
     with torch.no_grad(), enable_python_dispatcher():  # which knows of free sizes
         traced = make_fx(function, decomposition_table=inner)(*values)
-    if any(n.op == "get_attr" for n in traced.graph.nodes):
+    nodes = list(traced.graph.nodes)
+    if any(n.op == "get_attr" for n in nodes) or not isinstance(nodes[-1].args[0], Node):
         return
-    places = [n for n in traced.graph.nodes if n.op == "placeholder"]
+    places = [n for n in nodes if n.op == "placeholder"]
     copied: dict[Node, Any] = dict(zip(places, inputs, strict=True))
     with module.graph.inserting_before(node):
         result = module.graph.graph_copy(traced.graph, copied)

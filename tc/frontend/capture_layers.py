@@ -21,6 +21,8 @@ from torch import nn
 from torch._decomp import decompositions
 from torch.nn.modules import transformer
 
+from tc.frontend.capture_grids import OF_SIZES
+
 _ONE_AT_A_TIME: Final = threading.RLock()
 _ENCODER: Final = nn.TransformerEncoder.forward
 Function = Callable[..., Any]
@@ -87,6 +89,7 @@ _FUNCTIONS: Final[tuple[tuple[Any, str, Function], ...]] = (
     (transformer, "_detect_is_causal_mask", _is_causal),
     (nn.TransformerEncoder, "forward", _encoder),
     (torch, "cdist", _cdist),
+    *OF_SIZES,
 )
 
 

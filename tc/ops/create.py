@@ -14,7 +14,7 @@ from tc.ir.expr import Expr, cast, equal, select, wrap
 from tc.ir.tensor import Tensor
 from tc.ir.types import BOOL, F32, F64, I32, I64, DType
 from tc.ops.casts import NUMPY
-from tc.ops.dims import Dim, ceil_div, larger, shape_of
+from tc.ops.dims import Dim, at_least, ceil_div, larger, quotient, shape_of, tidy
 from tc.ops.promotion import Number, number_as, number_type
 from tc.ops.samples import array, ints, sample
 from tc.ops.table import Builder, Kind, Sample, operator
@@ -147,7 +147,9 @@ def _count(start: Number, end: Number, step: Number) -> Dim:
         return max(0, math.ceil((end - start) / step))
     first, last, by = (_whole(v) for v in (start, end, step))
     if isinstance(by, Expr):
-        raise CompileError(f"arange: a step of {by}; give a number")
+        if not at_least(by, 1):
+            raise CompileError(f"arange: a step of {by}, of whatever sign; give a number")
+        return larger(quotient(tidy(wrap(last) - wrap(first)) + (by - 1), by), 0)
     distance = wrap(last) - wrap(first) if by > 0 else wrap(first) - wrap(last)
     return larger(ceil_div(distance, abs(by)), 0)
 

@@ -124,11 +124,16 @@ def _cubic(axis: Axis, index: Expr) -> Taps:
     low, high = Const(0, axis.type), Const(1, axis.type)
     first = minimum(cast(unary("floor", at), I64), axis.size - 1)
     t = minimum(maximum(at - cast(first, axis.type), low), high)
-    weights = (_far(t + 1), _near(t), _near(1 - t), _far(2 - t))
+    weights = cubic_weights(t)
     return [(axis.within(first + (n - 1)), w) for n, w in enumerate(weights)]
 
 
 _A = -0.75
+
+
+def cubic_weights(t: Any) -> tuple[Any, Any, Any, Any]:
+    """The weights of the four places around one that lies `t` behind the second of them."""
+    return _far(t + 1), _near(t), _near(1 - t), _far(2 - t)
 
 
 def _near(t: Any) -> Any:
@@ -191,7 +196,7 @@ def _reference_axis(x: Any, axis: int, out: int, factor: Any, aligned: bool, kin
     at = np.maximum(at, 0) if kind == "linear" else at
     first = np.floor(at).astype(int)
     t = at - first
-    weights = (1 - t, t) if kind == "linear" else (_far(1 + t), _near(t), _near(1 - t), _far(2 - t))
+    weights = (1 - t, t) if kind == "linear" else cubic_weights(t)
     total = 0.0
     for k, w in enumerate(weights):
         place = np.clip(first + k - (len(weights) // 2 - 1), 0, n - 1)

@@ -29,6 +29,8 @@ def _filled(x: torch.Tensor) -> torch.Tensor:
 CASES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "root": lambda x: x / x.size(1) ** 0.5,
     "powers": lambda x: x * x.size(0) ** -0.5 + x.size(1) ** 0.25,
+    "root of math": lambda x: x / math.sqrt(x.size(1)) * math.sqrt(4),
+    "places": lambda x: x + torch.linspace(-1, 2, x.size(1)),
     "bound": lambda x: x.clamp(max=x.size(1) / 10, min=-1 / x.size(1)),
     "integers": lambda x: x.long() * (x.size(1) / 3),
     "range": lambda x: x + torch.arange(x.size(1)) / x.size(1) * (2 * math.pi),
@@ -49,6 +51,23 @@ def test_they_are_what_eager_computes(name: str) -> None:
         assert found.dtype is wanted.dtype
         torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-6)
     assert compiled.stats()["compilations"] == 1
+
+
+def test_places_of_one_row_and_of_pixels() -> None:
+    def fn(x: torch.Tensor) -> torch.Tensor:
+        theta = x.sum() * torch.ones(2, 2, 3)
+        size = (2, 1, x.size(0), x.size(1))
+        inner = functional.affine_grid(theta, size, align_corners=False)
+        return inner + functional.affine_grid(theta, size, align_corners=True)
+
+    compiled = tc.compile(Model(fn), fallback="error", threads=1)
+    for shape in ((3, 5), (7, 2)):
+        x = torch.randn(shape)
+        torch.testing.assert_close(compiled(x), fn(x), rtol=1e-5, atol=1e-5)
+    assert compiled.stats()["compilations"] == 1
+    ends = tc.compile(Model(lambda x: torch.linspace(3, 4, x.size(0))), threads=1)
+    for rows in (1, 2, 5):
+        assert torch.equal(ends(torch.zeros(rows)), torch.linspace(3, 4, rows))
 
 
 def test_a_range_that_counts_in_floats_down() -> None:
