@@ -297,3 +297,13 @@ def test_one_row_has_accumulators_enough_whatever_the_width_of_vectors() -> None
     assert tile("arm-neon", 3) == (3, 16)
     assert tile("x86-64-v3", 1) == (1, 32)  # 8 vectors do not fit beside their accumulators
     assert tile("x86-64-v4", 1) == (1, 64)
+
+
+@pytest.mark.parametrize(("length", "rows"), [(24, 1), (64, 4), (384, 4), (512, 8), (2048, 8)])
+def test_a_long_row_has_sums_enough_for_both_units(length: int, rows: int) -> None:
+    x, c = te.placeholder((te.sym("R"), length)), te.reduce_axis(length)
+    outputs, inputs, constants = group(
+        te.compute((te.sym("R"),), lambda i: te.sum(x[i, c], axis=c)), (x,)
+    )
+    schedule = str(default_schedule(outputs, inputs, constants, Target.parse("x86-64-v3")))
+    assert f"rfactor(k, 8, rows={rows})" in schedule, schedule

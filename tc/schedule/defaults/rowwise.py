@@ -11,6 +11,8 @@ from tc.schedule.defaults.plan import Plan, longest, narrowed
 from tc.schedule.defaults.shape import reductions
 
 ROWS = 4  # partial results of a long reduction
+MOST_PARTIAL = 8  # of one that goes through them often: two units, busy for the four cycles of each
+OFTEN = 8  # times; fewer would not pay for putting twice as many together
 COLUMN_VECTORS = 4
 MAPS = 4  # vectors of a map at once: a row is short, and its loops are steps of one chain
 
@@ -67,19 +69,22 @@ def _inside_row(plan: Plan, t: Tensor, rank: int) -> None:
         names = [n for n in plan.loops_of(t, r.axes) if plan.has(n)]
         k = plan.fuse_all(names, names[-1] + "f") if names else None
         if k is not None:
-            reduce_in_lanes(plan, k, max(s.bits for s in r.monoid.dtypes), len(r.monoid.left))
+            bits = max(s.bits for s in r.monoid.dtypes)
+            reduce_in_lanes(plan, k, bits, len(r.monoid.left), MOST_PARTIAL)
     inner = [n for n in plan.loops_of(t, t.axes[rank:]) if plan.has(n)]
     if inner and not found:
         plan.vectorize_map(inner[-1], max(32, t.dtype.bits), MAPS)
 
 
-def reduce_in_lanes(plan: Plan, k: str, bits: int, states: int) -> None:
+def reduce_in_lanes(plan: Plan, k: str, bits: int, states: int, most: int = ROWS) -> None:
     """Partial results in lanes, several vectors of them where the loop is long."""
     hi = longest(plan.extent(k))
     if hi is not None and hi < 4:
         return
     lanes = narrowed(plan.lanes(max(bits, 32)), hi)
     rows = ROWS if states == 1 and (hi is None or hi >= 2 * ROWS * lanes) else 1
+    if rows > 1 and hi is not None and hi >= OFTEN * most * lanes:
+        rows = max(rows, most)
     rows = plan.pick("accumulators", rows, [n for n in (1, 2, 4, 8) if fits(hi, n * lanes)])
     plan.do("rfactor", k, lanes, rows=rows)
 
