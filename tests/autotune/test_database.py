@@ -242,8 +242,14 @@ def numbers(path: Path) -> set[int]:
         return {r["number"] for r in database.trials(a_context(a_workload(), a_target()))}
 
 
-def test_eight_processes_write_one_new_file_at_once(path: Path) -> None:
+def test_eight_processes_write_one_new_file_at_once_and_others_read_it(path: Path) -> None:
     writers = [a_writer(path, 10 * n, 12) for n in range(8)]  # the ranges overlap by two
+    seen: set[int] = set()
+    while any(writer.poll() is None for writer in writers):
+        if path.exists() and path.stat().st_size:
+            found = numbers(path)
+            assert seen <= found
+            seen = found
     said = [writer.communicate(timeout=120) for writer in writers]
     assert [writer.returncode for writer in writers] == [0] * 8, said
     entered = [int(line) for out, _ in said for line in out.split()]

@@ -7,15 +7,21 @@ import faulthandler
 import os
 import signal
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 from random import Random
 
 import pytest
 
 from tc.autotune.bench import KEPT_PACKINGS, Bench, Task, WrongResultError
+from tc.autotune.database import Database
 from tc.autotune.guarded import Guarded
-from tc.autotune.measure import Measurer
+from tc.autotune.measure import Measurer, Outcome
+from tc.autotune.records import versions
+from tc.autotune.rows import FAILED, OK, target_row
+from tc.autotune.session import Session, Wanted
 from tc.autotune.space import Space
 from tc.autotune.workload import key_of
 from tc.errors import ScheduleError, TuningError
@@ -106,6 +112,30 @@ def test_what_goes_wrong_is_an_outcome_and_the_rest_goes_on(cache: Path) -> None
     assert "no loop" in said["illegal"].error
     assert said["right"].measured is not None
     assert all(outcome.measured is None for name, outcome in said.items() if name != "right")
+
+
+class Broken(Measurer):
+    """A code generator that gets the default right, and each other candidate wrong in a way."""
+
+    def measure(self, task: Task, schedules: Sequence[str]) -> Iterator[Outcome]:
+        ways = cycle([*sorted(bad_worker.MISCOMPILED), "crash", "exit"])
+        broken = [s if s == task.default else f"uniform({next(ways)})" for s in schedules]
+        return super().measure(replace(task, seconds=0.002), broken)
+
+
+def test_what_is_miscompiled_is_recorded_as_failed_and_never_used(cache: Path, path: Path) -> None:
+    wanted = Wanted("gemm", SMALL(HOST), (9,))
+    with Broken(cache, command=BAD) as measurer, Database.open(path) as database:
+        session = Session(database, target_row(HOST, ""), versions(), 1, [wanted], batch=10)
+        session.run(measurer, 20)
+        rows = database.query("SELECT number, status, error, ratio FROM trials ORDER BY number")
+        best = database.query("SELECT trial_id FROM best_schedules")
+    assert [row["number"] for row in rows] == list(range(20))
+    assert {row["status"] for row in rows[1:]} == {FAILED}
+    assert (rows[0]["status"], len(best)) == (OK, 1)
+    assert all(row["error"] and row["ratio"] is None for row in rows[1:])
+    assert session.jobs[0].best is not None
+    assert session.jobs[0].best.number == 0
 
 
 def test_a_workload_that_cannot_be_measured_is_an_error(cache: Path) -> None:
