@@ -44,12 +44,16 @@ def shorten(graph: Graph, precision: str, target: Target) -> Graph:
         return graph
     if precision == "int8":
         return _Int8(graph, _activation_bits(target)).run()
-    return _Bf16(graph, activations=target.has("avx512bf16")).run()
+    return _Bf16(graph, activations=target.has("avx512bf16") or target.has("bf16")).run()
 
 
 def _activation_bits(target: Target) -> int:
-    """Without a dot product of bytes x86 has one whose sums of two must fit i16: 7 bits do."""
-    return 7 if target.has("ssse3") and not target.has("avx512vnni") else 8
+    """7 bits where no instruction multiplies bytes without a sign by bytes with one exactly.
+
+    x86 then has one whose sums of two must fit i16, and ARM those of two bytes with a sign.
+    """
+    whole = target.has("avx512vnni") or target.has("i8mm")
+    return 7 if (target.has("ssse3") or target.has("neon")) and not whole else 8
 
 
 class _Shortening(ABC):

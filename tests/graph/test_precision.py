@@ -54,6 +54,7 @@ def test_operands_go_through_bf16() -> None:
 def test_without_an_instruction_the_weights_alone_are_short() -> None:
     found = shorten(graph(LINEAR), "bf16", PLAIN)
     assert ops(found) == {"to_dtype": 2, "linear": 1}
+    assert ops(shorten(graph(LINEAR), "bf16", Target.parse("arm-neon+bf16")))["to_dtype"] == 4
     assert found.nodes[-1].args[0] is X
 
 
@@ -172,11 +173,14 @@ def test_int8_operands_are_in_groups() -> None:
 
 @pytest.mark.parametrize(
     ("target", "bits"),
-    [(DOTS, 8), (PLAIN, 7), (Target.parse("x86-64-v4"), 7), (Target.parse("generic"), 8)],
-)
-def test_bits_of_an_activation(target: Target, bits: int) -> None:
-    """Products of 7 bits by 8 fit i16 in pairs, which is where the target may sum them."""
-    found = shorten(graph(LINEAR), "int8", target).nodes
+    [
+        ("x86-64-v4+avx512bf16+avx512vnni", 8), ("x86-64-v3", 7), ("x86-64-v4", 7),
+        ("generic", 8), ("arm-neon", 7), ("arm-neon+dotprod", 7), ("arm-neon+dotprod+i8mm", 8),
+    ],
+)  # fmt: skip
+def test_bits_of_an_activation(target: str, bits: int) -> None:
+    """7 bits are the same with a sign, and their products by 8 fit i16 in pairs."""
+    found = shorten(graph(LINEAR), "int8", Target.parse(target)).nodes
     (rows,) = (n for n in found if n.op == "quantize_rows")
     (product,) = (n for n in found if n.op == "grouped_linear")
     assert rows.args[1] == product.args[6] == bits

@@ -163,6 +163,19 @@ def test_instructions_of_the_target() -> None:
     assert "vpmaddwd" in tc.build(out, "x86-64-v3", constants=(w,)).asm
 
 
+@pytest.mark.parametrize(
+    ("kind", "target", "word"),
+    [
+        ("int8", "arm-neon+i8mm", "usdot"), ("masked", "arm-neon+dotprod", "sdot"),
+        ("int8", "arm-neon+dotprod", "mla"), ("masked", "arm-neon", "sadalp"),
+        ("bf16", "arm-neon+bf16", "bfdot"), ("bf16", "arm-neon", "fmla"),
+    ],
+)  # fmt: skip
+def test_instructions_of_arm(kind: str, target: str, word: str) -> None:
+    out, w = product(kind, 8, 64, 96)
+    assert f"\t{word}\t" in tc.build(out, target, constants=(w,)).asm
+
+
 def test_bytes_are_summed_in_i16_where_they_fit() -> None:
     for kind, target, fits in (
         ("masked", "x86-64-v3", True), ("masked", "x86-64-v4", True),

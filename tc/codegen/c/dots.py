@@ -5,6 +5,7 @@ This module must not know where values are placed.
 
 from __future__ import annotations
 
+from tc.codegen.c import memory
 from tc.codegen.c.registers import KINDS, Registers, Vec
 from tc.codegen.c.text import (
     VALUE,
@@ -22,7 +23,7 @@ from tc.ir.expr import (
     Load,
     Ramp,
 )
-from tc.ir.types import BF16, BOOL, F32, I32, U8
+from tc.ir.types import BF16, BOOL, F32, I8, I32, U8
 
 
 class Dots(Registers):
@@ -88,7 +89,22 @@ class Dots(Registers):
                 return out
         if isinstance(x, Load) and x.buffer.name in self.held:
             return self._of_variables(x)
+        if isinstance(x, Bitcast):
+            word = self._word(x)
+            if word is not None:
+                return word
         return super()._write(x)
+
+    def _word(self, x: Bitcast) -> Term | None:
+        """32 bits of small elements that lie side by side in memory."""
+        match x:
+            case Bitcast(Load(buffer, (Ramp(base, Const(1), _),), None) as y, dtype) if (
+                x.lanes == 1 and dtype is I32 and y.dtype in (U8, I8, BF16)
+            ):
+                if buffer.name not in self.held:
+                    place = memory.element(self, buffer, base)
+                    return self.w.call("tc_word", Term(f"&{place.text}"))
+        return None
 
     def _fold(self, op: str, y: Expr) -> Term | None:
         """All lanes as a balanced tree of halves: of the parts, then within the last."""

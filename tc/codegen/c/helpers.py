@@ -167,6 +167,8 @@ def _bits() -> dict[str, Helper]:
             ),
             ("string.h",),
         )
+    word = ("int32_t x;", "memcpy(&x, p, sizeof x);", "return x;")
+    out["tc_word"] = Helper(function("int32_t tc_word(const void *p)", *word), ("string.h",))
     return out
 
 

@@ -121,6 +121,7 @@ reduce_add i32 -> i321 ; lanes_add(a[l]) ; vaddvq_s32({a})
 reduce_max i32 -> i321 ; lanes_max(a[l]) ; vmaxvq_s32({a})
 reduce_min i32 -> i321 ; lanes_min(a[l]) ; vminvq_s32({a})
 dot bf16 bf16 f32 -> f32 ; dot(a[l], b[l], c[l]) ; tc_dot_bf16({a}, {b}, {c})
+dot7 u8 i8 i32 -> i32 ; dot(a[l], b[l], c[l]) ; tc_dot_u7_i8({a}, {b}, {c})
 dot u8 i8 i32 -> i32 ; dot(a[l], b[l], c[l]) ; tc_dot_u8_i8({a}, {b}, {c})
 """)  # fmt: skip
 
@@ -129,6 +130,7 @@ dot7 u8 i8 i32 -> i32 ; dot(a[l], b[l], c[l]) ; vdotq_s32({c}, vreinterpretq_s8_
 """)  # fmt: skip
 
 _I8MM: Final = rows("i8mm", """
+dot_fast u8 i8 i32 -> i32 ; dot(a[l], b[l], c[l]) ; vusdotq_s32({c}, {a}, {b})
 dot u8 i8 i32 -> i32 ; dot(a[l], b[l], c[l]) ; vusdotq_s32({c}, {a}, {b})
 """)  # fmt: skip
 
@@ -188,6 +190,12 @@ HELPERS: Final = {
         "              vreinterpretq_f32_u32(vshlq_n_u32(y, 16)));",
         "return vfmaq_f32(c, vreinterpretq_f32_u32(vandq_u32(x, high)),",
         "                 vreinterpretq_f32_u32(vandq_u32(y, high)));")),
+    "tc_dot_u7_i8": Helper(function(  # as signed bytes, and sums of two in 16 bits, which fit
+        f"{_I32} tc_dot_u7_i8(uint8x16_t a, int8x16_t b, {_I32} c)",
+        "const int8x16_t x = vreinterpretq_s8_u8(a);",
+        "const int16x8_t low = vmull_s8(vget_low_s8(x), vget_low_s8(b));",
+        "const int16x8_t high = vmull_s8(vget_high_s8(x), vget_high_s8(b));",
+        "return vpadalq_s16(c, vpaddq_s16(low, high));")),
     "tc_dot_u8_i8": Helper(function(
         f"{_I32} tc_dot_u8_i8(uint8x16_t a, int8x16_t b, {_I32} c)",
         "const int16x8_t x = vreinterpretq_s16_u16(vmovl_u8(vget_low_u8(a)));",

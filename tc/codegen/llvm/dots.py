@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from tc.codegen.llvm import neon_dots
 from tc.codegen.llvm.builder import Builder
 from tc.codegen.llvm.hardware import Hardware
 from tc.codegen.llvm.text import mangled, splat, vector
@@ -38,19 +39,31 @@ def dot(
 
     `small` says that sums of two products of bytes fit i16.
     """
+    found = None
+    if hardware.neon:
+        found = neon_dots.dot(b, a, w, c, dtype, lanes, hardware, small)
+    elif lanes in _LANES:
+        found = _x86_dot(b, a, w, c, dtype, lanes, hardware, small)
+    if found is not None:
+        return found
+    return (_bf16_arithmetic if dtype is BF16 else _int8_arithmetic)(b, a, w, c, lanes)
+
+
+def _x86_dot(
+    b: Builder, a: str, w: str, c: str, dtype: DType, lanes: int, hardware: Hardware, small: bool
+) -> str | None:
+    """By an instruction of x86, or by those whose sums are of two."""
     if dtype is BF16:
-        if hardware.dot_bf16 and lanes in _LANES:
-            return _bf16_instruction(b, a, w, c, lanes)
-        return _bf16_arithmetic(b, a, w, c, lanes)
-    if hardware.dot_int8 and lanes in _LANES:
+        return _bf16_instruction(b, a, w, c, lanes) if hardware.dot_bf16 else None
+    if hardware.dot_int8:
         t, bytes_ = vector("i32", lanes), vector("i8", 4 * lanes)
         name = f"llvm.x86.avx512.vpdpbusd.{32 * lanes}"
         return b.call(t, name, [t, bytes_, bytes_], [c, a, w])
-    if lanes in _LANES and 32 * lanes <= hardware.madd_bits:
-        if small and hardware.maddub:
-            return _int8_in_i16(b, a, w, c, lanes)
-        return _int8_pairs(b, a, w, c, lanes)
-    return _int8_arithmetic(b, a, w, c, lanes)
+    if 32 * lanes > hardware.madd_bits:
+        return None
+    if small and hardware.maddub:
+        return _int8_in_i16(b, a, w, c, lanes)
+    return _int8_pairs(b, a, w, c, lanes)
 
 
 def _bf16_instruction(b: Builder, a: str, w: str, c: str, lanes: int) -> str:

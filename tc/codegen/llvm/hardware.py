@@ -17,8 +17,10 @@ class Hardware:
 
     Attributes:
         f16c: f16 is converted to and from f32.
-        dot_bf16: pairs of bf16 are multiplied and summed in f32 (`vdpbf16ps`).
-        dot_int8: four u8 and four i8 are multiplied and summed in i32 (`vpdpbusd`).
+        dot_bf16: pairs of bf16 are multiplied and summed in f32 (`vdpbf16ps`, `bfdot`).
+        dot_int8: four u8 and four i8 are multiplied and summed in i32 (`vpdpbusd`, `usdot`).
+        dot_signed: four i8 and four i8 are multiplied and summed in i32 (`sdot`).
+        neon: vectors are those of ARM.
         maddub: sums of two products of u8 and i8 saturate in i16 (`vpmaddubsw`).
         lane_registers: how many vector registers there are, where one of their lanes can be a
             factor of all (`fmla v0.4s, v1.4s, v2.s[1]`), or 0.
@@ -31,6 +33,8 @@ class Hardware:
     f16c: bool = False
     dot_bf16: bool = False
     dot_int8: bool = False
+    dot_signed: bool = False
+    neon: bool = False
     maddub: bool = False
     madd_bits: int = 0
     lane_registers: int = 0
@@ -46,8 +50,8 @@ def product_rate(target: Target, factors: str) -> int:
     """How many times faster than of f32 the products of `factors` ("u8*i8") can be summed."""
     flag, rate = _RATES.get(factors, ("", 1))
     hardware = hardware_of(target)
-    if flag == "dot_int8" and not hardware.dot_int8 and hardware.madd_bits:
-        return 2
+    if flag == "dot_int8" and not hardware.dot_int8:
+        return rate if hardware.dot_signed else 2 if hardware.madd_bits else 1
     return rate if flag and getattr(hardware, flag) else 1
 
 
@@ -60,8 +64,10 @@ def hardware_of(target: Target) -> Hardware:
     madd = 512 if target.has("avx512bw") else 256 if target.has("avx2") else 128
     return Hardware(
         f16c=target.arch == "aarch64" or target.has("f16c"),
-        dot_bf16=target.has("avx512bf16"),
-        dot_int8=target.has("avx512vnni"),
+        dot_bf16=target.has("avx512bf16") or target.has("bf16"),
+        dot_int8=target.has("avx512vnni") or target.has("i8mm"),
+        dot_signed=target.has("dotprod"),
+        neon=target.arch == "aarch64",
         maddub=x86 and target.has("ssse3"),
         madd_bits=madd if x86 else 0,
         short_literals=target.arch == "aarch64",
