@@ -19,6 +19,7 @@ import tc.ops  # noqa: F401  (fills the operator table)
 from tc.errors import CompileError, UnsupportedError, describe
 from tc.frontend.captured import Captured
 from tc.frontend.importer_floats import has_float
+from tc.frontend.importer_scalars import ITEMS, Scalars
 from tc.frontend.importer_sizes import Sizes, dtype_of
 from tc.frontend.importer_types import check_types
 from tc.graph.compose import build, check_value
@@ -63,6 +64,7 @@ class _Importer:
     def __init__(self, captured: Captured) -> None:
         self.captured = captured
         self.sizes = Sizes(captured.signature.symbols)
+        self.scalars = Scalars(self._arg)
         self.env: dict[FxNode, Arg] = {}
         self.nodes: list[Node] = []
         self.names: set[str] = set()
@@ -115,6 +117,8 @@ class _Importer:
     def _call(self, node: FxNode) -> None:
         traced = node.meta.get("val")
         if isinstance(traced, torch.SymInt | int) and not isinstance(traced, bool):
+            if node.target in ITEMS and (value := self.scalars.of(node.args[0])) is not None:
+                self.sizes.bind(traced, value)
             self.env[node] = self.sizes(traced)
         elif isinstance(traced, torch.SymFloat | float):
             self.env[node] = self.sizes.number(traced)
@@ -152,6 +156,8 @@ class _Importer:
                 traced, many = (node.args[written].meta["val"],), False  # type: ignore[union-attr]
         if overload in _TAKES_OWN_SHAPE:
             args = (args[0], self.sizes.shape(traced[0]))
+        if any(map(self.sizes.unknown, traced)):
+            self._bind(overload, args, traced)
         outputs = tuple(
             self._new(f"{node.name}.{n}" if many else node.name, t) for n, t in enumerate(traced)
         )
@@ -162,8 +168,20 @@ class _Importer:
                 raise _of_sizes(overload, node)
         self.nodes += made
         self.env[node] = outputs if many else outputs[0]
+        self.scalars.note(node, traced[0])
         if isinstance(base, Value):
             self._write(base, outputs[0])
+
+    def _bind(self, overload: str, args: tuple[Arg, ...], traced: tuple[torch.Tensor, ...]) -> None:
+        """Sizes that torch leaves open, as those of a slice between bounds that it takes for data,
+
+        are what the row gives.
+        """
+        row = by_aten(overload)
+        made = None if row is None else _built(row, args, ())
+        for tensor, value in zip(made or (), traced, strict=False):
+            for size, open_size in zip(tensor.shape, value.shape, strict=False):
+                self.sizes.bind(open_size, size)
 
     def _row(self, overload: str, args: tuple[Arg, ...], outputs: tuple[Value, ...]) -> str:
         """The name of the table's row, or the overload where there is none for these arguments."""
@@ -242,18 +260,9 @@ def _is_computed(row: Operator, args: tuple[Arg, ...], outputs: tuple[Value, ...
     Raises:
         InternalError: the row gives other types or sizes than the traced operator.
     """
-    node = Node(row.name, args, outputs)
-    env: dict[Value, Tensor] = {
-        v: Placeholder(f"in{n}", v.shape, v.dtype) for n, v in enumerate(node.inputs)
-    }
-    try:
-        made = build(node, env)
-    except (UnsupportedError, CompileError):
+    made = _built(row, args, outputs)
+    if made is None:
         return False
-    except TypeError:
-        if not has_float(args):
-            raise
-        return False  # it wants to know the number
     if torch.get_default_dtype() is not torch.float32 and any(
         t.dtype is not v.dtype for t, v in zip(made, outputs, strict=True)
     ):
@@ -261,6 +270,24 @@ def _is_computed(row: Operator, args: tuple[Arg, ...], outputs: tuple[Value, ...
     for t, v in zip(made, outputs, strict=True):
         check_value(t, v)
     return True
+
+
+def _built(
+    row: Operator, args: tuple[Arg, ...], outputs: tuple[Value, ...]
+) -> tuple[Tensor, ...] | None:
+    """What the row makes of these arguments; None where it refuses them."""
+    node = Node(row.name, args, outputs)
+    env: dict[Value, Tensor] = {
+        v: Placeholder(f"in{n}", v.shape, v.dtype) for n, v in enumerate(node.inputs)
+    }
+    try:
+        return tuple(build(node, env))
+    except (UnsupportedError, CompileError):
+        return None
+    except TypeError:
+        if not has_float(args):
+            raise
+        return None  # it wants to know the number
 
 
 def _of_sizes(overload: str, node: FxNode) -> UnsupportedError:

@@ -68,6 +68,7 @@ class Sizes:
             s.name: Sym(name, max(1, s.low), UNBOUNDED if s.high is None else s.high)
             for s, name in zip(symbols, program_names(symbols), strict=True)
         }
+        self._bound: dict[str, Expr] = {}
         self._seen: dict[Any, Expr] = {}
 
     def __call__(self, size: int | torch.SymInt) -> Expr:
@@ -75,6 +76,21 @@ class Sizes:
         if isinstance(size, torch.SymInt):
             return self.of_sympy(size.node.expr)
         return Const(int(size))
+
+    def bind(self, traced: int | torch.SymInt, size: Expr) -> None:
+        """Let a symbol that torch made for what it takes for data stand for a size."""
+        expression = traced.node.expr if isinstance(traced, torch.SymInt) else None
+        if expression is not None and expression.is_Symbol and not self._knows(expression):
+            self._bound[str(expression)] = size
+
+    def unknown(self, value: torch.Tensor) -> bool:
+        """Whether a size of a traced tensor is such a symbol that stands for nothing yet."""
+        sizes: Sequence[Any] = value.shape
+        found = (n.node.expr for n in sizes if isinstance(n, torch.SymInt))
+        return any(e.is_Symbol and not self._knows(e) for e in found)
+
+    def _knows(self, symbol: Any) -> bool:
+        return str(symbol) in self.symbols or str(symbol) in self._bound
 
     def number(self, value: float | torch.SymFloat) -> Expr:
         """The expression of a float that is a number or was made of sizes."""
@@ -101,9 +117,9 @@ class Sizes:
         if x.is_Integer:
             return Const(int(x))
         if x.is_Symbol:
-            symbol = self.symbols.get(str(x))
-            if symbol is not None:
-                return symbol
+            found = self.symbols.get(str(x)) or self._bound.get(str(x))
+            if found is not None:
+                return found
             raise UnsupportedError(
                 describe(
                     f"size {x}",
