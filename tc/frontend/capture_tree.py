@@ -178,7 +178,7 @@ def flatten_cache(cache: Cache, tensors: list[torch.Tensor], where: str) -> Cach
     return CacheNode(type(cache), tuple(layers), attributes, seen)
 
 
-def _is_held(layer: object) -> TypeGuard[DynamicLayer]:
+def _is_held(layer: Any) -> TypeGuard[DynamicLayer]:
     """Whether a program can take and give such a layer."""
     from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 

@@ -113,11 +113,11 @@ def _layer_shape(layer: Any, number: int) -> LayerShape:
     return LayerShape(heads, key_dim, value_dim, keys.dtype, bool(layer.is_sliding))
 
 
-class _Rows(CacheLayerMixin):  # type: ignore[no-untyped-call]  # transformers gives no types
+class _Rows(CacheLayerMixin):  # type: ignore[misc]  # its types are not read
     """A layer of a cache over given memory, while a step is traced."""
 
     def __init__(self, keys: torch.Tensor, values: torch.Tensor, past: Any, sliding: bool) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.keys, self.values, self.is_sliding = keys, values, sliding
         self.memory = (keys, values)
         self.is_initialized = True
@@ -229,7 +229,7 @@ def _filled(keys: list[torch.Tensor], values: list[torch.Tensor]) -> list[Any]:
     """Layers of a cache that is not added to."""
     layers = []
     for k, v in zip(keys, values, strict=True):
-        layer = DynamicLayer()  # type: ignore[no-untyped-call]
+        layer = DynamicLayer()
         layer.keys, layer.values = k, v
         layer.dtype, layer.device, layer.is_initialized = k.dtype, k.device, True
         layers.append(layer)
