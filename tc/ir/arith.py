@@ -13,6 +13,7 @@ from operator import attrgetter
 from typing import Any, Final, TypeAlias, TypeVar, Union
 
 from tc.errors import CompileError, InternalError
+from tc.ir.quick import quick
 from tc.ir.text import Printed
 from tc.ir.types import BOOL, F32, I64, DType
 
@@ -39,7 +40,8 @@ ExprLike: TypeAlias = Union["Expr", int, float, bool]
 class Expr(Printed):
     """Base of every scalar expression; gives the operators of Python to them."""
 
-    __slots__ = ("_hash", "_lanes", "_poly")
+    __slots__ = ("_dtype", "_hash", "_lanes", "_poly")
+    _dtype: DType
     _hash: int
     _lanes: int
     _poly: dict[tuple[Expr, ...], int]  # of `tc.ir.affine`
@@ -121,24 +123,26 @@ ExprT = TypeVar("ExprT", bound=Expr)
 
 
 def remembers(cls: type[ExprT]) -> type[ExprT]:
-    """A class of nodes, each of which works out its hash and its lanes once.
+    """A class of nodes, each of which works out its hash, its dtype and its lanes once.
 
-    Nodes are keys of polynomials and of memos, and every check asks for lanes; what walks the
-    whole tree each time takes longer than all else that a pass does.
+    Nodes are keys of polynomials and of memos, and every check asks for dtype and lanes; what
+    walks the whole tree each time takes longer than all else that a pass does.
     """
     type.__setattr__(cls, "__hash__", _once("_hash", cls.__hash__))
-    if "lanes" in cls.__dict__:
-        type.__setattr__(cls, "lanes", property(_once("_lanes", cls.__dict__["lanes"].fget)))
+    for name in ("dtype", "lanes"):
+        if name in cls.__dict__:
+            known = _once(f"_{name}", cls.__dict__[name].fget)
+            type.__setattr__(cls, name, property(known))
     return cls
 
 
-def _once(slot: str, work_out: Callable[[Any], int]) -> Callable[[Any], int]:
+def _once(slot: str, work_out: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """`work_out`, with its answer kept in a slot of the node."""
     read = attrgetter(slot)
 
-    def remembered(node: Any) -> int:
+    def remembered(node: Any) -> Any:
         try:
-            found: int = read(node)
+            found = read(node)
         except AttributeError:
             found = work_out(node)
             object.__setattr__(node, slot, found)
@@ -147,6 +151,7 @@ def _once(slot: str, work_out: Callable[[Any], int]) -> Callable[[Any], int]:
     return remembered
 
 
+@quick
 @dataclass(frozen=True, slots=True, eq=False)
 class Const(Expr):
     """A literal. Equality is that of the bits: 0.0 is not -0.0, and NaN equals itself."""
@@ -155,12 +160,9 @@ class Const(Expr):
     type: DType = I64
 
     def __post_init__(self) -> None:
-        if self.type.is_float:
-            object.__setattr__(self, "value", float(self.value))
-        elif self.type is BOOL:
-            object.__setattr__(self, "value", bool(self.value))
-        else:
-            object.__setattr__(self, "value", int(self.value))
+        kind = float if self.type.is_float else bool if self.type is BOOL else int
+        if type(self.value) is not kind:
+            object.__setattr__(self, "value", kind(self.value))
 
     @property
     def dtype(self) -> DType:
@@ -180,6 +182,7 @@ class Const(Expr):
         return hash(value) if value == value else 0  # each NaN object has a hash of its own
 
 
+@quick
 @dataclass(frozen=True, slots=True, eq=False)
 class Var(Expr):
     """A loop variable, reduction axis, or the name that a `Let` binds."""
@@ -209,6 +212,7 @@ class Var(Expr):
 
 
 @remembers
+@quick
 @dataclass(frozen=True, slots=True)
 class Sym(Expr):
     """A symbolic dim: an i64 that is fixed during a call, with lo <= value <= hi."""
@@ -223,6 +227,7 @@ class Sym(Expr):
 
 
 @remembers
+@quick
 @dataclass(frozen=True, slots=True)
 class Unary(Expr):
     """`op` applied to one operand; the operators are in `UNARY_OPS`."""
@@ -243,6 +248,7 @@ class Unary(Expr):
 
 
 @remembers
+@quick
 @dataclass(frozen=True, slots=True)
 class Binary(Expr):
     """`op` applied to two operands of one dtype; the operators are in `BINARY_OPS`."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from tc.ir.arith import Expr
+from tc.ir.quick import quick
 from tc.ir.types import DType
 
 
@@ -17,6 +18,7 @@ class Scope(Enum):
     SCRATCH = "scratch"  # memory of one thread, from its share of the arena
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Buffer:
     """Memory of `shape` elements, row-major and dense, aligned to 64 bytes unless a parameter.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from tc.errors import CompileError, InternalError
 from tc.ir.arith import Expr, ExprLike, Var, remembers, wrap
 from tc.ir.monoid import Monoid
+from tc.ir.quick import quick
 from tc.ir.text import Printed
 from tc.ir.types import DType
 
@@ -43,6 +44,7 @@ class Tensor(Printed):
 
 
 @remembers
+@quick
 @dataclass(frozen=True, slots=True)
 class Read(Expr):
     """An element of a tensor (tensor expressions only; lowering turns it into a `Load`)."""
@@ -56,6 +58,7 @@ class Read(Expr):
 
 
 @remembers
+@quick
 @dataclass(frozen=True, slots=True)
 class Reduce(Expr):
     """The fold of `values` over all points of `axes` (tensor expressions only).

@@ -26,11 +26,13 @@ from tc.ir.expr import (
     Unary,
     Var,
 )
+from tc.ir.quick import quick
 from tc.ir.types import BOOL, I64, U8, DType
 
 End = int | float  # an int, or plus or minus infinity
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Interval:
     """The integers from `lo` to `hi`, both included; None is unbounded on that side."""

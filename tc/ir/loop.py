@@ -11,6 +11,7 @@ from enum import Enum
 from tc.ir.buffer import Buffer, Scope
 from tc.ir.expr import Expr, Sym, Var
 from tc.ir.monoid import Monoid
+from tc.ir.quick import quick
 from tc.ir.text import Printed
 
 __all__ = [
@@ -35,6 +36,7 @@ class Stmt(Printed):
     __slots__ = ()
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class For(Stmt):
     """Run `body` for each value of `var` in [0, extent)."""
@@ -45,6 +47,7 @@ class For(Stmt):
     body: Stmt
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Seq(Stmt):
     """The statements one after the other; empty does nothing."""
@@ -52,6 +55,7 @@ class Seq(Stmt):
     body: tuple[Stmt, ...]
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class If(Stmt):
     """`then` where `cond`, else `other`."""
@@ -61,6 +65,7 @@ class If(Stmt):
     other: Stmt | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Alloc(Stmt):
     """A buffer that lives while `body` runs; its content is undefined at first."""
@@ -69,6 +74,7 @@ class Alloc(Stmt):
     body: Stmt
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Store(Stmt):
     """buffer[indices] = value, where `mask`. Vector indices store a vector."""
@@ -79,6 +85,7 @@ class Store(Stmt):
     mask: Expr | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Update(Stmt):
     """All states at once: buffers[indices] = monoid.combine(buffers[indices], values)."""
@@ -89,6 +96,7 @@ class Update(Stmt):
     values: tuple[Expr, ...]
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Assert(Stmt):
     """Report `message` to the caller where `cond` is false; the kernel runs on.
@@ -100,6 +108,7 @@ class Assert(Stmt):
     message: str
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Prefetch(Stmt):
     """A hint that buffer[indices] is read soon; it computes nothing, and may point anywhere.
@@ -113,6 +122,7 @@ class Prefetch(Stmt):
     near: bool = False
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Func(Printed):
     """A kernel. Parameters in calling order: buffers (pointers), then symbols (i64).

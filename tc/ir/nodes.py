@@ -9,10 +9,12 @@ from dataclasses import dataclass
 
 from tc.ir.arith import Const, Expr, ExprLike, Var, binary, remembers, wrap
 from tc.ir.buffer import Buffer
+from tc.ir.quick import quick
 from tc.ir.types import BOOL, DType
 
 
 @remembers
+@quick
 @dataclass(frozen=True, slots=True)
 class Fma(Expr):
     """a * b + c, rounded once."""
@@ -31,6 +33,7 @@ class Fma(Expr):
 
 
 @remembers
+@quick
 @dataclass(frozen=True, slots=True)
 class Select(Expr):
     """`then` where `cond`, else `other`; loads of the side not taken touch no memory."""
@@ -49,6 +52,7 @@ class Select(Expr):
 
 
 @remembers
+@quick
 @dataclass(frozen=True, slots=True)
 class Cast(Expr):
     """Value conversion: floats to integers truncate, to bool compare with zero."""
@@ -66,6 +70,7 @@ class Cast(Expr):
 
 
 @remembers
+@quick
 @dataclass(frozen=True, slots=True)
 class Bitcast(Expr):
     """The same bits as another type; one of another size has more or fewer lanes, in all as long.
@@ -86,6 +91,7 @@ class Bitcast(Expr):
 
 
 @remembers
+@quick
 @dataclass(frozen=True, slots=True)
 class Dot(Expr):
     """c + Σ a * b over the lanes of a and b that belong to each lane of c: 32 bits of each.
@@ -108,6 +114,7 @@ class Dot(Expr):
 
 
 @remembers
+@quick
 @dataclass(frozen=True, slots=True)
 class Let(Expr):
     """`body` with `var` standing for `value`, which is evaluated once."""
@@ -126,6 +133,7 @@ class Let(Expr):
 
 
 @remembers
+@quick
 @dataclass(frozen=True, slots=True)
 class Ramp(Expr):
     """The vector base, base + stride, … of `width` lanes."""
@@ -144,6 +152,7 @@ class Ramp(Expr):
 
 
 @remembers
+@quick
 @dataclass(frozen=True, slots=True)
 class Broadcast(Expr):
     """A scalar repeated in `width` lanes."""
@@ -161,6 +170,7 @@ class Broadcast(Expr):
 
 
 @remembers
+@quick
 @dataclass(frozen=True, slots=True)
 class LaneReduce(Expr):
     """All lanes of a vector folded with add, mul, min, max, and, or: a balanced tree."""
@@ -174,6 +184,7 @@ class LaneReduce(Expr):
 
 
 @remembers
+@quick
 @dataclass(frozen=True, slots=True)
 class Load(Expr):
     """An element of a buffer of the loop IR; where `mask` is false nothing is read, giving 0.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -63,7 +65,7 @@ def apply_step(func: Func, step: Step) -> Func:
         known = ", ".join(sorted(PRIMITIVES))
         raise ScheduleError(f"{step}: no primitive {step.name!r}; there are {known}")
     options = dict(step.options)
-    signature = inspect.signature(fn)
+    signature = _signature(fn)
     try:
         bound = signature.bind(func, *step.args, **options)
     except TypeError as e:
@@ -78,6 +80,11 @@ def apply_step(func: Func, step: Step) -> Func:
     out = fn(func, *step.args, **options)
     check_structure(step.name, out)
     return out
+
+
+@functools.cache
+def _signature(fn: Callable[..., Func]) -> inspect.Signature:
+    return inspect.signature(fn)
 
 
 @dataclass(frozen=True, slots=True)
