@@ -136,6 +136,7 @@ class Bench:
         self._inputs: dict[tuple[int, ...], list[Any]] = {}
         self._positive = False
         self._wanted: dict[tuple[int, ...], list[Any]] = {}
+        self._timed: dict[tuple[str, int], Block] = {}
         self._default = self._build(task.default)
         self._reference_calls: list[Call] | None = None
         self._floor = task.floor or math.inf
@@ -295,12 +296,20 @@ class Bench:
                 constant = self._constant(made, param, n, sizes)
                 held = constant.guarded() if guarded else constant.copy(0)
             else:
-                held = Guarded(param.bytes) if guarded else Block(max(param.bytes, 1))
+                held = Guarded(param.bytes) if guarded else self._own(param)
                 if n < len(letters):
                     self._put(made, param, n, sizes, held.address)
             found.kept.append(held)
             found.addresses.append(held.address)
         return found
+
+    def _own(self, param: Param) -> Block:
+        """A buffer's memory where kernels are timed: the same for all, since where it lies in the
+        caches may make more of a difference than what they do."""
+        key = (param.name, param.bytes)
+        if key not in self._timed:
+            self._timed[key] = Block(max(param.bytes, 1))
+        return self._timed[key]
 
     def _constant(
         self, made: Runnable, param: Param, number: int, sizes: tuple[int, ...]

@@ -114,6 +114,18 @@ def test_what_goes_wrong_is_an_outcome_and_the_rest_goes_on(cache: Path) -> None
     assert all(outcome.measured is None for name, outcome in said.items() if name != "right")
 
 
+def test_what_is_timed_has_the_memory_of_the_default(cache: Path) -> None:
+    bench = Bench(a_task(cold=True), cache)
+    space, random = Space(SMALL(HOST)), Random(5)
+    default, *others = (
+        bench._memory(bench._build(str(schedule)), bench.task.sizes, guarded=False).addresses
+        for schedule in (bench.task.default, *(space.draw(random).schedule for _ in range(3)))
+    )
+    for addresses in others:
+        assert (addresses[0], addresses[-1]) == (default[0], default[-1])
+    assert len(set(default)) == len(default)
+
+
 class Broken(Measurer):
     """A code generator that gets the default right, and each other candidate wrong in a way."""
 
