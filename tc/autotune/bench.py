@@ -368,7 +368,7 @@ class Bench:
         copies = 1
         if task.cold and size:
             wanted = int(COLD_SHARE * max(self.target.l3_bytes, self.target.l2_bytes)) // size + 1
-            copies = max(2, min(wanted, 256, MOST_COPY_BYTES // size))
+            copies = max(2, min(wanted, 256, MOST_COPY_BYTES // size)) | 1  # odd: both use all
         calls = []
         for copy in range(copies):
             addresses = list(memory.addresses)

@@ -62,12 +62,13 @@ class Turns:
         self._place = 0
 
     def take(self) -> None:
-        """One turn of each, the default first.
+        """One turn of each; who was first is second the next time.
 
         Each begins with the copy after the last one that the other used: both may have the very
         same copies, and who came second would find them in the caches.
         """
-        for number, found in ((1, self.theirs), (0, self.ours)):
+        order = ((1, self.theirs), (0, self.ours))
+        for number, found in order if self.count % 2 == 0 else order[::-1]:
             calls, count = self._calls[number], self._counts[number]
             found.append(_turn(calls, self._place, count))
             self._place += count

@@ -76,3 +76,14 @@ def test_no_copy_of_the_constants_is_used_again_before_all_others(
     for _ in range(8):
         taking.take()
     assert used == [n % 6 for n in range(8 * sum(counts))]
+
+
+def test_both_are_first_as_often_and_use_every_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "_count", lambda calls: 1)
+    ours, theirs = [], []
+    taking = Turns([Copy(n, ours) for n in range(7)], [Copy(n, theirs) for n in range(7)])
+    for _ in range(14):
+        taking.take()
+    assert sorted(ours) == sorted(theirs) == sorted([*range(7), *range(7)])
+    firsts = [a == (b + 1) % 7 for a, b in zip(ours, theirs, strict=True)]
+    assert firsts == [True, False] * 7
