@@ -143,7 +143,7 @@ def _ramp(base: Expr, stride: Expr, width: int) -> Expr:
 
 def _split(op: str, base: Expr, width: int, divisor: int) -> Expr | None:
     """ramp // d and ramp % d, where no multiple of d lies between the first lane and the last."""
-    p = plain_poly(base)
+    p = dict(plain_poly(base))
     rest = p.pop((), 0)
     if divisor < 1 or content(p) % divisor or rest % divisor + width > divisor:
         return None
