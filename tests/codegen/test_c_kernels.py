@@ -91,6 +91,25 @@ def test_the_inner_loop_of_a_gemm_reads_as_one_would_write_it() -> None:
     assert "*" not in loop[: loop.index("}")].replace("k0 * ", "")
 
 
+BRANCHES = """\
+def k(A: f32[n], B: out f32[n], n: sym[0, 9]):
+    for i in range(n):
+        if i < 1:
+            B[i] = A[i]
+        else:
+            if i < 2:
+                B[i] = A[i] * 2.0:f32
+            else:
+                if i < 3:
+                    B[i] = A[i] * 3.0:f32
+"""
+
+
+def test_branches_on_one_thing_stand_side_by_side() -> None:
+    kernel = render_kernel(run_passes(parse_func(BRANCHES)), Target.parse("generic"))
+    assert kernel.text.count("} else if (i < ") == 2 and "} else {" not in kernel.text
+
+
 def test_gcc_keeps_the_accumulators_of_a_product_in_registers() -> None:
     if shutil.which("aarch64-linux-gnu-gcc") is None:
         pytest.skip("aarch64-linux-gnu-gcc is not installed")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tc.codegen.c.live import live
+from tc.codegen.c.live import chained, live
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,13 @@ def test_what_nothing_reads_goes(lines: list[str], kept: list[str]) -> None:
 def test_what_is_read_or_may_be_stays(lines: list[str]) -> None:
     numbered = [(len(line) - len(line.lstrip()), line.strip()) for line in lines]
     assert live(numbered) == numbered
+
+
+def test_equal_literals_are_assigned_together() -> None:
+    lines = ["a = vdupq_n_f32(0.0f);", "b = vdupq_n_f32(0.0f);", "c = 1;", "d = 1;", "x[0] = 1;",
+             "e = f(p);", "g = f(p);", "h = -INFINITY;", "  i = -INFINITY;"]  # fmt: skip
+    numbered = [(len(line) - len(line.lstrip()), line.strip()) for line in lines]
+    assert [line for _, line in chained(numbered)] == [
+        "a = b = vdupq_n_f32(0.0f);", "c = d = 1;", "x[0] = 1;", "e = f(p);", "g = f(p);",
+        "h = -INFINITY;", "i = -INFINITY;",
+    ]  # fmt: skip

@@ -100,6 +100,7 @@ bitcast i32 -> f32 ; bitcast(a[l], f32) ; _mm256_castsi256_ps({a})
 bitcast f32 -> i32 ; bitcast(a[l], i32) ; _mm256_castps_si256({a})
 bitcast i32 -> u8 ; bitcast(a[l], u8) ; {a}
 bitcast i32 -> bf16 ; bitcast(a[l], bf16) ; {a}
+widen bf16* -> f32 ; cast(a[l], f32) ; tc_widen_bf16({a})
 widen_bf16 i32 -> f32 ; cast(bitcast(cast(a[l], i16), bf16), f32) ;
 _mm256_castsi256_ps(_mm256_slli_epi32({a}, 16))
 narrow_bf16 f32 -> i32 ; cast(bitcast(cast(a[l], bf16), i16), i32) & 65535:i32 ;
@@ -153,6 +154,10 @@ HELPERS: Final = {
         f"{_I} tc_nonzero({_I} x)",
         "const __m256i zero = _mm256_cmpeq_epi32(x, _mm256_setzero_si256());",
         "return _mm256_xor_si256(zero, _mm256_set1_epi32(-1));")),
+    "tc_widen_bf16": Helper(function(
+        f"{_F} tc_widen_bf16(const uint16_t *p)",
+        "const __m256i x = _mm256_cvtepu16_epi32(tc_load_128(p));",
+        "return _mm256_castsi256_ps(_mm256_slli_epi32(x, 16));"), (), ("tc_load_128",)),
     "tc_narrow_bf16": Helper(function(
         f"{_I} tc_narrow_bf16({_F} x)",
         "const __m256i bits = _mm256_castps_si256(x);",

@@ -101,6 +101,7 @@ bitcast i32 -> f32 ; bitcast(a[l], f32) ; _mm512_castsi512_ps({a})
 bitcast f32 -> i32 ; bitcast(a[l], i32) ; _mm512_castps_si512({a})
 bitcast i32 -> u8 ; bitcast(a[l], u8) ; {a}
 bitcast i32 -> bf16 ; bitcast(a[l], bf16) ; {a}
+widen bf16* -> f32 ; cast(a[l], f32) ; tc_widen_bf16({a})
 widen_bf16 i32 -> f32 ; cast(bitcast(cast(a[l], i16), bf16), f32) ;
 _mm512_castsi512_ps(_mm512_slli_epi32({a}, 16))
 narrow_bf16 f32 -> i32 ; cast(bitcast(cast(a[l], bf16), i16), i32) & 65535:i32 ;
@@ -143,6 +144,10 @@ HELPERS: Final = {
     "tc_below": Helper(function(
         "__mmask16 tc_below(int64_t n)",
         "return (__mmask16)(n < 0 ? 0u : n > 15 ? 0xffffu : (1u << n) - 1u);")),
+    "tc_widen_bf16": Helper(function(
+        f"{_F} tc_widen_bf16(const uint16_t *p)",
+        "const __m512i x = _mm512_cvtepu16_epi32(tc_load_256(p));",
+        "return _mm512_castsi512_ps(_mm512_slli_epi32(x, 16));"), (), ("tc_load_256",)),
     "tc_narrow_bf16": Helper(function(
         f"{_I} tc_narrow_bf16({_F} x)",
         "const __m512i bits = _mm512_castps_si512(x);",

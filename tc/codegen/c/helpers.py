@@ -93,9 +93,13 @@ def _shifts() -> dict[str, Helper]:
 
 
 def _extremes() -> dict[str, Helper]:
-    """min and max; of floats, NaN where either side is."""
+    """min and max, of floats NaN where either side is, and the question whether one is."""
     out = {}
     for s, t in (("f32", "float"), ("f64", "double")):
+        # Not the macro of <math.h>, which is an int and to gcc no truth value.
+        out[f"tc_isnan_{s}"] = Helper(
+            function(f"bool tc_isnan_{s}({t} x)", "return x != x;"), ("stdbool.h",)
+        )
         for name, op in (("min", "<"), ("max", ">")):
             out[f"tc_{name}_{s}"] = Helper(
                 function(

@@ -244,16 +244,21 @@ class _Kernel(Statements):
 
     def branch(self, s: If, inside: Inside) -> None:
         w = self.w
-        cond = self.values(s.cond)
+        chain = [s]
+        while isinstance(s.other, If) and not self.stores.loads(s.other.cond):
+            s = s.other
+            chain.append(s)
+        conds = [self.values(x.cond).text for x in chain]
         before = w.prepare()
-        w.begin(before, f"if ({cond.text}) {{", None, frozenset())
-        inside(s.then)
-        if s.other is None:
-            w.end()
-            return
-        w.pop()
-        w.begin(before, "} else {", None, frozenset())
-        inside(s.other)
+        for n, (x, cond) in enumerate(zip(chain, conds, strict=True)):
+            if n:
+                w.pop()
+            w.begin(before, f"{'} else ' if n else ''}if ({cond}) {{", None, frozenset())
+            inside(x.then)
+        if s.other is not None:
+            w.pop()
+            w.begin(before, "} else {", None, frozenset())
+            inside(s.other)
         w.end()
 
     def alloc(self, s: Alloc, inside: Inside) -> None:

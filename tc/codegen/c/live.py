@@ -1,4 +1,4 @@
-"""Lines of a function without those that nothing uses.
+"""Lines of a function without those that nothing uses, and assignments that go together.
 
 Where a value turns out to have no instruction, what was written of its operands stays behind:
 variables that nothing reads, and arrays that a loop fills. This module must not know the IR.
@@ -19,6 +19,8 @@ _VARIABLE: Final = re.compile(
 )
 _ARRAY: Final = re.compile(r"(?:\w+_t|float|double) (\w+)\[\d+\](?: = .*)?;$")
 _FILLED: Final = re.compile(r"(\w+)\[[^\]]*\] = ")
+_NUMBER: Final = r"-?(?:\d[\w.+-]*|INFINITY|NAN)"
+_LITERAL: Final = re.compile(rf"(\w+) = ({_NUMBER}|\w+\((?:{_NUMBER})?\));")  # in all lanes too
 _HEAD: Final = re.compile(r"(?:for|if) \(.*\{$")
 
 
@@ -51,3 +53,21 @@ def _without_empty_blocks(lines: Numbered) -> Numbered:
         else:
             kept.append((depth, line))
     return kept
+
+
+def chained(lines: Numbered) -> Numbered:
+    """Variables that get the same literal one after the other get it in one statement."""
+    out: Numbered = []
+    names: list[str] = []
+    for depth, line in lines:
+        found = _LITERAL.fullmatch(line)
+        if found is None:
+            names = []
+        elif names and out[-1] == (depth, f"{' = '.join([*names, found[2]])};"):
+            out.pop()
+            names.append(found[1])
+            line = f"{' = '.join([*names, found[2]])};"
+        else:
+            names = [found[1]]
+        out.append((depth, line))
+    return out

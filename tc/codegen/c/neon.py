@@ -53,8 +53,7 @@ min f32 f32 -> f32 ; min(a[l], b[l]) ; vminq_f32({a}, {b})
 max f32 f32 -> f32 ; max(a[l], b[l]) ; vmaxq_f32({a}, {b})
 fma f32 f32 f32 -> f32 ; fma(a[l], b[l], c[l]) ; vfmaq_f32({c}, {a}, {b})
 fma f32 f321 f32 -> f32 ; fma(a[l], b[0], c[l]) ; vfmaq_n_f32({c}, {a}, {b})
-load_pair f32* -> f32 ; select(l < 2, a[l], 0.0:f32) ;
-vcombine_f32(vld1_f32({a}), vdup_n_f32(0.0f))
+load_pair f32* -> f32 ; select(l < 2, a[l], 0.0:f32) ; tc_load_pair({a})
 fma_lane0 f32 f32 f32 -> f32 ; fma(a[l], b[0], c[l]) ; vfmaq_laneq_f32({c}, {a}, {b}, 0)
 fma_lane1 f32 f32 f32 -> f32 ; fma(a[l], b[1], c[l]) ; vfmaq_laneq_f32({c}, {a}, {b}, 1)
 fma_lane2 f32 f32 f32 -> f32 ; fma(a[l], b[2], c[l]) ; vfmaq_laneq_f32({c}, {a}, {b}, 2)
@@ -106,6 +105,7 @@ bitcast i32 -> f32 ; bitcast(a[l], f32) ; vreinterpretq_f32_s32({a})
 bitcast f32 -> i32 ; bitcast(a[l], i32) ; vreinterpretq_s32_f32({a})
 bitcast i32 -> u8 ; bitcast(a[l], u8) ; vreinterpretq_u8_s32({a})
 bitcast i32 -> bf16 ; bitcast(a[l], bf16) ; vreinterpretq_u16_s32({a})
+widen bf16* -> f32 ; cast(a[l], f32) ; tc_widen_bf16({a})
 widen_bf16 i32 -> f32 ; cast(bitcast(cast(a[l], i16), bf16), f32) ;
 vreinterpretq_f32_s32(vshlq_n_s32({a}, 16))
 narrow_bf16 f32 -> i32 ; cast(bitcast(cast(a[l], bf16), i16), i32) & 65535:i32 ;
@@ -146,6 +146,9 @@ HELPERS: Final = {
         "static const int32_t lanes[4] = {0, 1, 2, 3};",
         "const int32_t count = n < 0 ? 0 : n > 4 ? 4 : (int32_t)n;",
         "return vcltq_s32(vld1q_s32(lanes), vdupq_n_s32(count));")),
+    "tc_load_pair": Helper(function(
+        f"{_F32} tc_load_pair(const float *p)",
+        "return vcombine_f32(vld1_f32(p), vdup_n_f32(0.0f));")),
     "tc_load_u8": Helper(function(
         f"{_I32} tc_load_u8(const uint8_t *p)",
         "uint32_t bytes;",
@@ -170,6 +173,10 @@ HELPERS: Final = {
         "const int8x8_t bytes = vmovn_s16(vcombine_s16(half, half));",
         "const uint32_t word = vget_lane_u32(vreinterpret_u32_s8(bytes), 0);",
         "memcpy(p, &word, sizeof word);"), ("string.h",)),
+    "tc_widen_bf16": Helper(function(
+        f"{_F32} tc_widen_bf16(const uint16_t *p)",
+        "const uint32x4_t bits = vshll_n_u16(vld1_u16(p), 16);",
+        "return vreinterpretq_f32_u32(bits);")),
     "tc_narrow_bf16": Helper(function(
         f"{_I32} tc_narrow_bf16({_F32} x)",
         "const uint32x4_t bits = vreinterpretq_u32_f32(x);",

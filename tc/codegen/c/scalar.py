@@ -190,9 +190,9 @@ def _float_unary(w: Writer, op: str, x: Term, dtype: DType) -> Term:
     if op in _ROUND:
         w.headers.add("math.h")
         return Term(f"{_ROUND[op]}{suffix}({x.text})")
-    w.headers.add("math.h")
     if op == "isnan":
-        return Term(f"isnan({x.text})")
+        return w.call(f"tc_isnan_{dtype}", x)
+    w.headers.add("math.h")
     if op == "isinf":
         return Term(f"fabs{suffix}({x.text}) == INFINITY", LOOSE)
     raise InternalError(f"emit: {op} of {dtype} should have been expanded before")

@@ -34,7 +34,7 @@ from tc.ir.expr import (
     Unary,
     Var,
 )
-from tc.ir.types import BOOL, F32, F64, I8, I16, I32, I64, U8, DType
+from tc.ir.types import BF16, BOOL, F32, F64, I8, I16, I32, I64, U8, DType
 
 _NARROW: Final = frozenset((I8, U8, I16))
 _WRAPS: Final = frozenset(("add", "sub", "mul", "shl"))
@@ -287,6 +287,9 @@ class Vectors(Dots):
         src, lanes = y.dtype, y.lanes
         if F64 in (src, dst) or I64 in (src, dst):
             return None
+        a = self._widened(y) if dst is F32 else None
+        if a is not None:
+            return a
         a = self._plain(y, lanes)
         if a is None:
             return None
@@ -305,6 +308,18 @@ class Vectors(Dots):
         if not floats:
             return self._wrapped(out, dst)
         return self._back(out, dst)
+
+    def _widened(self, x: Expr) -> Vec | None:
+        """f32 of what lies side by side in memory as bf16, where that is one row."""
+        match x:
+            case Load(buffer, (Ramp(base, Const(1), _),), None) if (
+                x.dtype is BF16 and buffer.name not in self.held
+            ):
+                row = self.row("widen", "bf16*", result="f32")
+                if row is not None and self.kind(F32, x.lanes) is not None:
+                    at = self.addresses(buffer, base, "f32", x.lanes)
+                    return Vec("f32", tuple(self.write(row, p) for p in at))
+        return None
 
     def _same_bits(self, x: Bitcast, y: Expr) -> Vec | None:
         if VALUE[x.dtype] == VALUE[y.dtype]:

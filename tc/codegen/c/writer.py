@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tc.codegen.c.live import live
+from tc.codegen.c.live import chained, live
 from tc.codegen.c.text import Names, Term, wrap
 from tc.codegen.scopes import Lines, Scope, Scopes
 
@@ -92,7 +92,7 @@ class Writer(Scopes):
         """All lines, but for those that nothing uses."""
         lines: list[tuple[int, str]] = []
         _flatten(self.scopes[0].lines, 1, lines)
-        lines = live(lines)
+        lines = chained(live(lines))
         return "\n".join(part for depth, line in lines for part in wrap(line, depth))
 
 
