@@ -7,6 +7,7 @@ so that identity tells whether anything happened.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from operator import is_
 from typing import Final
 
 from tc.errors import InternalError
@@ -33,6 +34,7 @@ from tc.ir.expr import (
 from tc.ir.loop import Alloc, Assert, Buffer, For, Func, If, Prefetch, Seq, Stmt, Store, Update, seq
 
 _LEAVES: Final = frozenset((Const, Var, Sym))
+_NONE: Final[frozenset[Var]] = frozenset()
 
 ExprFn = Callable[[Expr], Expr | None]
 StmtFn = Callable[[Stmt], Stmt | None]
@@ -45,6 +47,8 @@ def children(x: Expr) -> tuple[Expr, ...]:
         return ()
     if isinstance(x, Binary):
         return (x.a, x.b)
+    if isinstance(x, Load):
+        return x.indices if x.mask is None else (*x.indices, x.mask)
     match x:
         case Const() | Var() | Sym():
             return ()
@@ -54,8 +58,6 @@ def children(x: Expr) -> tuple[Expr, ...]:
             return (a, b)
         case Fma(a, b, c) | Select(a, b, c) | Dot(a, b, c):
             return (a, b, c)
-        case Load(_, indices, mask):
-            return indices if mask is None else (*indices, mask)
         case Read(_, indices):
             return indices
         case Reduce(_, _, extents, values, result):
@@ -65,6 +67,8 @@ def children(x: Expr) -> tuple[Expr, ...]:
 
 def with_children(x: Expr, new: tuple[Expr, ...]) -> Expr:
     """`x` with other sub-expressions, in the order of `children`."""
+    if isinstance(x, Binary):
+        return Binary(x.op, new[0], new[1])
     match x:
         case Unary(op, _):
             return Unary(op, new[0])
@@ -76,8 +80,6 @@ def with_children(x: Expr, new: tuple[Expr, ...]) -> Expr:
             return Broadcast(new[0], width)
         case LaneReduce(op, _):
             return LaneReduce(op, new[0])
-        case Binary(op, _, _):
-            return Binary(op, new[0], new[1])
         case Ramp(_, _, width):
             return Ramp(new[0], new[1], width)
         case Let(var, _, _):
@@ -101,10 +103,13 @@ def with_children(x: Expr, new: tuple[Expr, ...]) -> Expr:
 
 def map_expr(x: Expr, fn: ExprFn) -> Expr:
     """Rewrite bottom-up: children first, then `fn` on the node made of the new children."""
-    kids = children(x)
-    if kids:
+    if isinstance(x, Binary):  # most nodes are, but for leaves
+        a, b = map_expr(x.a, fn), map_expr(x.b, fn)
+        if a is not x.a or b is not x.b:
+            x = Binary(x.op, a, b)
+    elif kids := children(x):
         new = tuple([map_expr(k, fn) for k in kids])
-        if any(a is not b for a, b in zip(kids, new, strict=True)):
+        if not all(map(is_, kids, new)):
             x = with_children(x, new)
     out = fn(x)
     return x if out is None else out
@@ -136,7 +141,7 @@ def _rebuild(s: Stmt, on: Callable[[Expr], Expr], stmt: StmtFn | None) -> Stmt:
             return s if e is extent and b is body else For(var, e, kind, b)
         case Seq(body):
             news = tuple([_map_stmt(b, on, stmt) for b in body])
-            if all(a is b for a, b in zip(body, news, strict=True)):
+            if all(map(is_, body, news)):
                 return s
             return seq(*news)
         case If(cond, then, other):
@@ -170,19 +175,27 @@ def _rebuild(s: Stmt, on: Callable[[Expr], Expr], stmt: StmtFn | None) -> Stmt:
 
 def _map_all(xs: tuple[Expr, ...], on: Callable[[Expr], Expr]) -> tuple[Expr, ...]:
     new = tuple([on(x) for x in xs])
-    return xs if all(a is b for a, b in zip(xs, new, strict=True)) else new
+    return xs if all(map(is_, xs, new)) else new
 
 
 def substitute(x: Expr, env: Mapping[Var, Expr]) -> Expr:
     """`x` with variables replaced. Names are unique, so no capture can happen."""
-    if not env:
-        return x
-    return map_expr(x, lambda n: env.get(n) if isinstance(n, Var) else None)
+    return _substituted(x, env) if env else x
 
 
 def substitute_stmt(s: Stmt, env: Mapping[Var, Expr]) -> Stmt:
     """`s` with variables replaced in every expression."""
-    return map_stmt(s, lambda n: env.get(n) if isinstance(n, Var) else None)
+    return rewrite_exprs(s, lambda x: _substituted(x, env)) if env else s
+
+
+def _substituted(x: Expr, env: Mapping[Var, Expr]) -> Expr:
+    if isinstance(x, Var):
+        return env.get(x, x)
+    if free_vars(x).isdisjoint(env):
+        return x
+    kids = children(x)
+    new = tuple([_substituted(k, env) for k in kids])
+    return x if all(map(is_, kids, new)) else with_children(x, new)
 
 
 def sub_exprs(x: Expr) -> Iterator[Expr]:
@@ -191,7 +204,10 @@ def sub_exprs(x: Expr) -> Iterator[Expr]:
     while todo:
         node = todo.pop()
         yield node
-        todo.extend(children(node)[::-1])
+        if isinstance(node, Binary):
+            todo += (node.b, node.a)
+        elif type(node) not in _LEAVES:
+            todo += children(node)[::-1]
 
 
 def sub_stmts(s: Stmt) -> Iterator[Stmt]:
@@ -243,16 +259,28 @@ def loads_of(s: Stmt) -> Iterator[Load]:
 
 def free_vars(x: Expr) -> frozenset[Var]:
     """The variables of `x` that nothing inside it binds."""
+    if isinstance(x, Const | Sym):
+        return _NONE
+    try:
+        return x._free
+    except AttributeError:
+        found = _free_vars(x)
+        object.__setattr__(x, "_free", found)
+        return found
+
+
+def _free_vars(x: Expr) -> frozenset[Var]:
     match x:
         case Var():
             return frozenset((x,))
         case Let(var, value, body):
             return free_vars(value) | (free_vars(body) - {var})
         case Reduce(monoid, axes, extents, values, result):
-            inner = frozenset().union(*map(free_vars, values)) - set(axes)
+            inner = _NONE.union(*map(free_vars, values)) - set(axes)
             bound = free_vars(result) - set(monoid.left)
             return inner.union(bound, *map(free_vars, extents))
-    return frozenset().union(*map(free_vars, children(x)))
+    kids = [found for k in children(x) if (found := free_vars(k))]
+    return kids[0] if len(kids) == 1 else _NONE.union(*kids)
 
 
 def uses(x: Expr, var: Var) -> bool:
@@ -306,7 +334,7 @@ def _move(s: Stmt, at: Callable[[Buffer, tuple[Expr, ...]], Place]) -> Stmt:
                 if any(p != place for _, p in moved):
                     raise InternalError("move: the states of a fold share their indices")
                 news = tuple(b for b, _ in moved)
-                same = place is indices and all(a is b for a, b in zip(news, buffers, strict=True))
+                same = place is indices and all(map(is_, news, buffers))
                 return None if same else Update(monoid, news, place, values)
             case Prefetch(buffer, indices, near):
                 return Prefetch(*at(buffer, indices), near)
