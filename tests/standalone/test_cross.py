@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+import re
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,15 @@ def test_its_source_has_neon(arm: Any) -> None:
     text = str(arm.c_source)
     assert "#include <arm_neon.h>" in text and "float32x4_t" in text
     assert "model_code model_run(" in text
+
+
+def test_the_page_shows_what_is_written() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "standalone.md"
+    shown = re.findall(r"^```c\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    parts = OrderedDict(dense=torch.nn.Linear(256, 16), activation=torch.nn.ReLU())
+    model, x = torch.nn.Sequential(parts).eval(), torch.ones(2, 256)
+    made: Any = tc.compile(model, target="arm-neon", dynamic=False, example_inputs=(x,))
+    assert shown[0] in made.c_source
 
 
 @pytest.mark.parametrize(("missing", "package"), [("qemu-aarch64", "qemu-user"), ("make", "make")])
