@@ -1,16 +1,16 @@
 """The cost model: gradient-boosted trees that rank the candidates of a workload by their features.
 
-It learns which of two candidates of one workload is the faster (Burges, "From RankNet to
-LambdaRank to LambdaMART", MSR-TR-2010-82): times of different workloads or machines are never
-compared. Trees are kept as XGBoost's own JSON or UBJ. This module must not measure, and it is the
-only one that imports XGBoost, which it does when a model is made or read.
+It learns what share of the best candidate's speed another one of the same workload has, as Zheng et
+al., "TenSet" (NeurIPS 2021), do: times of different workloads or machines are never compared.
+Trees are kept as XGBoost's own JSON or UBJ. This module must not measure, and it is the only one
+that imports XGBoost, which it does when a model is made or read.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,19 +20,19 @@ from tc.autotune.features import LAYOUT, NAMES
 from tc.errors import TuningError, describe
 
 SHIPPED: Final = Path(__file__).resolve().parents[1] / "tuning_db" / "cost_model.ubj"
-ROUNDS: Final = 80
+ROUNDS: Final = 200
+MORE_ROUNDS: Final = 60  # on top of a model that knows other trials
 LEAST_ROWS: Final = 12  # fewer teach nothing
 MOST_ROWS: Final = 4000
 MOST_MODEL_BYTES: Final = 64 << 20
+TOLD: Final = 0.01  # a difference of speeds that a measurement can tell at best
 _PARAMETERS: Final = {
-    "objective": "rank:pairwise",
-    "lambdarank_pair_method": "mean",
-    "lambdarank_num_pair_per_sample": 8,
-    "max_depth": 6,
-    "eta": 0.15,
-    "min_child_weight": 1.0,
+    "objective": "reg:squarederror",
+    "max_depth": 4,
+    "eta": 0.08,
+    "min_child_weight": 2.0,
     "subsample": 0.9,
-    "colsample_bytree": 0.8,
+    "colsample_bytree": 0.5,
     "tree_method": "hist",
     "max_bin": 64,
     "nthread": 1,  # the sum's order, and so the model, is the same each time; no pool to be forked
@@ -45,10 +45,14 @@ class Group:
     """Trials of one workload under one set of conditions: features, and speed over the default's.
 
     A failed trial's speed is 0.
+
+    Attributes:
+        spreads: by what share each speed may be off, as its turns differed; none: not known.
     """
 
     features: list[list[float]]
     speeds: list[float]
+    spreads: list[float] = field(default_factory=list)
 
 
 class CostModel:
@@ -64,7 +68,7 @@ class CostModel:
 
     @staticmethod
     def learn(groups: Sequence[Group], seed: int = 0, base: CostModel | None = None) -> CostModel:
-        """A model of these trials; `base`, where they are too few to learn from."""
+        """A model of these trials, on top of what `base` knows, where there is one."""
         xgboost = _xgboost()
         useful = [g for g in groups if len(g.speeds) > 1 and len(set(g.speeds)) > 1]
         rows = sum(len(g.speeds) for g in useful)
@@ -78,11 +82,13 @@ class CostModel:
             feature_names=list(NAMES),
             nthread=1,
         )
-        data.set_group([len(g.speeds) for g in useful])
-        return CostModel(xgboost.train({**_PARAMETERS, "seed": seed}, data, ROUNDS))
+        known = None if base is None else base._booster
+        rounds = ROUNDS if known is None else MORE_ROUNDS
+        parameters = {**_PARAMETERS, "seed": seed}
+        return CostModel(xgboost.train(parameters, data, rounds, xgb_model=known))
 
     def rank(self, features: Sequence[Sequence[float]]) -> list[float]:
-        """A number for each candidate of one workload: the greater, the faster it should be."""
+        """What share of the best speed each candidate of a workload should have; 0: not known."""
         if self._booster is None or not features:
             return [0.0] * len(features)
         rows = np.asarray(features, np.float32)
@@ -138,8 +144,8 @@ def shipped_model() -> CostModel:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How well a model ranks: the share of pairs in order, and the best speed among its first k
-    over the best of all, k = 1, 5, 10."""
+    """How well a model ranks: the share of pairs in order, of those that differ by more than they
+    spread, and the best speed among its first k over the best of all, k = 1, 5, 10."""
 
     pairwise: float
     peak1: float
@@ -159,7 +165,9 @@ def score(model: CostModel, groups: Sequence[Group]) -> Score:
         order = np.argsort(-ranks, kind="stable")
         peaks = [speeds[order[:k]].max() / speeds.max() for k in (1, 5, 10)]
         # Pairs whose speeds differ by less than what a measurement can tell say nothing.
-        apart = speeds[:, None] > speeds[None, :] * 1.01
+        spreads = np.asarray(group.spreads or [0.0] * len(speeds))
+        least = np.maximum(TOLD, np.hypot(spreads[:, None], spreads[None, :]))
+        apart = speeds[:, None] > speeds[None, :] * (1 + least)
         right = (ranks[:, None] > ranks[None, :])[apart].mean() if apart.any() else 1.0
         found.append((float(right), *map(float, peaks)))
     means = [float(np.mean(column)) for column in zip(*found, strict=True)] or [0.0] * 4
@@ -169,7 +177,7 @@ def score(model: CostModel, groups: Sequence[Group]) -> Score:
 
 def _labels(speeds: Sequence[float]) -> Any:
     found = np.asarray(speeds, np.float32)
-    return found / max(float(found.max()), 1e-9) * 4.0
+    return found / max(float(found.max()), 1e-9)
 
 
 def _newest(groups: Sequence[Group]) -> list[Group]:

@@ -10,16 +10,17 @@ count the like. This module must not learn or measure anything.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from tc.autotune.nests import Nest, add_leaf
 from tc.autotune.rows import TargetRow
-from tc.autotune.sizes import reach, value_of
+from tc.autotune.sizes import value_of
+from tc.autotune.traffic import Access, Traffic
 from tc.ir.expr import Binary, Dot, Expr, Fma, Load, Select, Unary
 from tc.ir.loop import (
     Alloc,
-    Buffer,
     For,
     Func,
     If,
@@ -35,19 +36,10 @@ from tc.ir.types import DType
 from tc.ir.visit import own_exprs, sub_exprs
 from tc.target import Target
 
-LAYOUT: Final = 2  # of the list of features: those of another one are not comparable
+LAYOUT: Final = 3  # of the list of features: those of another one are not comparable
+L1_BYTES: Final = 32.0  # a cycle from the cache behind the first
+L2_BYTES: Final = 12.0  # and from the one behind that
 RARE: Final = 0.01  # of a branch that is for ends and for single rows, beside the usual one
-
-
-@dataclass(slots=True)
-class _Access:
-    """A buffer read or written in one place."""
-
-    buffer: Buffer
-    indices: tuple[Expr, ...]
-    loops: tuple[tuple[str, int, LoopKind], ...]
-    times: float
-    write: bool
 
 
 @dataclass(slots=True)
@@ -55,7 +47,8 @@ class _Seen:
     """What a walk over the loops collects."""
 
     env: dict[str, int]
-    accesses: list[_Access] = field(default_factory=list)
+    target: Target
+    accesses: list[Access] = field(default_factory=list)
     counts: dict[str, float] = field(default_factory=dict)
     parallel: int = 1
     chunks: int = 1
@@ -63,6 +56,7 @@ class _Seen:
     deepest: float = 0.0
     hottest: tuple[tuple[str, int, LoopKind], ...] = ()
     registers: int = 0
+    nests: dict[tuple[str, ...], Nest] = field(default_factory=dict)
 
     def add(self, name: str, amount: float) -> None:
         self.counts[name] = self.counts.get(name, 0.0) + amount
@@ -75,18 +69,33 @@ _COUNTED: Final = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a call of a workload has to do, whatever the schedule: operations, bytes, and whether
+    its constants come from memory."""
+
+    flops: float
+    bytes: float
+    cold: bool = False
+
+
 def features(
-    func: Func, sizes: Mapping[str, int], target: Target, threads: int, device: Sequence[float]
+    func: Func,
+    sizes: Mapping[str, int],
+    target: Target,
+    threads: int,
+    device: Sequence[float],
+    work: Work,
 ) -> list[float]:
     """The numbers of a scheduled kernel at sizes of its symbols; `device` are those of the device.
 
     The list is as long for every kernel, see `NAMES`.
     """
-    seen = _Seen(dict(sizes))
+    seen = _Seen(dict(sizes), target)
     _walk(func.body, (), 1.0, seen)
-    work = sum(seen.counts.get(n, 0.0) for n in ("vector_ops", "scalar_ops")) or 1.0
+    done = sum(seen.counts.get(n, 0.0) for n in ("vector_ops", "scalar_ops")) or 1.0
     counts = [slog(seen.counts.get(name, 0.0)) for name in _COUNTED]
-    shares = [seen.counts.get(name, 0.0) / work for name in _COUNTED]
+    shares = [seen.counts.get(name, 0.0) / done for name in _COUNTED]
     inner = [extent for _, extent, kind in seen.hottest if kind is LoopKind.UNROLLED]
     rounds = -(-seen.parallel // threads) * threads / max(seen.parallel, 1)
     lanes = max((e for _, e, kind in seen.hottest if kind is LoopKind.VECTOR), default=1)
@@ -94,7 +103,7 @@ def features(
     pressure = seen.registers / register_lanes / target.vector_registers
     serial = [extent for _, extent, kind in seen.hottest if kind is LoopKind.SERIAL]
     shape = [
-        slog(work),
+        slog(done),
         slog(seen.parallel),
         min(rounds, 8.0),
         slog(seen.bodies),
@@ -107,14 +116,28 @@ def features(
         max(0.0, pressure - 0.9),
         slog(seen.registers),
     ]
-    traffic = [slog(x) for x in _traffic(seen, target)]
-    estimate = _estimates(seen, traffic, rounds, register_lanes)
-    return [*counts, *shares, *shape, *traffic, *estimate, *device]
+    moved = Traffic(seen.accesses, seen.env, target)
+    traffic = [slog(x) for x in (*moved.beyond, *moved.alone, moved.unique, moved.inner)]
+    estimate = _estimates(seen, moved, rounds / threads, work, device)
+    return [
+        *counts,
+        *shares,
+        *shape,
+        *traffic,
+        slog(moved.alike),
+        *estimate,
+        float(work.cold),
+        *device,
+    ]
 
 
 _SHAPE: Final = (
     "work", "parallel", "rounds", "bodies", "unrolled", "unrolled_loops", "inner_steps",
     "serial_steps", "lanes", "pressure", "spill", "registers",
+)  # fmt: skip
+_ESTIMATES: Final = (
+    "units", "moves", "chains", "front", "core", "l1", "l2", "memory", "slowest", "sum",
+    "products_done", "spilled", "live", "l1_per_byte", "l2_per_byte", "l3_per_byte",
 )  # fmt: skip
 _DEVICE: Final = (
     "device_lanes", "device_registers", "device_l1", "device_l2", "device_l3", "device_threads",
@@ -124,8 +147,9 @@ NAMES: Final = (
     *_COUNTED,
     *(f"{name}_share" for name in _COUNTED),
     *_SHAPE,
-    "l1_traffic", "l2_traffic", "l3_traffic", "unique_bytes", "inner_bytes",
-    "compute_estimate", "load_estimate", "l1_estimate", "l2_estimate", "memory_estimate",
+    "l1_traffic", "l2_traffic", "l3_traffic", "l1_alone", "l2_alone", "l3_alone",
+    "unique_bytes", "inner_bytes", "alike",
+    *_ESTIMATES, "cold",
     *_DEVICE,
 )  # fmt: skip
 
@@ -191,6 +215,7 @@ def _walk(s: Stmt, loops: tuple[tuple[str, int, LoopKind], ...], times: float, s
 
 
 def _leaf(s: Stmt, loops: tuple[tuple[str, int, LoopKind], ...], times: float, seen: _Seen) -> None:
+    add_leaf(seen.nests, s, loops, times, seen.env, seen.target)
     vector = next((name for name, _, kind in loops if kind is LoopKind.VECTOR), None)
     unrolled = math.prod(max(1, n) for _, n, kind in loops if kind is LoopKind.UNROLLED)
     seen.bodies += unrolled
@@ -207,7 +232,7 @@ def _leaf(s: Stmt, loops: tuple[tuple[str, int, LoopKind], ...], times: float, s
     elif isinstance(s, Store):
         seen.add("vector_stores" if vector else "scalar_stores", times)
         if s.buffer.scope is not Scope.REGISTER:
-            seen.accesses.append(_Access(s.buffer, s.indices, loops, times, True))
+            seen.accesses.append(Access(s.buffer, s.indices, loops, times, True))
     seen.add("vector_ops" if vector else "scalar_ops", operations)
     if operations >= seen.deepest:
         seen.deepest, seen.hottest = operations, loops
@@ -240,7 +265,7 @@ def _load(
         seen.add("masked", times)
     if x.buffer.scope is Scope.REGISTER:
         return
-    seen.accesses.append(_Access(x.buffer, x.indices, loops, times, False))
+    seen.accesses.append(Access(x.buffer, x.indices, loops, times, False))
     start = [value_of(i, seen.env) for i in x.indices]
     for name, extent, kind in loops:
         # Iterations side by side share what they all load.
@@ -261,50 +286,37 @@ def _load(
         seen.add("gathered_loads", times)
 
 
-def _traffic(seen: _Seen, target: Target) -> Iterator[float]:
-    """Bytes from beyond L1, L2 and L3, different bytes in all, and those of the innermost loops."""
-    caches = (target.l1d_bytes, target.l2_bytes or 1 << 18, (target.l3_bytes or 1 << 20))
-    merged: dict[tuple[str, tuple[Expr, ...], int], _Access] = {}
-    for access in seen.accesses:
-        merged.setdefault((access.buffer.name, access.indices, len(access.loops)), access)
-    feet = [(a, _footprints(a, seen.env)) for a in merged.values()]
-    for cache in caches:
-        yield sum(_beyond(a, foot, cache * 0.6) for a, foot in feet)
-    yield sum(foot[0] for _, foot in feet)
-    yield sum(foot[-1] for _, foot in feet)
-
-
-def _footprints(a: _Access, env: Mapping[str, int]) -> list[float]:
-    """Bytes that the access touches in one iteration of all loops outside of depth d, by d."""
-    found = []
-    for depth in range(len(a.loops) + 1):
-        steps = {name: extent for name, extent, _ in a.loops[depth:]}
-        places = [reach(i, steps, env) for i in a.indices]
-        if places:
-            # Lines are fetched whole.
-            line = max(1, 64 // a.buffer.dtype.bytes)
-            places[-1] = -(-places[-1] // line) * line if places[-1] > 1 else 1
-        found.append(float(math.prod(places) * a.buffer.dtype.bytes))
-    return found
-
-
-def _beyond(a: _Access, foot: Sequence[float], cache: float) -> float:
-    """Bytes that come from beyond a cache: what fits is fetched once for each time around it."""
-    depth = next((d for d, size in enumerate(foot) if size <= cache), len(foot) - 1)
-    outside = math.prod(max(1, extent) for _, extent, _ in a.loops[:depth])
-    return foot[depth] * outside
-
-
-def _estimates(seen: _Seen, traffic: Sequence[float], rounds: float, lanes: int) -> list[float]:
-    """Logarithms of how long each part would take by itself, in cycles of a usual core."""
-    count = seen.counts.get
-    compute = count("vector_ops", 0.0) / 2 + count("scalar_ops", 0.0) / 2
-    loads = sum(count(n, 0.0) for n in ("vector_loads", "broadcast_loads", "scalar_loads")) / 2
-    loads += count("gathered_loads", 0.0) * lanes
+def _estimates(
+    seen: _Seen, moved: Traffic, share: float, work: Work, device: Sequence[float]
+) -> list[float]:
+    """How much longer than it has to be each part takes by itself, as logarithms."""
+    target = seen.target
+    lanes, registers = max(1, target.vector_lanes(32)), target.vector_registers
+    peak, bandwidth = device[-3] or 4.0 * lanes * 3, device[-2] or 20.0
+    clock = peak / (4.0 * lanes)  # GHz, of two units that multiply and add
+    parts = [nest.parts(registers) for nest in seen.nests.values()]
+    core = [sum(column) * share for column in zip(*parts, strict=True)] or [0.0] * 4
+    busy = sum(max(each) for each in parts) * share
+    near = [moved.beyond[0] / L1_BYTES * share, moved.beyond[1] / L2_BYTES * share]
+    constant = work.bytes if work.cold else 0.0
+    memory = max(moved.beyond[2], constant) / (bandwidth / clock) * max(share, 0.5)
+    least = max(
+        work.flops / (4.0 * lanes) / max(1.0, device[5]), work.bytes / (bandwidth / clock) / 2, 1.0
+    )
+    times = [*core, busy, *near, memory]
+    slowest, all_ = max(busy, *near, memory), busy + sum(near) + memory
+    spilled = sum(nest.spills(registers) for nest in seen.nests.values()) * share
+    hottest = max(seen.nests.values(), key=lambda n: n.products + n.operations, default=Nest())
+    done = sum(n.products + n.operations for n in seen.nests.values()) * 2 * lanes
     return [
-        slog(compute * rounds),
-        slog(loads * rounds),
-        traffic[0] - 5.0,
-        traffic[1] - 4.0,
-        traffic[2] - 2.0,
+        *(relative(x, least) for x in (*times, slowest, all_)),
+        relative(done, max(work.flops, 1.0)),
+        relative(spilled, least),
+        hottest.live / registers,
+        *(relative(x, max(work.bytes, 1.0)) for x in moved.beyond),
     ]
+
+
+def relative(x: float, least: float) -> float:
+    """log2 of x over the least, from -8 on."""
+    return max(-8.0, math.log2(max(x, 1e-9) / least))

@@ -8,9 +8,11 @@ not propose anything.
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tc.autotune.cost_model import Group
 from tc.autotune.database import Database
@@ -97,7 +99,7 @@ def put_features(
 ) -> None:
     """Keep what the cost model saw of a trial: with the trial, lest a killed run learn less."""
     connection.execute(
-        "INSERT OR IGNORE INTO features (trial_id, layout, data) SELECT trials.id, ?, ? "
+        "INSERT OR REPLACE INTO features (trial_id, layout, data) SELECT trials.id, ?, ? "
         "FROM trials JOIN workloads ON workloads.id = workload_id "
         "JOIN targets ON targets.id = target_id WHERE hash = ? AND fingerprint = ? AND "
         "threads = ? AND sizes = ? AND tc_version = ? AND llvm_version = ? AND schedule = ?",
@@ -133,7 +135,8 @@ def labelled_groups(database: Database, horizon: int | None = None) -> list[Labe
     """As `groups_of`, with what each group is of."""
     rows = database.query(
         "SELECT workload_id, target_id, threads, sizes, tc_version, llvm_version, status, ratio, "
-        "data, hash, target, cpu FROM trials JOIN features ON features.trial_id = trials.id "
+        "seconds_median, seconds_min, seconds_p90, repeats, data, hash, target, cpu "
+        "FROM trials JOIN features ON features.trial_id = trials.id "
         "JOIN workloads ON workloads.id = workload_id JOIN targets ON targets.id = target_id "
         "WHERE layout = ? AND status IN ('ok', 'failed') AND (? IS NULL OR trials.id < ?) "
         "ORDER BY trials.id",
@@ -146,9 +149,19 @@ def labelled_groups(database: Database, horizon: int | None = None) -> list[Labe
         if len(values) != len(NAMES):
             continue
         target = f"{row['target']}, {row['cpu'] or 'any cpu'}, threads={row['threads']}"
-        new = Labelled(row["hash"], target, Group([], []))
+        new = Labelled(row["hash"], target, Group([], [], []))
         group = found.setdefault(tuple(row[n] for n in names), new).group
         speed = 1 / row["ratio"] if row["status"] == OK and row["ratio"] else 0.0
         group.features.append(values)
         group.speeds.append(speed)
+        group.spreads.append(_spread(row))
     return list(found.values())
+
+
+def _spread(row: Mapping[str, Any]) -> float:
+    """By what share the median of a trial's turns may be off; 0 where there is none."""
+    times = (row["seconds_median"], row["seconds_min"], row["seconds_p90"])
+    if not all(times) or not row["repeats"]:
+        return 0.0
+    median, least, high = map(float, times)
+    return (high - least) / median / math.sqrt(row["repeats"])

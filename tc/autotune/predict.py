@@ -16,7 +16,7 @@ from random import Random
 from typing import Final
 
 from tc.autotune.cost_model import CostModel
-from tc.autotune.features import device_features, features
+from tc.autotune.features import Work, device_features, features
 from tc.autotune.rows import COLD, HOT, PREDICTED, Trial
 from tc.autotune.session import Job, Session
 from tc.autotune.space import Candidate
@@ -25,8 +25,7 @@ from tc.errors import TcError
 
 LOOKED_AT: Final = 6  # of a workload's candidates: by their machine code
 KEPT: Final = 3  # of these: as records
-_PER_RANK: Final = 0.05  # of the time, for a step of the model's rank
-_LEAST, _MOST = 0.7, 1.3  # of what the model may say
+_LEAST: Final = 0.7  # of the default's time: more than that the model may not promise
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +70,17 @@ def predictions(
     target = job.wanted.workload.target
     device = device_features(target, session.threads, session.target)
     sizes = dict(zip(job.key.symbols, job.wanted.sizes, strict=True))
-    ranks = model.rank([features(c.func, sizes, target, session.threads, device) for c in pool])
+    work = Work(*job.work(), job.wanted.cold)
+    ranks = model.rank(
+        [features(c.func, sizes, target, session.threads, device, work) for c in pool]
+    )
     order = sorted(range(1, len(pool)), key=lambda n: (-ranks[n], n))[:LOOKED_AT]
     default = throughput.cycles(pool[0].func)
     found = []
     for n in order:
-        says = max(_LEAST, min(_MOST, 1 - _PER_RANK * (ranks[n] - ranks[0])))
         if ranks[n] < ranks[0]:
             continue
+        says = max(_LEAST, ranks[0] / ranks[n]) if ranks[0] > 0 else 1.0
         try:
             cycles = throughput.cycles(pool[n].func)
         except TcError:

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from tc.autotune.bench import Task
 from tc.autotune.cost_model import CostModel
 from tc.autotune.database import Database
-from tc.autotune.features import device_features, features
+from tc.autotune.features import Work, device_features, features
 from tc.autotune.history import (
     Seen,
     batch_of,
@@ -29,8 +29,7 @@ from tc.autotune.measure import Outcome
 from tc.autotune.rows import COLD, FAILED, HOT, OK, Context, TargetRow, Trial, Versions
 from tc.autotune.search import Progress, next_task, propose
 from tc.autotune.space import Candidate, Space
-from tc.autotune.workload import Key, checked_sizes, key_of, row_of, sizes_text
-from tc.device.dims import compile_dim
+from tc.autotune.workload import Key, checked_sizes, key_of, row_of, sizes_text, work_at
 from tc.errors import TuningError, describe
 from tc.pipeline import Workload
 from tc.schedule.step import Schedule
@@ -112,14 +111,7 @@ class Job:
 
     def work(self) -> tuple[float, float]:
         """(floating-point operations, bytes) of a call at its sizes."""
-        row = row_of(self.wanted.workload, self.key, "", "")
-        names = [f"n{n}" for n in range(len(self.key.symbols))]
-
-        def value(text: str) -> float:
-            dim: int | str = int(text) if text.isdecimal() else text
-            return float(compile_dim(dim, names)(self.wanted.sizes))
-
-        return value(row.flops), value(row.bytes)
+        return work_at(row_of(self.wanted.workload, self.key, "", ""), self.wanted.sizes)
 
 
 class Session:
@@ -348,7 +340,8 @@ class Session:
         target = job.wanted.workload.target
         device = device_features(target, self.threads, self.target)
         sizes = dict(zip(job.key.symbols, job.wanted.sizes, strict=True))
-        return features(candidate.func, sizes, target, self.threads, device)
+        work = Work(*job.work(), job.wanted.cold)
+        return features(candidate.func, sizes, target, self.threads, device, work)
 
     def _commit(self, job: Job, candidate: Candidate, number: int, outcome: Outcome) -> None:
         trial = self._trial(job, candidate.schedule, candidate.knobs, number, outcome)

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from tc.autotune.rows import WorkloadRow
-from tc.device.dims import dim_of
+from tc.device.dims import compile_dim, dim_of
 from tc.errors import TcError, TuningError, describe
 from tc.graph.cost import flops, moved_bytes
 from tc.ir.loop import Func
@@ -96,6 +96,17 @@ def row_of(workload: Workload, key: Key, name: str, family: str) -> WorkloadRow:
         flops=sized(dim_of(flops(made))),
         bytes=sized(dim_of(moved_bytes(made))),
     )
+
+
+def work_at(row: WorkloadRow, sizes: Sequence[int]) -> tuple[float, float]:
+    """(floating-point operations, bytes) of a call at sizes of its symbols."""
+    names = [f"n{n}" for n in range(len(sizes))]
+
+    def value(text: str) -> float:
+        dim: int | str = int(text) if text.isdecimal() else text
+        return float(compile_dim(dim, names)(sizes))
+
+    return value(row.flops), value(row.bytes)
 
 
 def loops_of(text: str, where: str = "") -> Func:

@@ -37,6 +37,15 @@ def test_it_ranks_what_it_has_not_seen(model: CostModel) -> None:
     assert found.peak5 > 0.9
 
 
+def test_pairs_that_their_spread_explains_are_not_judged(model: CostModel) -> None:
+    (group,) = groups(2, count=1)
+    backwards = Group(group.features, [1 + 0.05 / speed for speed in group.speeds])
+    assert score(model, [backwards]).pairwise < 0.2
+    spreads = [0.5] * len(group.speeds)
+    assert score(model, [Group(*(backwards.features, backwards.speeds, spreads))]).pairwise == 1.0
+    assert score(model, [Group(group.features, group.speeds, [0.0] * 40)]) == score(model, [group])
+
+
 def test_without_trials_all_rank_the_same() -> None:
     empty = CostModel.learn([])
     assert not empty.is_trained
@@ -49,6 +58,15 @@ def test_without_trials_all_rank_the_same() -> None:
 def test_it_is_a_function_of_the_trials() -> None:
     rows = groups(3)[0].features
     assert CostModel.learn(groups(1)).rank(rows) == CostModel.learn(groups(1)).rank(rows)
+
+
+def test_what_others_taught_is_not_forgotten(model: CostModel) -> None:
+    few = Group(groups(4)[0].features[:16], [1.0 + n % 2 for n in range(16)])  # mere noise
+    refreshed = CostModel.learn([few], base=model)
+    assert score(refreshed, groups(2)).pairwise > 0.7
+    assert score(CostModel.learn([few]), groups(2)).pairwise < 0.65
+    first = groups(2)[0].features
+    assert refreshed.rank(first) != model.rank(first)
 
 
 def test_it_learns_from_the_newest_only(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tc.autotune.features import NAMES, device_features, features
+from tc.autotune.features import NAMES, Work, device_features, features, slog
+from tc.autotune.nests import Nest
 from tc.autotune.rows import target_row
 from tc.autotune.sizes import reach, value_of
 from tc.autotune.space import Space
@@ -13,13 +14,14 @@ from tc.target import Target
 from tests.autotune.workloads import WORKLOADS, product
 
 V3 = Target.parse("x86-64-v3 cores=2 l3=32M")
+WORK = Work(1e6, 1e5)
 
 
-def named(build, rows: int = 128, **knobs: int) -> dict[str, float]:
+def named(build, rows: int = 128, work: Work = WORK, **knobs: int) -> dict[str, float]:
     workload = build(V3)
     candidate = Space(workload).make(knobs)
     sizes = {s.name: rows for s in workload.lowered.func.symbols}
-    values = features(candidate.func, sizes, V3, 2, device_features(V3, 2, None))
+    values = features(candidate.func, sizes, V3, 2, device_features(V3, 2, None), work)
     return dict(zip(NAMES, values, strict=True))
 
 
@@ -44,6 +46,35 @@ def test_more_rows_in_a_tile_want_more_registers_and_fewer_loads() -> None:
     high = named(product(None, 64, 48), mr=4, vectors=3)
     assert high["pressure"] > low["pressure"]
     assert high["vector_loads"] < low["vector_loads"]
+
+
+def test_few_sums_wait_for_each_other() -> None:
+    few, many = (named(product(None, 64, 48), mr=mr, vectors=2) for mr in (2, 4))
+    assert few["chains"] - many["chains"] == pytest.approx(1.0, rel=0.1)
+    assert few["core"] > many["core"]
+
+
+def test_what_finds_no_register_is_written_and_read_again() -> None:
+    fits, spills = (named(product(None, 768, 48), mr=4, vectors=n) for n in (3, 4))
+    assert (fits["live"], fits["spilled"]) == (1.0, -8.0)
+    wide = Nest(products=100.0, steps=10.0, live=20.0)
+    assert wide.spills(16) == 80.0
+    assert wide.parts(16)[1] > Nest(products=100.0, steps=10.0, live=16.0).parts(16)[1]
+    assert spills["live"] <= 1.0  # the space holds no tile that does not fit
+
+
+def test_rows_a_page_apart_meet_in_one_set_of_the_cache() -> None:
+    apart, alike = (named(product(None, k, 48), mr=4, vectors=3)["alike"] for k in (1040, 1024))
+    assert alike == slog(4.0)
+    assert apart < alike
+
+
+def test_parts_are_told_by_what_they_are_over_the_least() -> None:
+    small, large = (product(None, 768, n) for n in (480, 960))
+    one, two = named(small, work=Work(2e6, 1e6)), named(large, work=Work(4e6, 2e6))
+    for name in ("units", "moves", "chains", "core"):
+        assert one[name] == pytest.approx(two[name], abs=0.02)
+    assert named(small, work=Work(2e6, 1e6, cold=True))["cold"] == 1.0
 
 
 def test_a_block_of_rows_lowers_what_comes_from_afar() -> None:

@@ -11,9 +11,10 @@ import pytest
 from tc.autotune.database import Database
 from tc.autotune.history import Seen, groups_of
 from tc.autotune.measure import Outcome
+from tc.autotune.review import review
 from tc.autotune.rows import target_row
 from tc.autotune.session import BusyError, Session, Wanted
-from tc.autotune.shards import merge
+from tc.autotune.shards import export_shard, import_shard, merge
 from tc.errors import TuningError
 from tests.autotune import killing
 from tests.autotune.fake_tuning import BATCH, V3, VERSIONS, Fake, session, trials_of
@@ -190,3 +191,24 @@ def test_what_was_seen_goes_with_a_merge(path: Path, tmp_path: Path) -> None:
         assert merge(other, one).entered == 12
         assert merge(other, one).entered == 0
         assert groups_of(other) == groups_of(one)
+
+
+def test_what_comes_from_a_shard_teaches_the_cost_model_too(path: Path, tmp_path: Path) -> None:
+    run(path, 12)
+    shard = tmp_path / "shard.jsonl"
+    with Database.open(path) as one, Database.open(tmp_path / "other.db") as other:
+        export_shard(one, shard, target_row(V3, "some cpu").fingerprint, everything=True)
+        import_shard(other, shard)
+        assert groups_of(other) == []
+        assert review(other) == 12
+        assert review(other) == 0
+        known = {tuple(g.speeds): g.features for g in groups_of(one)}
+        for group in groups_of(other):
+            values = dict(zip(group.speeds, group.features, strict=True))
+            (same,) = [k for k in known if set(k) == set(group.speeds)]
+            assert values == dict(zip(same, known[same], strict=True))
+        with one.transaction() as connection:  # as an older tc left them
+            connection.execute("UPDATE features SET layout = layout - 1, data = '[1]'")
+        assert groups_of(one) == []
+        assert review(one) == 12
+        assert {tuple(g.speeds): g.features for g in groups_of(one)} == known
