@@ -220,7 +220,10 @@ def bert(asked: Asked) -> list[Row]:
 
 
 def warm(asked: Asked) -> list[Row]:
-    """The time to compile with records over that without, with nothing compiled before."""
+    """The time to compile with records over that without, with nothing compiled before.
+
+    The records are those of `gain`; before there are any, those that ship.
+    """
     import tempfile
 
     from tc.frontend.model import pipeline
@@ -231,7 +234,8 @@ def warm(asked: Asked) -> list[Row]:
     rows = []
     for name in asked.names(MODEL_NAMES):
         module, inputs = next(m for m in MODELS if m.__name__ == name)()
-        options = Options.of("host", "fp32", asked.threads, asked.folder / "models.db")
+        path = asked.folder / "models.db"
+        options = Options.of("host", "fp32", asked.threads, path if path.exists() else None)
         graphs = [part.graph for part in TorchSubject(module, options, inputs).parts]
         least = dict.fromkeys(("with", "without"), math.inf)
         for _ in range(3):

@@ -34,6 +34,20 @@ def test_the_search_against_chance(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "geometric mean" in capsys.readouterr().out
 
 
+def test_compiling_with_the_records_that_ship(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def small():
+        return torch.nn.Linear(24, 40), {"input": torch.ones(1, 24)}
+
+    monkeypatch.setattr(tuning, "MODELS", (small,))
+    monkeypatch.setattr(tuning, "MODEL_NAMES", ("small",))
+    asked = tuning.Asked(tmp_path, 1, 1, 1, ())
+    ((what, measured, wanted, _),) = tuning.warm(asked)  # before there is a database
+    assert (what, wanted) == ("small: compiling with records over without", "<= 1.10")
+    assert float(measured) > 0
+
+
 def test_a_row_that_there_is_not() -> None:
     with pytest.raises(SystemExit):
         tuning.main(["speed"])
