@@ -42,6 +42,7 @@ from tc.graph.views import simplify_views, unflatten_products
 from tc.ir.loop import Func
 from tc.ir.lower import Lowered, lower_named
 from tc.ir.passes import KERNEL_PASSES, place_scratch
+from tc.ir.printer import computation_lines
 from tc.kernel_store import KernelStore, StoredKernel
 from tc.schedule.apply import apply
 from tc.schedule.defaults import default_schedule
@@ -316,6 +317,7 @@ class Kernels:
             bytes=dim_of(moved_bytes(made)),
             factors=kind,
             rate=product_rate(self.target, kind),
+            expression="\n".join(computation_lines(naive.body)),
         )
         self._add(info, flat)
 

@@ -75,6 +75,7 @@ class KernelInfo:
         factors: element types of the products that it sums, such as "bf16*bf16"; "" for none.
         rate: how many times the rate of f32 the instructions for these products have.
         source: where the schedule comes from: "default", or a tuning record.
+        expression: what it computes, as the statements of its loops before they were scheduled.
     """
 
     name: str
@@ -88,6 +89,7 @@ class KernelInfo:
     factors: str = ""
     rate: int = 1
     source: str = "default"
+    expression: str = ""
 
 
 @dataclass(frozen=True, slots=True)

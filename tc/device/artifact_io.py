@@ -163,6 +163,7 @@ def kernel_to_json(kernel: KernelInfo) -> Json:
         "factors": kernel.factors,
         "rate": kernel.rate,
         "source": kernel.source,
+        "expression": kernel.expression,
     }
 
 
@@ -180,6 +181,7 @@ def kernel_from_json(x: Mapping[str, Any]) -> KernelInfo:
         _text(x["factors"]),
         _int(x["rate"]),
         _text(x["source"]),
+        _text(x.get("expression", "")),
     )
 
 

@@ -202,6 +202,22 @@ def stmt_lines(s: Stmt) -> Iterator[str]:
             raise InternalError(f"printer: {type(s).__name__} is not a node of tc.ir.loop")
 
 
+def computation_lines(s: Stmt) -> Iterator[str]:
+    """What loops that were not scheduled compute: their stores and sums, without the loops."""
+    match s:
+        case For(_, _, _, body) | Alloc(_, body):
+            yield from computation_lines(body)
+        case Seq(body):
+            for b in body:
+                yield from computation_lines(b)
+        case If(cond, then, other):
+            yield from (f"if {expr_text(cond)}: {line}" for line in computation_lines(then))
+            if other is not None:
+                yield from (f"else: {line}" for line in computation_lines(other))
+        case Store() | Update():
+            yield from stmt_lines(s)
+
+
 def _indented(s: Stmt) -> Iterator[str]:
     return ("    " + line for line in stmt_lines(s))
 

@@ -157,6 +157,7 @@ def place_of(info: KernelInfo) -> str:
 def _heading(info: KernelInfo) -> str:
     places = list(dict.fromkeys(re.sub(r"\.\d+(?=\.|$)", ".N", o) for o in info.origin))
     lines = [", ".join(map(comment, places))] if places else []
+    lines += info.expression.splitlines()
     if info.schedule:
         lines.append(f"schedule: {info.schedule}")
     return "\n".join(lines) or re.sub(r"^k\d+_", "", info.name)

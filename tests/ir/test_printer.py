@@ -26,7 +26,8 @@ from tc.ir.expr import (
     Var,
 )
 from tc.ir.loop import Alloc, Assert, Buffer, For, Func, If, LoopKind, Scope, Seq, Store, Update
-from tc.ir.printer import expr_text
+from tc.ir.parser import parse_func
+from tc.ir.printer import computation_lines, expr_text
 from tc.ir.text import text
 from tc.ir.types import BF16, BOOL, F32, F64, I32, I64
 
@@ -155,3 +156,24 @@ def test_tensors_print_with_what_they_come_from() -> None:
 def test_what_is_no_node_has_no_text() -> None:
     with pytest.raises(InternalError, match="int is not a node of tc.ir"):
         text(3)
+
+
+def test_a_computation_is_its_statements_without_their_loops() -> None:
+    text = """\
+def k(A: f32[n, 4], Y: out f32[n], n: sym[0, 9]):
+    for i in range(n):
+        with acc = alloc(f32[], register):
+            acc[] = 0.0:f32
+            for j in range(4):
+                if j <= i:
+                    acc[] <sum[f32]>= A[i, j]
+                else:
+                    acc[] <sum[f32]>= 1.0:f32
+            Y[i] = acc[]
+"""
+    assert list(computation_lines(parse_func(text).body)) == [
+        "acc[] = 0.0:f32",
+        "if j <= i: acc[] <sum[f32]>= A[i, j]",
+        "else: acc[] <sum[f32]>= 1.0:f32",
+        "Y[i] = acc[]",
+    ]
