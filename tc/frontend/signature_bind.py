@@ -152,8 +152,9 @@ def _check_ranges(
                 why=f"is {value}, the model allows {symbol.low} to {high}",
                 way_out="cut or pad the input",
             )
-            if value == 1 and symbol.low == 2:
-                # One means something else to the model: a program of its own may serve it.
+            if value < symbol.low:
+                # Less may mean something else to the model, or the bound be the trace's alone, as
+                # that of a length less one which is one: a program of its own may serve it.
                 raise ShapeMismatchError(message, another=True)
             raise TcError(message)
 

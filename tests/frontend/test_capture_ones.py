@@ -102,3 +102,26 @@ def test_widths_of_heads_are_numbers_and_so_is_a_single_query(first, programs) -
         torch.testing.assert_close(compiled(*inputs), _Attends()(*inputs))
         counted.append(compiled.stats()["compilations"])
     assert counted == programs
+
+
+class _Shifted(nn.Module):
+    """Moves a row by one, so that a length less one has to be free: lengths up to two are not."""
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        moved = ids.new_zeros(ids.shape)
+        moved[:, 1:] = ids[:, :-1].clone()
+        moved[:, 0] = 7
+        return moved
+
+
+def test_a_size_below_those_that_a_trace_is_for_has_its_own_program() -> None:
+    model = _Shifted()
+    compiled = tc.compile(model, fallback="error", threads=1)
+    for shape in ((2, 7), (3, 4), (2, 2), (1, 1)):
+        ids = torch.randint(0, 9, shape)
+        assert torch.equal(compiled(ids), model(ids))
+    assert compiled.stats()["compilations"] == 3  # for three or more, for two, for one
+    narrow = tc.compile(nn.Conv1d(1, 1, 4), threads=1)
+    narrow(torch.zeros(2, 1, 7))
+    with pytest.raises(tc.TcError, match="the model itself refuses it"):
+        narrow(torch.zeros(2, 1, 3))
