@@ -35,6 +35,7 @@ from tc.target import Target
 
 COLD_SHARE: Final = 1.5  # of the last cache, which copies of the constants fill
 MOST_COPY_BYTES: Final = 512 << 20
+CONFIRMING: Final = 6  # times the seconds of a candidate, for one whose gain is not certain
 KEPT_PACKINGS: Final = 3  # of a constant, the last ones
 
 
@@ -199,7 +200,8 @@ class Bench:
             spent = time.perf_counter() - start
             if turns.is_hopeless or (turns.is_known and turns.is_certain):
                 break
-            if spent > self.task.seconds and turns.is_known:
+            more = CONFIRMING if turns.is_suspicious else 1
+            if spent > more * self.task.seconds and turns.is_known:
                 break
             if spent > self.task.seconds + self.task.patience:
                 break

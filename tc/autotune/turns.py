@@ -20,6 +20,9 @@ from tc.errors import TuningError
 LEAST_TURNS, MOST_TURNS = 7, 400
 HOPELESS: Final = 1.25  # times the default's time: not worth more turns
 KNOWN: Final = 0.004  # the standard error of the ratio at which turns end
+SUSPICIOUS: Final = (
+    0.01  # that of a candidate that seems to be better, which is then looked at again
+)
 SAMPLE_SECONDS: Final = 200e-6  # of one turn at least
 CLEAN: Final = 1.2  # times the least time of these turns: what no other work explains
 BUSY: Final = 1.7  # times the least time ever: a core whose other half works falls to 0.6 or so
@@ -95,6 +98,14 @@ class Turns:
     def is_certain(self) -> bool:
         """Whether more of them would not change much."""
         return _uncertainty(self.clean) < KNOWN
+
+    @property
+    def is_suspicious(self) -> bool:
+        """Whether it seems to beat the default, but on turns that differ too much to tell."""
+        pairs = self.clean
+        if not pairs or _middle(sorted(a / b for a, b in pairs)) >= 1:
+            return False
+        return _uncertainty(pairs) > SUSPICIOUS
 
     @property
     def is_hopeless(self) -> bool:

@@ -54,6 +54,14 @@ def test_the_spread_decides_how_long_it_takes(spread: float, certain: bool) -> N
     assert Clockwork(ours, [1.0] * 20).is_certain is certain
 
 
+def test_a_gain_that_is_not_certain_is_suspicious() -> None:
+    spread = [0.8, 0.85, 0.9, 0.93, 0.95, 0.95, 0.95]
+    assert Clockwork(spread, [1.0] * 7).is_suspicious
+    assert not Clockwork(spread * 20, [1.0] * 140).is_suspicious  # it was seen often enough
+    assert not Clockwork([0.9] * 7, [1.0] * 7).is_suspicious
+    assert not Clockwork([x + 0.2 for x in spread], [1.0] * 7).is_suspicious  # no gain
+
+
 class Copy:
     """A call of a kernel with one copy of its constants; notes that it ran."""
 
