@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -44,8 +45,41 @@ def test_queue(tmp_path: Path) -> None:
     assert "reopened: 4" in run("device_queue.py", cwd=tmp_path)
 
 
+DEMO = """\
+import importlib.util
+import sys
+
+import torch
+
+spec = importlib.util.spec_from_file_location("demo", sys.argv[1])
+demo = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(demo)
+
+
+class Absent:
+    def ready(self):
+        return "left out here"
+
+
+demo.Inductor, demo.ROUNDS = Absent, 3
+sys.exit(demo.main())
+"""
+
+
+def test_demo_but_for_inductor_which_takes_most_of_its_time(tmp_path: Path) -> None:
+    script = tmp_path / "run_demo.py"
+    script.write_text(DEMO, encoding="utf-8")
+    shown = run_script(script, str(ROOT / "examples" / "demo.py"), cwd=tmp_path)
+    assert re.search(r"Greatest difference from PyTorch eager: \S+e-\d\d, within 1e-5", shown)
+    assert "Similarity of the sentences" in shown
+    assert re.search(r"1 x 128 *[│|].*x", shown)
+    assert "Inductor could not be measured here: left out here" in shown
+    assert "attention" in shown  # the table of kernels
+    assert "make bench" in shown
+
+
 def test_every_example_is_run() -> None:
     source = Path(__file__).read_text(encoding="utf-8")
-    elsewhere = {"demo.py", "tutorial_gemm.py"}  # by `make demo` and tests/docs
+    elsewhere = {"tutorial_gemm.py"}  # by tests/docs
     for example in (ROOT / "examples").glob("*.py"):
         assert example.name in elsewhere or f'"{example.name}"' in source
