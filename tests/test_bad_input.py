@@ -317,6 +317,14 @@ def test_no_compiler_on_the_path_is_needed(tmp_path: Path) -> None:
     )
 
 
+def test_models_need_no_compiler_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("TC_CACHE_DIR", str(tmp_path / "cache"))
+    own, ids, weights = Tiny().eval(), torch.arange(6).view(2, 3), torch.ones(2, 3)
+    with torch.no_grad():
+        torch.testing.assert_close(tc.compile(own, threads=1)(ids, weights), own(ids, weights))
+
+
 @pytest.mark.parametrize("after", [0.05, 0.3, 0.8])
 def test_ctrl_c_in_a_compile_leaves_a_usable_state(
     after: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
