@@ -16,9 +16,9 @@ from typing import Final, Generic, TypeVar
 from tc.codegen.runs import Part
 from tc.codegen.scopes import Scopes
 from tc.ir.affine import Poly, plain_poly
-from tc.ir.expr import Const, Expr, Let, Load, Sym, Var
+from tc.ir.expr import Expr, Let, Load, Var
 from tc.ir.interval import Bounds, Interval
-from tc.ir.visit import children
+from tc.ir.visit import CLOSED, children
 
 V = TypeVar("V")
 
@@ -58,7 +58,7 @@ class Placement(Generic[V]):
         buffers, free = _NOTHING, _NO_VARS
         if isinstance(x, Var):
             free = frozenset((x,))
-        elif not isinstance(x, Const | Sym):
+        elif type(x) not in CLOSED:
             for k in children(x):
                 part = self.info(k)
                 buffers = part.buffers if not buffers else buffers | part.buffers

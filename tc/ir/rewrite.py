@@ -33,7 +33,7 @@ from tc.ir.facts import Facts
 from tc.ir.fold import absorbing, fold_binary, fold_cast, literal, lossless, neutral
 from tc.ir.index_rules import compare, extreme, quotient, recombine, remainder
 from tc.ir.types import BOOL, I64
-from tc.ir.visit import children, with_children
+from tc.ir.visit import LEAVES, children, with_children
 
 _RING = frozenset(("add", "sub", "mul"))
 _NEGATED = {"lt": "le", "le": "lt", "eq": "ne", "ne": "eq"}
@@ -315,7 +315,7 @@ class Rewriter:
         return x
 
     def _let(self, var: Var, value: Expr, body: Expr, x: Expr) -> Expr:
-        if isinstance(value, Const | Var | Sym) or literal(value) is not None:
+        if type(value) in LEAVES or literal(value) is not None:
             return self.under(self.facts, {var: value})(body)
         facts = self.facts
         if var.type is I64 and var.width == 1:

@@ -7,9 +7,9 @@ nested, so that the passes and the code generators can take what comes out.
 from __future__ import annotations
 
 from tc.errors import ScheduleError
-from tc.ir.expr import Const, Var
+from tc.ir.expr import Const
 from tc.ir.loop import Alloc, Buffer, For, Func, If, LoopKind, Scope, Seq, Stmt
-from tc.ir.visit import sub_exprs, sub_stmts, uses
+from tc.ir.visit import free_vars, sub_stmts, uses
 from tc.schedule.rewrite import header, refuse
 
 
@@ -51,8 +51,7 @@ def _loop(step: str, s: For, taken: set[str], around: For | None, outermost: boo
             "only an outermost loop, and the whole body of one, can be divided between threads; "
             "reorder or merge first",
         )  # fmt: skip
-    changing = any(isinstance(e, Var) for e in sub_exprs(s.extent))
-    if s.kind is LoopKind.PARALLEL and changing and around is not None:
+    if s.kind is LoopKind.PARALLEL and around is not None and free_vars(s.extent):
         raise refuse(
             step, header(s), f"its length changes with {around.var.name}",
             "split with tail=guard or tail=equal, so that parallel loops are a rectangle",

@@ -21,13 +21,12 @@ from tc.ir.expr import (
     Load,
     Ramp,
     Select,
-    Sym,
     Var,
 )
 from tc.ir.expr import binary as scalar
 from tc.ir.loop import Buffer, Scope
 from tc.ir.types import I64
-from tc.ir.visit import children, with_children
+from tc.ir.visit import CLOSED, children, with_children
 
 
 @dataclass
@@ -43,7 +42,7 @@ class Lanes:
         """`x` in all lanes; its loads touch memory only where `mask` is true."""
         if isinstance(x, Var):
             return self.env.get(x, x)
-        if isinstance(x, Const | Sym):
+        if type(x) in CLOSED:
             return x
         key = (id(x), id(mask))
         known = self._memo.get(key)

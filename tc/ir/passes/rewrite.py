@@ -6,8 +6,8 @@ then computed once. `tc.ir.visit.map_expr` walks them as trees. This module must
 
 from __future__ import annotations
 
-from tc.ir.expr import Const, Expr, Sym, Var
-from tc.ir.visit import ExprFn, children, with_children
+from tc.ir.expr import Expr
+from tc.ir.visit import LEAVES, ExprFn, children, with_children
 
 
 class Rewriter:
@@ -25,7 +25,7 @@ class Rewriter:
         known = self._memo.get(id(x))
         if known is not None:
             return known[1]
-        if isinstance(x, Const | Var | Sym):
+        if type(x) in LEAVES:
             new: Expr = x
         else:
             kids = children(x)

@@ -11,13 +11,13 @@ from typing import Final
 
 from tc.ir import affine
 from tc.ir.affine import plain_poly
-from tc.ir.expr import Binary, Broadcast, Const, Expr, Load, Ramp, Select, Sym, Var
+from tc.ir.expr import Binary, Broadcast, Const, Expr, Load, Ramp, Select, Var
 from tc.ir.facts import Facts
 from tc.ir.loop import Alloc, Assert, For, Func, If, Prefetch, Seq, Stmt, Store, seq
 from tc.ir.passes.rewrite import Rewriter
 from tc.ir.rewrite import Rewriter as Simplifier
 from tc.ir.types import I64
-from tc.ir.visit import rewrite_exprs, sub_exprs, uses, with_body
+from tc.ir.visit import LEAVES, rewrite_exprs, sub_exprs, uses, with_body
 
 _LANE: Final = Var("lane'", I64)  # a name that no kernel has
 
@@ -69,7 +69,7 @@ class _Indices:
         return self.loads(x)
 
     def index(self, x: Expr) -> Expr:
-        if isinstance(x, Const | Var | Sym) or any(isinstance(n, Select) for n in sub_exprs(x)):
+        if type(x) in LEAVES or any(isinstance(n, Select) for n in sub_exprs(x)):
             return x
         simple = self.simplifier(x)
         return simple if simple.lanes == 1 else self._by_lane(simple) or simple

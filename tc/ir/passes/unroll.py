@@ -18,7 +18,6 @@ from tc.ir.expr import (
     Load,
     Ramp,
     Select,
-    Sym,
     Unary,
     Var,
     binary,
@@ -26,7 +25,7 @@ from tc.ir.expr import (
 )
 from tc.ir.loop import Alloc, Assert, For, Func, If, LoopKind, Prefetch, Seq, Stmt, Store, seq
 from tc.ir.types import BOOL, I64
-from tc.ir.visit import children, sub_stmts, with_body, with_children
+from tc.ir.visit import CLOSED, children, sub_stmts, with_body, with_children
 
 _Values = tuple[int | None, ...]
 
@@ -109,7 +108,7 @@ class _Unroller:
             return known[1]
         if isinstance(x, Var):
             found: tuple[Var, ...] = (x,) if x in self.unrolled else ()
-        elif isinstance(x, Const | Sym):
+        elif type(x) in CLOSED:
             return ()
         else:
             parts = [self._deps(k) for k in children(x)]
