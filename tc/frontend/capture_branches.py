@@ -1,8 +1,9 @@
 """Which questions about sizes a model's Python has asked while it was traced.
 
-A trace goes one way at `if x.shape[0] == x.shape[1]`, so its graph holds for that answer alone.
-Who has asked tells what hangs on the answer. PyTorch's own operators ask for errors that eager
-would raise, for layouts and for broadcasting, and what they do is in the graph. The shared parts of
+A trace goes one way at `if x.shape[0] == x.shape[1]`, so its graph holds for that answer alone; and
+so it is with `range(x.shape[0] // 2)`, which asks for a number: a graph holds while it is that. Who
+has asked tells what hangs on the answer. PyTorch's own operators ask for errors that eager would
+raise, for layouts and for broadcasting, and what they do is in the graph. The shared parts of
 transformers (masks, attention, caches) ask which of several equal ways is the quickest. All other
 code, layers of torch.nn and models of transformers among it, goes on to another result. This module
 must not trace.
@@ -17,7 +18,9 @@ from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any, Final
 
+import sympy
 import torch
+from torch.fx.experimental.sym_node import SymNode
 from torch.utils._sympy.printers import PythonPrinter
 
 from tc.errors import UnsupportedError, describe
@@ -51,10 +54,19 @@ class Branches:
     def add(self, expression: Any, answer: bool, frame: FrameType) -> None:
         """`frame` has asked whether `expression`, and got this answer."""
         asker = frame.f_globals.get("__name__", "")
-        known = {str(symbol) for symbol in expression.free_symbols} <= self._dims.keys()
-        if expression.free_symbols and known and _decides(asker):
+        if self._known(expression) and _decides(asker):
             held = expression if answer else ~expression
             self._asked.append((held, _of(asker, (_LIBRARY,))))
+
+    def settle(self, expression: Any, number: float) -> None:
+        """The graph holds while `expression` is this number, whoever wanted one."""
+        if self._known(expression):
+            self._asked.append((sympy.Eq(expression, number), False))
+
+    def _known(self, expression: Any) -> bool:
+        """Whether it is made of sizes of the inputs, and not of numbers alone."""
+        symbols = getattr(expression, "free_symbols", ())
+        return bool(symbols) and {str(symbol) for symbol in symbols} <= self._dims.keys()
 
     def found(self, names: Sequence[str], labelled: bool) -> tuple[Branch, ...]:
         """What must hold of the sizes of a call for the last trace to be for it.
@@ -137,6 +149,34 @@ def recorded(branches: Branches) -> Iterator[None]:
 
         kind.__bool__ = asked
         try:
-            yield
+            with _numbers_told(branches, thread):
+                yield
         finally:
             kind.__bool__ = answer
+
+
+@contextlib.contextmanager
+def _numbers_told(branches: Branches, thread: int) -> Iterator[None]:
+    """Tell `branches` what is made a number of, as the question whether it is this number.
+
+    A size itself is that number in the graph from then on, and in the signature.
+    """
+    kind: Any = SymNode
+    usual = {name: getattr(kind, name) for name in ("guard_int", "guard_float")}
+
+    def told(number: Any) -> Any:
+        def made(node: Any, file: str, line: int) -> Any:
+            found = number(node, file, line)
+            if threading.get_ident() == thread:
+                branches.settle(node.expr, found)
+            return found
+
+        return made
+
+    for name, number in usual.items():
+        setattr(kind, name, told(number))
+    try:
+        yield
+    finally:
+        for name, number in usual.items():
+            setattr(kind, name, number)

@@ -55,6 +55,37 @@ def test_each_way_has_a_program(asked: str, first: int) -> None:
     assert made.stats()["compilations"] == 2
 
 
+class _Counting(nn.Module):
+    """Does what a number that is made of its sizes tells it."""
+
+    def __init__(self, counts: Asks) -> None:
+        super().__init__()
+        self.counts = counts
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.counts(x)  # type: ignore[no-any-return]
+
+
+_COUNTED: dict[str, Asks] = {
+    "pairs": lambda x: sum(x[:, 2 * i : 2 * i + 2].sum(1) for i in range(x.shape[1] // 2)),
+    "rounded": lambda x: x * len(range(int(x.shape[1] / 4))),
+    "index": lambda x: x * [1.0, 2.0, 3.0, 4.0, 5.0][x.shape[1] // 3],
+    "float": lambda x: x * float(x.shape[1] // 4),
+    "diagonal": lambda x: x.diagonal(x.shape[1] // 4),
+}
+
+
+@pytest.mark.parametrize("counted", _COUNTED)
+def test_each_number_has_a_program(counted: str) -> None:
+    """A number made of a sum or a quotient of sizes is no size that the signature fixes."""
+    model = _Counting(_COUNTED[counted])
+    made = tc.compile(model, threads=1)
+    for length in (6, 9, 5, 12, 7):
+        x = torch.randn(3, length)
+        torch.testing.assert_close(made(x), model(x))
+    assert made.stats()["compilations"] < 5
+
+
 def test_sizes_of_named_inputs() -> None:
     """A trace with sizes of its own choice finds one answer alone."""
     model = _Ids()
