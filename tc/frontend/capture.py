@@ -41,7 +41,7 @@ from tc.frontend.capture_ones import (
 from tc.frontend.capture_refusal import quiet, refusal, writes_to_buffer
 from tc.frontend.capture_result import rebuild, result_names, result_tree
 from tc.frontend.capture_windows import whole_windows
-from tc.frontend.captured import Captured, Request, Setting, TraceError, Weight, own_tensors
+from tc.frontend.captured import Captured, Request, Setting, Weight, own_tensors
 from tc.frontend.copies import twin
 from tc.frontend.signature import Signature, Size, Symbol, TensorSpec
 
@@ -157,7 +157,7 @@ def capture_request(request: Request) -> Captured:
             raise
         except Exception as error:
             # torch.export raises whatever the model raises.
-            raise TraceError(refusal(model, flat, request.names, tensors, error)) from error
+            raise refusal(model, flat, request.names, tensors, error) from error
         return _assemble(
             program, request, results[-1], branches, asked, _settled(model, flat.model)
         )

@@ -203,8 +203,16 @@ def _decided(guard: Any) -> set[str]:
     if len(symbols) != 1:
         return set()
     (symbol,) = symbols
-    holds = [bool(guard.subs(symbol, size)) for size in (1, 2)]
-    return {str(symbol)} if holds[0] != holds[1] else set()
+    one, two = (_answer(guard, symbol, size) for size in (1, 2))
+    return {str(symbol)} if one != two else set()
+
+
+def _answer(guard: Any, symbol: Any, size: int) -> bool | None:
+    """Whether a guard holds for a size; None where it means nothing, such as -3 mod 32 to torch."""
+    try:
+        return bool(guard.subs(symbol, size))
+    except (AssertionError, ArithmeticError, TypeError, ValueError):
+        return None
 
 
 def _environment(program: ExportedProgram) -> Any:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from tc.errors import UnsupportedError, describe
+from tc.frontend.captured import TraceError, UntraceableError
 
 # They print tracebacks and graphs of what is told in one error here.
 _LOUD = (
@@ -30,8 +31,8 @@ def refusal(
     names: Sequence[str],
     tensors: Sequence[torch.Tensor],
     error: Exception,
-) -> str:
-    """The message for a call of `model` that could not be traced.
+) -> TraceError:
+    """What to raise for a call of `model` that could not be traced.
 
     Args:
         call: the model as a function of flat tensors.
@@ -44,17 +45,21 @@ def refusal(
             f"{label}: {str(t.dtype).removeprefix('torch.')}{list(t.shape)}"
             for label, t in zip(names, tensors, strict=True)
         )
-        return describe(
-            f"call of {name}",
-            where=f"given {given or 'no tensor'}",
-            why=f"the model itself refuses it: {_reason(own)}",
-            way_out="pass what its forward takes",
+        return TraceError(
+            describe(
+                f"call of {name}",
+                where=f"given {given or 'no tensor'}",
+                why=f"the model itself refuses it: {_reason(own)}",
+                way_out="pass what its forward takes",
+            )
         )
-    return describe(
-        f"model {name}",
-        where="torch.export",
-        why=f"cannot trace it: {_reason(error)}",
-        way_out="run it eagerly, or use torch.compile(model, backend='tc')",
+    return UntraceableError(
+        describe(
+            f"model {name}",
+            where="torch.export",
+            why=f"cannot trace it: {_reason(error)}",
+            way_out="run it eagerly, or use torch.compile(model, backend='tc')",
+        )
     )
 
 

@@ -28,6 +28,10 @@ class TraceError(CompileError):
     """A model could not be traced on the arguments that it was given."""
 
 
+class UntraceableError(TraceError):
+    """And the model itself takes them: the trace alone has failed, and may do at other sizes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One call that is to become a program.

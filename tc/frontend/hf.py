@@ -83,7 +83,7 @@ def wrap(
     elif natural and dynamic and (inputs := natural_inputs(model)) is not None:
         # The natural set is a guess: a model that takes other inputs compiles at its first call.
         with contextlib.suppress(TraceError, UnsupportedCacheError):
-            dispatcher.prepare((), dict(inputs))
+            dispatcher.prepare((), dict(inputs), guess=True)
     return made
 
 

