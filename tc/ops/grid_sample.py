@@ -16,7 +16,7 @@ import numpy as np
 
 from tc import te
 from tc.errors import CompileError
-from tc.ir.expr import Const, Expr, binary, cast, maximum, minimum, select, unary
+from tc.ir.expr import Const, Expr, Let, Var, binary, cast, maximum, minimum, select, unary
 from tc.ir.tensor import Tensor
 from tc.ir.types import I64, DType
 from tc.ops.dims import Dim, known, shape_of
@@ -92,10 +92,28 @@ def _sampled(
         for n, size in enumerate(sizes):
             at = cast(grid[(index[0], *spot, te.wrap(dims - 1 - n))], inner)
             around.append(_around(at, size, mode, padding, aligned))
-        return cast(_weighted(x, outer, sizes, around, inner), x.dtype)
+        if padding != _MIRROR:
+            return cast(_weighted(x, outer, sizes, around, inner), x.dtype)
+        # Each pixel around has these long expressions, so they are worked out once.
+        bound: list[tuple[Var, Expr]] = []
+        named = [
+            [(_named(p, bound), None if w is None else _named(w, bound)) for p, w in taps]
+            for taps in around
+        ]
+        found = cast(_weighted(x, outer, sizes, named, inner), x.dtype)
+        for var, value in reversed(bound):
+            found = Let(var, value, found)
+        return found
 
     shape = (*x.shape[:2], *grid.shape[1:-1])
     return te.compute(shape, element, te.fresh("grid_sample"))
+
+
+def _named(x: Expr, bound: list[tuple[Var, Expr]]) -> Expr:
+    """A variable that is to be bound to `x`."""
+    var = Var(te.fresh("tap"), x.dtype)
+    bound.append((var, x))
+    return var
 
 
 def _around(at: Expr, size: Expr, mode: int, padding: int, aligned: bool) -> Taps:
