@@ -24,7 +24,7 @@ class Word(IntEnum):
     POSITIONAL = auto()  # how many arguments have no name
     NAMED = auto()  # how many have
     NAMES = auto()  # address of so many str objects, compared by identity
-    LIKE = auto()  # address of a row for each argument: a count, pairs (offset in it, word there)
+    LIKE = auto()  # address of a row for each argument: a count, triples (offset, mask, word there)
     INFERENCE = auto()  # what the function of `Outside` told
     ACCEPTS = auto()  # object: called with all arguments, gives True where they are alike
     PAIRS = auto()  # address of pairs (address, what its eight bytes have to hold)

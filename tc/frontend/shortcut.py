@@ -26,7 +26,7 @@ from tc.frontend.tensor_kind import Kind, kind_of
 
 _MOST: Final = 32
 _WORD: Final = 8
-_NEVER: Final = (0, 0)  # a word that no tensor holds: the address of its class's functions
+_NEVER: Final = (0, -1, 0)  # a word that no tensor holds: the address of its class's functions
 
 Call = Callable[..., Any]
 

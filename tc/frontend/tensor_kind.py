@@ -8,8 +8,9 @@ and only if they tell apart all that must be. This module must not know what is 
 
 from __future__ import annotations
 
+import ctypes
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -19,16 +20,19 @@ from tc.frontend.tensor_layout import MOST_DIMS, WORD, Layout, layout, read
 
 _WORDS: Final = 22  # of an implementation of a tensor; the last tells its dispatch keys
 _SHAPE: Final = (2, 3)
+_ALL: Final = (1 << 8 * WORD) - 1
+_SAMPLES: Final = 16
+_KEPT: Final = 7  # so many blocks of a size the C library holds ready for a thread
 
-Kind = list[tuple[int, int]]
+Kind = list[tuple[int, int, int]]
 
 
 def kind_of(tensor: torch.Tensor) -> Kind | None:
-    """Pairs (byte offset in the implementation, word there); None where words do not tell.
+    """Triples (byte offset in the implementation, mask, the word there under it), or None.
 
     Another object of the class torch.Tensor for which all of them hold is dense, in the memory of
     this process, wants no gradient, and has this dtype and these sizes and strides. Others may be
-    like that too.
+    like that too. None: words do not tell.
     """
     places = layout()
     if places is None or not _told() or tensor.ndim > MOST_DIMS:
@@ -39,23 +43,27 @@ def kind_of(tensor: torch.Tensor) -> Kind | None:
 def is_like(tensor: Any, kind: Kind) -> bool:
     """Whether all words hold."""
     return type(tensor) is torch.Tensor and all(
-        read(tensor._cdata + offset) == word for offset, word in kind
+        read(tensor._cdata + offset) & mask == word for offset, mask, word in kind
     )
 
 
-def _kind(tensor: torch.Tensor, places: Layout, steady: Sequence[int]) -> Kind:
+def _kind(tensor: torch.Tensor, places: Layout, steady: Mapping[int, int]) -> Kind:
     handle: Any = tensor
     unused = {
         first + WORD * dim
         for first in (places.sizes, places.strides)
         for dim in range(tensor.ndim, MOST_DIMS)
     }
-    return [(at, read(handle._cdata + at)) for at in steady if at not in unused]
+    return [
+        (at, mask, read(handle._cdata + at) & mask)
+        for at, mask in steady.items()
+        if at not in unused
+    ]
 
 
 @functools.cache
-def _steady() -> tuple[int, ...]:
-    """Offsets of the words in which tensors of one kind agree, whatever else they are."""
+def _steady() -> dict[int, int]:
+    """Offset and mask of the words in which tensors of one kind agree, whatever else they are."""
     with torch.inference_mode(mode=False), torch.enable_grad():
         samples: list[Any] = [
             torch.zeros(_SHAPE),
@@ -65,13 +73,50 @@ def _steady() -> tuple[int, ...]:
             torch.zeros(_SHAPE).add_(1),
         ]
         held = samples[0].view(-1)  # counts of references differ
-        found = [
-            at
-            for at in range(0, WORD * _WORDS, WORD)
-            if len({read(sample._cdata + at) for sample in samples}) == 1
-        ]
+        masks = {WORD * number: _ALL & ~bits for number, bits in enumerate(_never_written())}
+        found = {
+            at: mask
+            for at, mask in masks.items()
+            if mask and len({read(sample._cdata + at) & mask for sample in samples}) == 1
+        }
     del held
-    return tuple(found)
+    return found
+
+
+def _never_written() -> list[int]:
+    """The bits of each word that PyTorch leaves as the memory had them that a tensor is made in.
+
+    They lie between bit fields, and would make tensors alike differ.
+    """
+    found = []
+    for clear, full in zip(_words_over(0), _words_over(0xFF), strict=True):
+        often = functools.reduce(int.__or__, full) & ~functools.reduce(int.__or__, clear)
+        bits = [1 << place for place in range(8 * WORD) if often >> place & 1]
+        found.append(sum(b for b in bits if sum(bool(w & b) for w in full) > len(full) // 2))
+    return found
+
+
+def _words_over(byte: int) -> list[tuple[int, ...]]:
+    """Each word of many tensors, made where free memory of their size was just filled so."""
+    made: list[Any] = []
+    for _ in range(_SAMPLES):
+        _fill_free_memory(byte)
+        made.append(torch.zeros(_SHAPE))
+    words = range(0, WORD * _WORDS, WORD)
+    return list(zip(*([read(tensor._cdata + at) for at in words] for tensor in made), strict=True))
+
+
+def _fill_free_memory(byte: int) -> None:
+    """Fills what an allocator hands out next for a tensor: what was let go last."""
+    allocate, release = ctypes.pythonapi.PyMem_RawMalloc, ctypes.pythonapi.PyMem_RawFree
+    allocate.restype, allocate.argtypes = ctypes.c_void_p, (ctypes.c_size_t,)
+    release.restype, release.argtypes = None, (ctypes.c_void_p,)
+    sizes = [WORD * _WORDS + extra for extra in range(0, 64, 16)]  # tensors are a little larger
+    blocks = [(allocate(size), size) for size in sizes * _KEPT]
+    for address, size in blocks:
+        ctypes.memset(address, byte, size)
+    for address, _ in blocks:
+        release(address)
 
 
 # Made of a tensor of zeros; what a call must not take for it.

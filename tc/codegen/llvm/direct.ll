@@ -78,20 +78,22 @@ open:
   br label %look
 look:
   %j = phi i64 [ 0, %open ], [ %after, %same ]
-  %pair = phi ptr [ %row, %open ], [ %wanted.p, %same ]
+  %triple = phi ptr [ %row, %open ], [ %wanted.p, %same ]
   %last = icmp eq i64 %j, %n
   br i1 %last, label %good, label %word
 word:
-  %offset = at i64 %pair, 8
-  %wanted = at i64 %pair, 16
-  %found = at i64 %place, %offset
+  %offset = at i64 %triple, 8
+  %mask = at i64 %triple, 16
+  %wanted = at i64 %triple, 24
+  %whole = at i64 %place, %offset
+  %found = and i64 %whole, %mask
   %equal = icmp eq i64 %found, %wanted
   br i1 %equal, label %same, label %no
 same:
   %after = add i64 %j, 1
   br label %look
 good:
-  %behind = getelementptr i8, ptr %pair, i64 8
+  %behind = getelementptr i8, ptr %triple, i64 8
   %next = add i64 %i, 1
   br label %head
 yes:
