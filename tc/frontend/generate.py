@@ -23,7 +23,8 @@ values of its states, which each step reads where they are.
 Both programs are traced from the model's forward at the first generation (`generate_capture`) and
 serve every batch, length and capacity. A call with anything that the loop does not know (a cache
 or embeddings that are passed in, attentions to collect, another decoding method, a model with
-its own way of preparing inputs) runs transformers' own loop over the compiled forward, unchanged.
+its own way of preparing inputs, or with other ways for other lengths) runs transformers' own loop
+over the compiled forward, unchanged.
 This module must not decide which token comes next.
 """
 
@@ -42,12 +43,14 @@ from transformers.generation.utils import GenerateDecoderOnlyOutput, GenerateEnc
 
 from tc.device.artifact import FallbackCall
 from tc.errors import UnsupportedError
+from tc.frontend import capture_shapes as shapes
 from tc.frontend.captured import Interface, Request, TraceError
 from tc.frontend.generate_beams import SessionCache, SessionModel
 from tc.frontend.generate_cache import ProgramRunner, Session, Step
 from tc.frontend.generate_capture import Decoder, step_module, step_request
 from tc.frontend.generate_loop import Choice, choose_tokens
 from tc.frontend.hf_weights import WeightWatch
+from tc.frontend.signature_bind import is_for
 
 Make = Callable[[Request], tuple[Interface, ProgramRunner]]
 
@@ -131,7 +134,7 @@ class Generation:
                 model_kwargs,
             )
             steps = self.programs() if call.fits else None
-            if steps is None:
+            if steps is None or not _are_for(steps, call):
                 return call.run(getattr(type(made), method), made)
             session = self._session(steps, call)
             return (
@@ -246,6 +249,20 @@ class _Call:
         return (mask is None or mask.shape == masked) and (
             positions is None or positions.shape == self.ids.shape
         )
+
+
+def _are_for(steps: tuple[Step, Step], call: _Call) -> bool:
+    """Whether the model's Python goes the programs' ways for all sizes that a call may come to."""
+    prompt, step = (each.signature for each in steps)
+    batch, length = call.ids.shape
+    first, last = length + 1, max(length + 1, int(call.config.max_length))
+    sizes = {shapes.BATCH: batch, shapes.LENGTH: length}
+    if call.states is not None:
+        sizes[shapes.ENCODER] = call.states.shape[1]
+    reaches = range(first, last + 1) if step.branches else (first, last)
+    return is_for(prompt, sizes) and all(
+        is_for(step, {**sizes, shapes.REACH: reach}) for reach in reaches
+    )
 
 
 def _is_fresh(cache: Any, *, encoder: bool) -> bool:

@@ -87,6 +87,32 @@ def bind(signature: Signature, shapes: Sequence[Sequence[int]]) -> dict[str, int
     return symbols
 
 
+def is_for(signature: Signature, sizes: Mapping[str, int]) -> bool:
+    """Whether the program is for calls of these sizes, each under the label of its symbols.
+
+    One with a condition on a size that is not among them is not.
+    """
+    values = {s.name: sizes[s.label] for s in signature.symbols if s.label in sizes}
+    for symbol in signature.symbols:
+        value = values.get(symbol.name, symbol.low)
+        if value < symbol.low or (symbol.high is not None and value > symbol.high):
+            return False
+    shape_of = {spec.name: spec.shape for spec in signature.inputs}
+    try:
+        return all(
+            holds(
+                branch.condition,
+                {
+                    name: evaluate(shape_of[owner][axis], values)
+                    for name, owner, axis in branch.dims
+                },
+            )
+            for branch in signature.branches
+        )
+    except KeyError:
+        return False
+
+
 def _check_branches(signature: Signature, shapes: Sequence[Sequence[int]]) -> None:
     shape_of = {spec.name: shape for spec, shape in zip(signature.inputs, shapes, strict=True)}
     for branch in signature.branches:
