@@ -1,7 +1,8 @@
 """Layers of torch.nn while a model is traced, where PyTorch looks at more than a trace can know.
 
 The shapes of what an LSTM, a GRU or a plain recurrent layer gives are found by going through the
-sequence step by step, which holds for one length alone: they are told directly. Whether the mask
+sequence step by step, which holds for one length alone: they are told directly, and so is that of
+an image read at the places of a map, found by computing with hundreds of shapes. Whether the mask
 of a transformer is a causal one is found by looking at its values: the mask is taken as any other,
 for the same result. A `TransformerEncoder` that may leave padding out of its work gives zeros
 there where all padding is at the end, which eager finds by looking too and leaves undone while it
@@ -34,6 +35,11 @@ def _recurrent(x: torch.Tensor, states: Any, *args: Any, **_kwargs: Any) -> Any:
     bidirectional = args[5]
     features = h.shape[-1] * (2 if bidirectional else 1)
     return x.new_empty((*x.shape[:-1], features)), list(states)
+
+
+def _sampled(x: torch.Tensor, grid: torch.Tensor, *_args: Any, **_kwargs: Any) -> torch.Tensor:
+    """What an image read at the places of a map has for a shape, with undefined values."""
+    return x.new_empty((*x.shape[:2], *grid.shape[1:3]))
 
 
 def _is_causal(_mask: Any, is_causal: bool | None = None, _size: int | None = None) -> bool:
@@ -86,6 +92,7 @@ def _nests(encoder: nn.TransformerEncoder, src: torch.Tensor) -> bool:
 # (where a function is, its name, what stands in for it)
 _FUNCTIONS: Final[tuple[tuple[Any, str, Function], ...]] = (
     (decompositions, "_rnn_helper", _recurrent),
+    (decompositions, "_grid_sampler_2d", _sampled),
     (transformer, "_detect_is_causal_mask", _is_causal),
     (nn.TransformerEncoder, "forward", _encoder),
     (torch, "cdist", _cdist),
