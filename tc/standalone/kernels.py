@@ -7,11 +7,13 @@ This module must not know how a kernel is rendered.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from tc.codegen.c.kernel import CKernel, render_kernel
+from tc.codegen.c.text import comment as block_comment
+from tc.codegen.c.tiles import renamed
 from tc.device.artifact import Artifact, KernelInfo
 from tc.ir.loop import Func
 from tc.ir.parser import parse_func
@@ -19,6 +21,7 @@ from tc.ir.passes import place_scratch, run_passes
 from tc.standalone.names import MOST, Names, comment
 from tc.target import Target
 
+_BODY = "\n{"
 _FILE_LINES = 1500  # of one file of kernels, so that several are compiled at once
 
 
@@ -26,28 +29,30 @@ _FILE_LINES = 1500  # of one file of kernels, so that several are compiled at on
 class Function:
     """A kernel in C: the name of its function, its text, where its messages are among all.
 
-    `func` is what the text says.
+    `func` is what the text says, `tiles` are those of its tiles that no kernel before it has,
+    `infos` are the kernels of programs that it is.
     """
 
     name: str
     func: Func
     kernel: CKernel
     check: int | None
+    tiles: tuple[str, ...]
+    infos: tuple[KernelInfo, ...]
 
     @property
-    def prototype(self) -> str:
-        """The head of the function, as a declaration."""
-        return _definition(self.kernel.text).split("\n{", 1)[0] + ";"
+    def prototypes(self) -> list[str]:
+        """The heads of its functions, as declarations."""
+        texts = [*self.tiles, self.kernel.text]
+        return [f"void {t.partition('static void ')[2].partition(_BODY)[0]};" for t in texts]
 
     @property
     def text(self) -> str:
-        """The whole function, visible to other files."""
-        head, start, rest = self.kernel.text.partition("static void ")
-        return head + start.removeprefix("static ") + rest
-
-
-def _definition(text: str) -> str:
-    return "void " + text.partition("static void ")[2]
+        """The whole functions, visible to other files."""
+        *tiles, text = [
+            t.replace("static void ", "void ", 1) for t in (*self.tiles, self.kernel.text)
+        ]
+        return "\n".join([*tiles, f"{block_comment(_heading(self.infos))}\n{text}"])
 
 
 class Kernels:
@@ -57,25 +62,34 @@ class Kernels:
         self._target = target
         self._names = Names()
         self._by_text: dict[str, Function] = {}
+        self._tiles: dict[str, str] = {}
         self.messages: list[tuple[str, ...]] = []
 
     def function(self, artifact: Artifact, number: int) -> Function:
         """The C function for a kernel of a program."""
         info = artifact.kernels[number]
         text = nameless(info)
-        if text not in self._by_text:
-            self._by_text[text] = self._make(info)
-        return self._by_text[text]
+        known = self._by_text.get(text)
+        if known is None:
+            known = self._make(info)
+        elif info.origin not in [x.origin for x in known.infos]:
+            known = replace(known, infos=(*known.infos, info))
+        self._by_text[text] = known
+        return known
 
     def _make(self, info: KernelInfo) -> Function:
         name = self._names(f"kernel_{place_of(info)}")
         func = flat(info)
-        kernel = render_kernel(func, self._target, name, heading=_heading(info))
+        kernel = render_kernel(func, self._target, name)
         check = None
         if kernel.messages:
             check = len(self.messages)
             self.messages.append(kernel.messages)
-        return Function(name, func, kernel, check)
+        before = set(self._tiles)
+        text, tiles = renamed(kernel.text, kernel.tiles, self._tiles)
+        new = tuple(tiles[n] for n in tiles if n not in before)
+        return Function(name, func, replace(kernel, text=text, tiles=tiles), check, new,
+                        (info,))  # fmt: skip
 
     @property
     def functions(self) -> list[Function]:
@@ -103,7 +117,7 @@ class Kernels:
         headers = sorted({h for f in self.functions for h in f.kernel.headers})
         lines += [f"#include <{h}>" for h in headers if h not in ("stdbool.h", "stdint.h")]
         for function in self.functions:
-            lines += [function.prototype]
+            lines += function.prototypes
         return "\n".join([*lines, "", "#endif", ""])
 
 
@@ -117,9 +131,20 @@ def _file(functions: list[Function]) -> str:
     lines += dict.fromkeys(line for f in functions for line in f.kernel.preamble)
     lines += [f"#include <{h}>" for h in headers]
     lines += ["", '#include "kernels.h"', ""]
-    lines += [f"{text.rstrip()}\n" for text in helpers.values()]
-    lines += [f"{f.text.rstrip()}\n" for f in functions]
+    texts = [f.text.rstrip() for f in functions]
+    lines += [f"{text.rstrip()}\n" for text in [*_used(helpers, texts), *texts]]
     return "\n".join(lines)
+
+
+def _used(helpers: Mapping[str, str], texts: Sequence[str]) -> list[str]:
+    """The helpers that are called here: what calls others may be in another file."""
+    words = {w for text in texts for w in re.findall(r"\w+", text)}
+    found = []
+    for name, text in reversed(list(helpers.items())):  # each stands after those that it calls
+        if name in words:
+            words.update(re.findall(r"\w+", text))
+            found.append(text)
+    return found[::-1]
 
 
 def flat(info: KernelInfo) -> Func:
@@ -133,8 +158,11 @@ def _flat(_name: str, text: str) -> Func:
 
 
 def nameless(info: KernelInfo) -> str:
-    """The loops without the kernel's name, which has its number in the program."""
-    return info.text.replace(f"def {info.name}(", "def (", 1)
+    """The loops without what is no part of them: the name, and what its sizes are called."""
+    text = info.text.replace(f"def {info.name}(", "def (", 1)
+    func = parse_func(info.text)
+    names = {s.name: f"$size{n}" for n, s in enumerate(func.symbols)}
+    return re.sub(r"[A-Za-z_]\w*", lambda m: names.get(m[0], m[0]), text)
 
 
 def place_of(info: KernelInfo) -> str:
@@ -154,8 +182,10 @@ def place_of(info: KernelInfo) -> str:
     return f"{place}_{operator}"
 
 
-def _heading(info: KernelInfo) -> str:
-    places = list(dict.fromkeys(re.sub(r"\.\d+(?=\.|$)", ".N", o) for o in info.origin))
+def _heading(infos: Sequence[KernelInfo]) -> str:
+    info, *_ = infos
+    origins = (o for x in infos for o in x.origin)
+    places = list(dict.fromkeys(re.sub(r"\.\d+(?=\.|$)", ".N", o) for o in origins))
     lines = [", ".join(map(comment, places))] if places else []
     lines += info.expression.splitlines()
     if info.schedule:

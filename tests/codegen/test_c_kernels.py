@@ -85,10 +85,11 @@ def test_the_text_is_the_same_each_time_and_no_line_is_long(target: str) -> None
 
 def test_the_inner_loop_of_a_gemm_reads_as_one_would_write_it() -> None:
     text = text_of({"gemm": FLAT["gemm"]}, Target.parse("arm-neon"))
-    loop = text[text.index("for (int64_t k0") :]
-    assert "const float32x4_t B = vld1q_f32(&B[" not in loop  # the parameter keeps its name
-    assert "acc_0 = vfmaq_n_f32(acc_0, B2, A[" in loop
-    assert "*" not in loop[: loop.index("}")].replace("k0 * ", "")
+    assert "    tile_4x32(&A[" in text and "/* 4 by 32 sums, " in text
+    loop = text[text.index("for (int64_t k =") :]
+    assert "const float32x4_t b = vld1q_f32(&b[" not in loop  # the parameter keeps its name
+    assert "acc_0 = vfmaq_n_f32(acc_0, b2, a[" in loop
+    assert "*" not in loop[: loop.index("}")].replace("k * ", "")
 
 
 BRANCHES = """\

@@ -30,6 +30,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 TARGETS = ("arm-neon", "arm-neon+bf16+dotprod+i8mm", "x86-64-v3", "x86-64-v4+avx512bf16+avx512vnni")
 TRIALS = 12
 SHIFT = 5
+APART = 3
 ROOM = 512  # bytes for each operand
 TYPES = {t.value: t for t in DType}
 
@@ -52,8 +53,10 @@ def lanes(row: Instruction, isa: Isa) -> int:
     return next(isa.count(k) for k in kinds if k in ELEMENTS)
 
 
-def size(operand: str, count: int, isa: Isa) -> int:
+def size(row: Instruction, operand: str, count: int, isa: Isa) -> int:
     """How many elements an operand has, of a row about so many lanes."""
+    if row.op == "load_apart" and operand.endswith("*"):
+        return APART * count
     return 1 if is_scalar(operand) else isa.count(operand) if operand in ELEMENTS else count
 
 
@@ -154,6 +157,8 @@ def numbers(rng: np.random.Generator, dtype: DType, count: int, row: Instruction
         return rng.random(count) < 0.5
     if row.op in ("shl", "shr") and count == 1:
         return np.array([SHIFT], np.int32)
+    if row.op == "load_apart":
+        return np.array([APART])
     info = np.iinfo(NUMPY[dtype])
     if str(dtype) == "i64":
         return rng.integers(-3, 20, count)
@@ -238,7 +243,9 @@ def test_every_row_computes_its_meaning(text: str, tmp_path: Path) -> None:
     for number, row in enumerate(isa.table):
         count = lanes(row, isa)
         for _ in range(TRIALS):
-            operands = [numbers(rng, element(o), size(o, count, isa), row) for o in row.operands]
+            operands = [
+                numbers(rng, element(o), size(row, o, count, isa), row) for o in row.operands
+            ]
             trials.append((number, row, count, operands))
     given = b"".join(
         np.int32(number).tobytes() + b"".join(block(o, d) for o, d in padded(row, operands))

@@ -16,6 +16,7 @@ PREFETCH: Final = "_mm_prefetch({p}, _MM_HINT_T{level})"
 
 _BASE: Final = rows("avx2", """
 load f32* -> f32 ; a[l] ; _mm256_loadu_ps({a})
+load_apart f32* i641 -> f32 ; a[l * b[0]] ; tc_load_apart({a}, {b})
 load i32* -> i32 ; a[l] ; tc_load_256({a})
 load f64* -> f64 ; a[l] ; _mm256_loadu_pd({a})
 load u8* -> u8 ; a[l] ; tc_load_256({a})
@@ -119,6 +120,11 @@ _F, _I = "__m256", "__m256i"
 HELPERS: Final = {
     "tc_load_256": Helper(function(
         f"{_I} tc_load_256(const void *p)", "return _mm256_loadu_si256((const __m256i *)p);")),
+    "tc_load_apart": Helper(function(
+        "__m256 tc_load_apart(const float *p, int64_t step)",
+        "const float *const q = p + 4 * step;",
+        "return _mm256_setr_ps(p[0], p[step], p[2 * step], p[3 * step],",
+        "                      q[0], q[step], q[2 * step], q[3 * step]);")),
     "tc_load_128": Helper(function(
         "__m128i tc_load_128(const void *p)", "return _mm_loadu_si128((const __m128i *)p);")),
     "tc_load_64": Helper(function(

@@ -14,6 +14,7 @@ from tc.target import Target
 
 _BASE: Final = rows("avx512bw", """
 load f32* -> f32 ; a[l] ; _mm512_loadu_ps({a})
+load_apart f32* i641 -> f32 ; a[l * b[0]] ; tc_load_apart({a}, {b})
 load i32* -> i32 ; a[l] ; _mm512_loadu_si512({a})
 load f64* -> f64 ; a[l] ; _mm512_loadu_pd({a})
 load u8* -> u8 ; a[l] ; _mm512_loadu_si512({a})
@@ -133,6 +134,13 @@ HELPERS: Final = {
     "tc_load_128": avx2.HELPERS["tc_load_128"],
     "tc_store_256": avx2.HELPERS["tc_store_256"],
     "tc_store_128": avx2.HELPERS["tc_store_128"],
+    "tc_load_apart": Helper(function(
+        f"{_F} tc_load_apart(const float *p, int64_t step)",
+        "const float *const q = p + 4 * step, *const r = q + 4 * step, *const s = r + 4 * step;",
+        "return _mm512_setr_ps(p[0], p[step], p[2 * step], p[3 * step],",
+        "                      q[0], q[step], q[2 * step], q[3 * step],",
+        "                      r[0], r[step], r[2 * step], r[3 * step],",
+        "                      s[0], s[step], s[2 * step], s[3 * step]);")),
     "tc_max_ps": Helper(function(  # NaN where either side is
         f"{_F} tc_max_ps({_F} a, {_F} b)",
         "const __mmask16 nan = _mm512_cmp_ps_mask(b, b, _CMP_UNORD_Q);",

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tc.codegen.c import memory, scalar
 from tc.codegen.c.helpers import HELPERS, closure
@@ -30,6 +30,8 @@ from tc.codegen.c.text import (
     pointer,
     wrap,
 )
+from tc.codegen.c.tiles import LONGEST_NAME, Tile, tile_of
+from tc.codegen.c.tiles import heading as tile_heading
 from tc.codegen.c.values import count_uses
 from tc.codegen.c.vectors import Vectors
 from tc.codegen.c.writer import Writer
@@ -64,6 +66,7 @@ class CKernel:
         helpers: the small static functions that it calls, by name, each after those it calls.
         messages: what a failing Assert of the kernel can report.
         preamble: lines that go first in its file, in front of the headers.
+        tiles: the static functions that it calls for its tiles, by name.
     """
 
     text: str
@@ -71,6 +74,7 @@ class CKernel:
     helpers: Mapping[str, str]
     messages: tuple[str, ...]
     preamble: tuple[str, ...] = ()
+    tiles: Mapping[str, str] = field(default_factory=dict)
 
 
 def render_kernel(
@@ -103,14 +107,12 @@ class _Kernel(Statements):
         super().__init__(func, self.values, 0 if isa is None else isa.lane_registers)
         self.numbers = numbers or {m: n for n, m in enumerate(self.messages, 1)}
         self.stores = Stores(self.values, self.aliases)
+        self.target = target
+        self.tiles: dict[str, str] = {}  # the text of each, without its name
+        self._in_tile = False
 
     def text(self, name: str, heading: str | None) -> CKernel:
-        v, names = self.values, self.w.names
-        for p in self.func.params:
-            v.buffers[p.name] = names.take(p.name)
-        for s in self.func.symbols:
-            v.symbols[s.name] = names.take(s.name)
-        self.loop_names()
+        self.name_parameters()
         if has_parallel(self.func.body):
             self.spmd(self.func.body)
         else:
@@ -118,9 +120,14 @@ class _Kernel(Statements):
             self.stmt(self.func.body)
         body = self.w.text()
         words = set(re.findall(r"\w+", body))
-        lines = [*self._head(name), "{", *self._unused(words), body, "}"]
+        lines = [*self._head(name, _TAIL_PARAMS), "{", *self._unused(words), body, "}"]
         above = [] if heading is None else [comment(heading)]
         isa = self.values.isa
+        tiles = {
+            name: f"{tile_heading(name)}\nstatic void {name}{text}"
+            for text, name in self.tiles.items()
+        }
+        words.update(*(re.findall(r"\w+", x) for x in tiles.values()))
         table = HELPERS if isa is None else {**HELPERS, **isa.helpers}
         found = closure((h for h in self.w.helpers if h in words), table)
         headers = {"stdint.h", "stdbool.h", *self.w.headers}
@@ -133,13 +140,23 @@ class _Kernel(Statements):
             {n: x.text for n, x in found.items()},
             self.messages,
             () if isa is None else isa.preamble,
+            tiles,
         )
 
-    def _head(self, name: str) -> list[str]:
+    def name_parameters(self) -> None:
+        """Parameters and loop variables get their names."""
+        v, names = self.values, self.w.names
+        for p in self.func.params:
+            v.buffers[p.name] = names.take(p.name)
+        for s in self.func.symbols:
+            v.symbols[s.name] = names.take(s.name)
+        self.loop_names()
+
+    def _head(self, name: str, more: tuple[str, ...]) -> list[str]:
         v = self.values
         params = [self._param(p) for p in self.func.params]
         params += [f"int64_t {v.symbols[s.name]}" for s in self.func.symbols]
-        return wrap(f"static void {name}({', '.join([*params, *_TAIL_PARAMS])})", 0)
+        return wrap(f"static void {name}({', '.join([*params, *more])})", 0)
 
     def _param(self, p: Buffer) -> str:
         name = self.values.buffers[p.name]
@@ -262,8 +279,12 @@ class _Kernel(Statements):
         w.end()
 
     def alloc(self, s: Alloc, inside: Inside) -> None:
-        buffer, v, w = s.buffer, self.values, self.w
+        buffer, v, w, isa = s.buffer, self.values, self.w, self.values.isa
         if buffer.scope is not Scope.SCRATCH:
+            tile = None if self._in_tile else tile_of(s, bool(isa and isa.prefetch))
+            if tile is not None:
+                self.call_tile(tile)
+                return
             self.stores.declare(s)
             inside(s.body)
             self.stores.forget(buffer)
@@ -279,6 +300,33 @@ class _Kernel(Statements):
         self.scratch = at + buffer_bytes(buffer)
         inside(s.body)
         self.scratch = at
+
+    def call_tile(self, tile: Tile) -> None:
+        """A tile as a call of its function."""
+        v, w = self.values, self.w
+        function = _Kernel(tile.func, self.target, None)
+        text = function.tile_text()
+        for helper in function.w.helpers:
+            w.use(helper)
+        w.headers |= function.w.headers
+        name = self.tiles.get(text)
+        if name is None:
+            name = self.tiles[text] = w.names.numbered(tile.name)
+        starts = [(v.buffers[b.name], memory.offset(v, at)) for b, at in tile.places]
+        arguments = [b if at.text == "0" else f"&{b}[{at.text}]" for b, at in starts]
+        arguments += [v(n).text for n in tile.sizes]
+        w.do(f"{name}({', '.join(arguments)});")
+        for x, (b, _) in zip(tile.func.params, tile.places, strict=True):
+            for other in self.aliases({b.name}) if x.name in tile.func.outputs else ():
+                w.stored(other)
+
+    def tile_text(self) -> str:
+        """The function of a tile from its parameters on."""
+        self._in_tile = True
+        self.name_parameters()
+        self.stmt(self.func.body)
+        head = "\n".join(self._head(LONGEST_NAME, ())).removeprefix(f"static void {LONGEST_NAME}")
+        return f"{head}\n{{\n{self.w.text()}\n}}\n"
 
     def check(self, s: Assert) -> None:
         cond = self.values(s.cond)

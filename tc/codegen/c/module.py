@@ -24,6 +24,7 @@ from tc.codegen.c import compilers
 from tc.codegen.c.compilers import Compiler, find_compiler, machine_flags
 from tc.codegen.c.kernel import CKernel, render_kernel
 from tc.codegen.c.program import entry_text
+from tc.codegen.c.tiles import renamed
 from tc.codegen.cache import ObjectCache
 from tc.codegen.func import messages_of
 from tc.codegen.runs_here import check_runs_here
@@ -104,12 +105,14 @@ class CModule:
 
 
 def join_kernels(kernels: Sequence[CKernel]) -> str:
-    """One C file of these kernels: headers, each helper once, then the functions."""
+    """One C file of these kernels: headers, each helper and tile once, then the functions."""
     headers = sorted({h for k in kernels for h in k.headers})
     helpers = {n: t for k in kernels for n, t in k.helpers.items()}
     first = list(dict.fromkeys(line for k in kernels for line in k.preamble))
     parts = ["\n".join([*first, *(f"#include <{h}>" for h in headers)]), *helpers.values()]
-    parts += dict.fromkeys(k.text for k in kernels)
+    tiles: dict[str, str] = {}
+    texts = [renamed(k.text, k.tiles, tiles)[0] for k in kernels]
+    parts += [*tiles.values(), *dict.fromkeys(texts)]
     return "\n\n".join(p.rstrip("\n") for p in parts) + "\n"
 
 
@@ -149,7 +152,7 @@ def _exported(k: CKernel, name: str) -> tuple[str, str]:
     """The C file of one kernel, whose function has a name that says all about it; that name."""
     body = join_kernels((k,))
     symbol = f"tc_k_{hashlib.sha256(body.encode()).hexdigest()[:24]}"
-    head = next(line for line in body.splitlines() if line.startswith("static void "))
+    head = next(line for line in k.text.splitlines() if line.startswith("static void "))
     name = head[len("static void ") :].partition("(")[0]
     # The public function has the parameters that the entry declares: addresses of any kind.
     return body.replace(f"static void {name}(", f"void {symbol}(", 1), symbol

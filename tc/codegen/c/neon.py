@@ -53,6 +53,7 @@ min f32 f32 -> f32 ; min(a[l], b[l]) ; vminq_f32({a}, {b})
 max f32 f32 -> f32 ; max(a[l], b[l]) ; vmaxq_f32({a}, {b})
 fma f32 f32 f32 -> f32 ; fma(a[l], b[l], c[l]) ; vfmaq_f32({c}, {a}, {b})
 fma f32 f321 f32 -> f32 ; fma(a[l], b[0], c[l]) ; vfmaq_n_f32({c}, {a}, {b})
+load_apart f32* i641 -> f32 ; a[l * b[0]] ; tc_load_apart({a}, {b})
 load_pair f32* -> f32 ; select(l < 2, a[l], 0.0:f32) ; tc_load_pair({a})
 fma_lane0 f32 f32 f32 -> f32 ; fma(a[l], b[0], c[l]) ; vfmaq_laneq_f32({c}, {a}, {b}, 0)
 fma_lane1 f32 f32 f32 -> f32 ; fma(a[l], b[1], c[l]) ; vfmaq_laneq_f32({c}, {a}, {b}, 1)
@@ -149,6 +150,12 @@ HELPERS: Final = {
     "tc_load_pair": Helper(function(
         f"{_F32} tc_load_pair(const float *p)",
         "return vcombine_f32(vld1_f32(p), vdup_n_f32(0.0f));")),
+    "tc_load_apart": Helper(function(
+        f"{_F32} tc_load_apart(const float *p, int64_t step)",
+        f"{_F32} x = vld1q_dup_f32(p);",
+        "x = vld1q_lane_f32(p + step, x, 1);",
+        "x = vld1q_lane_f32(p + 2 * step, x, 2);",
+        "return vld1q_lane_f32(p + 3 * step, x, 3);")),
     "tc_load_u8": Helper(function(
         f"{_I32} tc_load_u8(const uint8_t *p)",
         "uint32_t bytes;",

@@ -87,8 +87,10 @@ class Vectors(Dots):
             return self.registers(x.buffer, x.indices[0])
         (index,) = x.indices
         kind = KINDS[x.dtype]
-        if not isinstance(index, Ramp) or index.stride != Const(1):
+        if not isinstance(index, Ramp):
             return None
+        if index.stride != Const(1):
+            return self._load_apart(x, index)
         element = "u8" if x.dtype is BOOL else str(x.dtype)
         loaded = "i32" if kind == "m32" else kind
         operands = [f"{element}*"] if x.mask is None else [f"{element}*", "m32"]
@@ -104,6 +106,17 @@ class Vectors(Dots):
         parts = tuple(self.write(row, *p) for p in zip(*(v.parts for v in at), strict=True))
         out = Vec(loaded, parts)
         return out if kind != "m32" else self.each("mask", "m32", out)
+
+    def _load_apart(self, x: Load, index: Ramp) -> Vec | None:
+        """Elements that lie a constant number of others apart."""
+        row = self.row("load_apart", f"{x.dtype}*", "i641", result=KINDS[x.dtype])
+        if row is None or x.mask is not None or not isinstance(index.stride, Const):
+            return None
+        assert self.isa is not None
+        step, name = int(index.stride.value), self.buffers[x.buffer.name]
+        firsts = (n * step for n in range(0, x.lanes, self.isa.count(row.result)))
+        at = [Term(f"&{name}[{memory.offset(self, index.base, n).text}]") for n in firsts]
+        return Vec(row.result, tuple(self.write(row, p, int_literal(step, I64)) for p in at))
 
     def _fma(self, x: Expr, p: Expr, q: Expr, r: Expr) -> Vec | None:
         if x.dtype not in (F32, F64):

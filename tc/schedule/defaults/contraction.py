@@ -34,6 +34,8 @@ from tc.schedule.tensorize import dot_length
 UNROLL_K = 2
 ROW_TAILS = ("balanced", "ragged")
 LONG = 24  # nodes of an epilogue that is still unrolled
+DEEP = 256  # steps of a reduction beside which handing its sums on in memory is nothing
+NARROW = 128  # bits of vectors of which a tile has so many that its epilogue is long
 
 
 def schedule_contraction(plan: Plan, t: Tensor, p: Product, constants: frozenset[str]) -> None:
@@ -42,7 +44,7 @@ def schedule_contraction(plan: Plan, t: Tensor, p: Product, constants: frozenset
     apart, near = neighbours(t, p)
     outer_rows, rows = plan.loops_of(t, apart), plan.loops_of(t, near)
     batch = [*plan.loops_of(t, p.batch), *outer_rows]
-    if has_long_epilogue(t):
+    if has_long_epilogue(t) or pays_apart(plan, p):
         plan.do("stage", accumulator(plan, t))
     plan.do("reorder", *batch, *rows, column)
     row = plan.fuse_all(rows, "m") if rows else None
@@ -206,6 +208,16 @@ def has_long_epilogue(t: Tensor) -> bool:
     assert isinstance(t, Compute)
     nodes = list(_around_reductions(t.body))
     return any(isinstance(x, Unary) and x.op in EXPANDED for x in nodes) or len(nodes) > LONG
+
+
+def pays_apart(plan: Plan, p: Product) -> bool:
+    """Whether an epilogue that is unrolled with each height of the tile is mostly code.
+
+    Apart from it, the sums of all products of a depth are taken by the same code.
+    """
+    depth = fixed(p.reduce.extents[0])
+    deep = depth is not None and depth >= DEEP and len(p.reduce.extents) == 1
+    return deep and plan.target.vector_bits <= NARROW
 
 
 def _around_reductions(x: Expr) -> Iterator[Expr]:
