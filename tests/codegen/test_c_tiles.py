@@ -91,3 +91,26 @@ def test_a_length_from_around_a_tile_is_an_argument() -> None:
     made = render_kernel(run_passes(parse_func(text)), Target.parse("arm-neon"))
     (tile,) = made.tiles.values()
     assert "int64_t n)" in tile and "k < n;" in tile
+
+
+WITHIN = """\
+def within(A: f32[n], C: out f32[1], n: sym[0, 64]):
+    with most = alloc(f32[1], register):
+        most[0] = -inf:f32
+        with acc = alloc(f32[8], register):
+            for j in unroll(2):
+                for v in vector(4):
+                    acc[j * 4 + v] = -inf:f32
+            for k in range(n // 8):
+                for j in unroll(2):
+                    for v in vector(4):
+                        acc[j * 4 + v] = max(acc[j * 4 + v], A[k * 8 + j * 4 + v])
+            for j in unroll(8):
+                most[0] = max(most[0], acc[j])
+        C[0] = most[0] * cast(n, f32)
+"""
+
+
+def test_a_tile_leaves_the_registers_of_others_where_they_are() -> None:
+    made = render_kernel(run_passes(parse_func(WITHIN)), Target.parse("arm-neon"))
+    assert not made.tiles and "most = -INFINITY;" in made.text

@@ -110,7 +110,7 @@ class _Outlined:
         self._vars: dict[Var, Var] = {}
         self._found: dict[tuple[str, frozenset[tuple[Monomial, int]]], Buffer] = {}
         for x in sub_stmts(s):
-            if isinstance(x, Alloc):
+            if isinstance(x, Alloc) and x.buffer.name not in self._inner:
                 name = "acc" if not self._inner else f"acc{len(self._inner) + 1}"
                 b = x.buffer
                 self._inner[b.name] = Buffer(name, b.shape, b.dtype, b.scope, b.align)
@@ -150,7 +150,7 @@ class _Outlined:
         """The parameter and the index in it of an access; what is stored to is one parameter."""
         stored = buffer.name in self._written
         base = index.base if isinstance(index, Ramp) else index
-        if base.lanes > 1:
+        if base.lanes > 1 or buffer.scope is Scope.REGISTER:
             self.fits = False
             return buffer, index
         poly = plain_poly(base)
