@@ -55,7 +55,8 @@ def compile(
         dynamic: False bakes the sizes of each set of shapes.
         example_inputs: a call to compile for now; a Hugging Face model needs none, another module
             compiles at its first call without them.
-        fallback: "warn" runs operators that tc lacks eagerly, "error" forbids it.
+        fallback: "warn" runs operators that tc lacks eagerly, and whole calls that cannot be
+            traced; "error" forbids it.
         codegen: "llvm", or "c" to go through the C compiler of this machine.
         tune: measure so many schedules first, see `tc.tune`; those that were measured before count.
 

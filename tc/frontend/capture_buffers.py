@@ -40,7 +40,7 @@ def mutated_inputs(
     """The inputs that an in-place operator of the graph writes to, through views or not.
 
     Raises:
-        UnsupportedError: it writes to a weight, which a compiled program takes as it is.
+        StatefulError: it writes to a weight, which a compiled program takes as it is.
     """
     written = set()
     for node in graph.graph.nodes:

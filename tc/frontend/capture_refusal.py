@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from tc.errors import UnsupportedError, describe
-from tc.frontend.captured import TraceError, UntraceableError
+from tc.errors import describe
+from tc.frontend.captured import StatefulError, TraceError, UntraceableError
 
 # They print tracebacks and graphs of what is told in one error here.
 _LOUD = (
@@ -63,9 +63,9 @@ def refusal(
     )
 
 
-def writes_to_buffer(name: str) -> UnsupportedError:
+def writes_to_buffer(name: str) -> StatefulError:
     """A program takes the weights and buffers as they are; it keeps no state of its own."""
-    return UnsupportedError(
+    return StatefulError(
         describe(
             f"buffer {name}",
             why="the model's forward writes to it",

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 import torch
 
-from tc.errors import UnsupportedError, describe
+from tc.errors import TcError, UnsupportedError, describe
 from tc.frontend.hf_types import is_cache, is_output
 
 if TYPE_CHECKING:
@@ -119,7 +119,11 @@ Node = (
 )
 
 
-class UnsupportedCacheError(UnsupportedError):
+class NoProgramError(TcError):
+    """No program can serve a call that the model itself would."""
+
+
+class UnsupportedCacheError(UnsupportedError, NoProgramError):
     """A cache of a kind that no program can take or give, though eager can."""
 
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from tc.errors import CompileError
+from tc.errors import CompileError, UnsupportedError
 from tc.frontend import capture_shapes as shapes
 from tc.frontend import capture_tree as tree
+from tc.frontend.capture_tree import NoProgramError
 from tc.frontend.signature import Signature
 
 if TYPE_CHECKING:
@@ -28,8 +29,16 @@ class TraceError(CompileError):
     """A model could not be traced on the arguments that it was given."""
 
 
-class UntraceableError(TraceError):
+class UntraceableError(TraceError, NoProgramError):
     """And the model itself takes them: the trace alone has failed, and may do at other sizes."""
+
+
+class StatefulError(UnsupportedError, NoProgramError):
+    """A model that changes in a call, which a program of it cannot."""
+
+
+class SizesError(UnsupportedError, NoProgramError):
+    """As many programs as there may be for one kind of call, and none takes its sizes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import torch
 
 from tc.errors import UnsupportedError, describe
-from tc.frontend.capture_tree import UnsupportedCacheError
+from tc.frontend.capture_tree import NoProgramError
 from tc.frontend.captured import TraceError
 from tc.frontend.hf_dispatch import Dispatcher, OnEager
 from tc.frontend.hf_natural import natural_inputs
@@ -45,12 +45,12 @@ def wrap(
         dynamic: False bakes the sizes of every distinct set of shapes.
         example_inputs: a call to compile for now, positional or by name.
         natural: compile now for the natural inputs, where the model's config tells them.
-        on_eager: told why a call runs eagerly, which is where it takes or gives a cache that no
-            program can hold; None refuses such calls.
+        on_eager: told why a call runs eagerly, which is where no program can serve it but the
+            model can (`captured.NoProgramError`); None refuses such calls.
 
     Raises:
         UnsupportedError: the model is such a copy already, or not a module.
-        CompileError: the model cannot be traced.
+        CompileError: the model does not take the example, or cannot be traced, without `on_eager`.
     """
     if not isinstance(model, torch.nn.Module):
         raise UnsupportedError(
@@ -77,12 +77,12 @@ def wrap(
     made.__dict__["train"] = _train_of(made)
     made.__dict__["training"] = False
     if isinstance(example_inputs, dict):
-        dispatcher.prepare((), example_inputs)
+        dispatcher.try_to_prepare((), example_inputs)
     elif example_inputs is not None:
-        dispatcher.prepare(example_inputs, {})
+        dispatcher.try_to_prepare(example_inputs, {})
     elif natural and dynamic and (inputs := natural_inputs(model)) is not None:
         # The natural set is a guess: a model that takes other inputs compiles at its first call.
-        with contextlib.suppress(TraceError, UnsupportedCacheError):
+        with contextlib.suppress(TraceError, NoProgramError):
             dispatcher.prepare((), dict(inputs), guess=True)
     return made
 

@@ -11,14 +11,15 @@ from __future__ import annotations
 import contextlib
 import inspect
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from collections.abc import Sequence
+from typing import Any, NoReturn, Protocol
 
 import torch
 
 from tc.errors import CompileError, UnsupportedError, describe
 from tc.frontend import capture_tree as tree
-from tc.frontend.captured import Request, UntraceableError
+from tc.frontend.capture_tree import NoProgramError
+from tc.frontend.captured import Request, SizesError, UntraceableError
 from tc.frontend.copies import twin
 from tc.frontend.hf_inputs import refuse_device, refuse_grad
 from tc.frontend.hf_program import Make, Program
@@ -38,8 +39,14 @@ _LOSS = _FLAGS.index("problem_type")  # which transformers' own models read for 
 _MAX_PROGRAMS = 16
 
 
-# Told why a call is about to run eagerly; raises where that is not wanted.
-OnEager = Callable[[UnsupportedError], None]
+class OnEager(Protocol):
+    """Told that calls run eagerly."""
+
+    def allow(self, why: NoProgramError) -> None:
+        """Raises it where that is not wanted."""
+
+    def count(self, why: NoProgramError) -> None:
+        """As `allow`, before one call that does."""
 
 
 class _Route:
@@ -58,7 +65,7 @@ class _Route:
         self.programs = programs
         self.order = order
         self.caches = caches
-        self.refused: tree.UnsupportedCacheError | None = None
+        self.refused: NoProgramError | None = None  # of calls that no program of these takes
 
 
 class Dispatcher:
@@ -120,15 +127,13 @@ class Dispatcher:
         caches: list[Any] = []
         try:
             key = self._key(args, kwargs, tensors, caches)
-        except tree.UnsupportedCacheError as error:
+        except NoProgramError as error:
             return self._eagerly(error, args, kwargs)
         if torch.is_grad_enabled():
             refuse_grad(tensors, self._model)
         route = self._routes.get(key)
         if route is None:
             route = self._find_route(key, args, kwargs)
-        if route.refused is not None:
-            return self._eagerly(route.refused, args, kwargs)
         if route.order is not None:
             tensors = [tensors[index] for index in route.order]
         if route.caches is not None:
@@ -142,8 +147,7 @@ class Dispatcher:
                 return result
         try:
             program = self._fitting(route, shapes, args, kwargs)
-        except tree.UnsupportedCacheError as error:
-            route.refused = error
+        except NoProgramError as error:
             return self._eagerly(error, args, kwargs)
         return program.run(tensors, caches)
 
@@ -172,13 +176,11 @@ class Dispatcher:
             found[_LOSS] = None
         return found
 
-    def _eagerly(
-        self, why: tree.UnsupportedCacheError, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
+    def _eagerly(self, why: NoProgramError, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The result of the model itself, for a call that no program can serve."""
         if self._on_eager is None:
             raise why
-        self._on_eager(why)
+        self._on_eager.count(why)
         training = any(module.training for module in self._model.modules())
         model = twin(self._model) if training else self._model
         with torch.no_grad():
@@ -197,6 +199,15 @@ class Dispatcher:
         if route.order is not None:
             tensors = [tensors[index] for index in route.order]
         return self._fitting(route, tuple(t.shape for t in tensors), args, kwargs, guess)
+
+    def try_to_prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """As `prepare`; calls that no program can serve are to run eagerly, if they may."""
+        try:
+            self.prepare(args, kwargs)
+        except NoProgramError as why:
+            if self._on_eager is None:
+                raise
+            self._on_eager.allow(why)
 
     def _key(
         self,
@@ -284,7 +295,11 @@ class Dispatcher:
         kwargs: dict[str, Any],
         guess: bool = False,
     ) -> Program:
-        """The program that takes these shapes, compiled now if none does."""
+        """The program that takes these shapes, compiled now if none does.
+
+        Raises:
+            NoProgramError: there can be none; it is not tried again for calls like this one.
+        """
         with self._lock:
             for program in route.programs:
                 try:
@@ -294,15 +309,16 @@ class Dispatcher:
                         raise
                 else:
                     return program
-            if len(route.programs) >= _MAX_PROGRAMS:
-                raise UnsupportedError(
-                    describe(
-                        f"call of {type(self._model).__name__}",
-                        why=f"{_MAX_PROGRAMS} programs exist for it already, none takes its sizes",
-                        way_out="pad the inputs to fewer distinct sizes",
-                    )
-                )
-            program = self._made_for(shapes, args, kwargs, guess)
+            if route.refused is not None:
+                raise route.refused.with_traceback(None)
+            try:
+                if len(route.programs) >= _MAX_PROGRAMS:
+                    raise _too_many(self._model)
+                program = self._made_for(shapes, args, kwargs, guess)
+            except NoProgramError as error:
+                if not guess:
+                    route.refused = error
+                raise
             route.programs.append(program)
             # Where forward settles a flag, calls mean the same with the flag as it was and as it is
             # from then on, for eager writes it into the config that both share.
@@ -355,6 +371,16 @@ class Dispatcher:
         self.stats["compilations"] += 1
         beside = [self._config, *self._hooks]
         return Program(self._model, captured, runner, beside)
+
+
+def _too_many(model: torch.nn.Module) -> SizesError:
+    return SizesError(
+        describe(
+            f"call of {type(model).__name__}",
+            why=f"{_MAX_PROGRAMS} programs exist for it already, none takes its sizes",
+            way_out="pad the inputs to fewer distinct sizes",
+        )
+    )
 
 
 def _order(given: list[str], wanted: list[str]) -> list[int] | None:

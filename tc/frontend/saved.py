@@ -269,8 +269,12 @@ def for_this_machine(artifact: Artifact, here: Target) -> tuple[Artifact, int]:
 
 def runs_here(artifact: Artifact, here: Target | None = None) -> bool:
     """Whether this machine (or `here`) can run the code of an artifact."""
+    return host_runs(Target.parse(artifact.target), here)
+
+
+def host_runs(compiled: Target, here: Target | None = None) -> bool:
+    """Whether this machine (or `here`) can run code for a target."""
     machine = here or host_target()
-    compiled = Target.parse(artifact.target)
     return compiled.arch in (machine.arch, "generic") and all(
         machine.has(feature) for feature in _features(compiled)
     )

@@ -1,4 +1,7 @@
-"""A model that cannot be traced for free sizes has a program for each set of them."""
+"""Models that cannot be traced for free sizes, or not at all.
+
+The former have a program for each set of sizes; the latter run eagerly, and say so.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,11 @@ import torch
 from sympy import Eq, Symbol
 from torch import nn
 from torch.utils._sympy.functions import Mod
+from transformers import LlamaConfig, LlamaForCausalLM
 
 import tc
-from tc.frontend import capture, capture_ones
+from tc.frontend import capture, capture_ones, hf_dispatch
+from tc.frontend.tensors import FallbackWarning
 
 
 def fails_where(free: bool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,22 +43,110 @@ def test_it_has_a_program_for_each_set_of_sizes(monkeypatch: pytest.MonkeyPatch)
 
 def test_the_first_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     fails_where(False, monkeypatch)
+    made = tc.compile(nn.Tanh(), threads=1, fallback="error")
     with pytest.raises(tc.CompileError, match="model Tanh: .*cannot trace it: free sizes"):
-        tc.compile(nn.Tanh(), threads=1)(torch.ones(2))
+        made(torch.ones(2))
 
 
-def test_what_the_model_refuses_itself_is_traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    tried = []
+class ByValue(nn.Module):
+    """Goes one way or another by what it is given."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.exp() if x.sum() > 0 else -x
+
+
+class Counting(nn.Module):
+    """Gives the number of the call."""
+
+    calls: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return x + self.calls
+
+
+def tried(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Grows by one for each trace."""
+    found: list[Any] = []
     usual = capture._traced
 
     def traced(*given: Any) -> Any:
-        tried.append(given)
+        found.append(given)
         return usual(*given)
 
     monkeypatch.setattr(capture, "_traced", traced)
+    return found
+
+
+def test_a_model_that_looks_at_values_runs_eagerly(monkeypatch: pytest.MonkeyPatch) -> None:
+    traces = tried(monkeypatch)
+    made: Any = tc.compile(ByValue(), threads=1)
+    given = [torch.ones(3), -torch.ones(3), torch.randn(5), torch.randn(7)]
+    with pytest.warns(FallbackWarning, match=r"ByValue.forward runs eagerly: .*cannot trace") as w:
+        found = [made(x) for x in given]
+    assert len(w) == 1
+    assert all(torch.equal(y, ByValue()(x)) for x, y in zip(given, found, strict=True))
+    assert made.stats()["fallbacks"] == {"ByValue.forward": 4}
+    assert len(traces) <= 3  # at the first call alone
+
+
+def test_a_model_that_keeps_a_state_runs_eagerly() -> None:
+    made: Any = tc.compile(Counting(), threads=1)
+    with pytest.warns(FallbackWarning, match="forward writes to it"):
+        assert [made(torch.zeros(())).item() for _ in range(3)] == [1, 2, 3]
+
+
+def test_an_example_of_what_cannot_be_traced() -> None:
+    with pytest.warns(FallbackWarning, match="ByValue.forward runs eagerly"):
+        made: Any = tc.compile(ByValue(), example_inputs=(torch.ones(3),), threads=1)
+    assert made.stats()["fallbacks"] == {}
+    assert torch.equal(made(torch.ones(3)), torch.ones(3).exp())
+    for settings in ({"fallback": "error"}, {"target": "arm-neon"}):
+        with pytest.raises(tc.CompileError, match="cannot trace it"):
+            tc.compile(ByValue(), example_inputs=(torch.ones(3),), **settings)
+
+
+def test_sizes_beyond_what_there_are_programs_for_run_eagerly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hf_dispatch, "_MAX_PROGRAMS", 2)
+    made: Any = tc.compile(nn.Tanh(), threads=1, dynamic=False)
+    given = [torch.full((size,), 0.5) for size in (2, 3, 4, 2, 5)]
+    with pytest.warns(FallbackWarning, match="2 programs exist for it already"):
+        found = [made(x) for x in given]
+    torch.testing.assert_close(found, [x.tanh() for x in given])
+    assert made.stats()["fallbacks"] == {"Tanh.forward": 2}
+    assert made.stats()["compilations"] == 2
+
+
+def test_frequencies_that_follow_the_longest_text_so_far() -> None:
+    """Dynamic scaling of rotary embeddings keeps a state in Python, which the model's own has."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=61, hidden_size=16, intermediate_size=24, num_hidden_layers=1,
+        num_attention_heads=2, max_position_embeddings=8,
+        rope_parameters={"rope_type": "dynamic", "rope_theta": 1e4, "factor": 4.0},
+    )  # fmt: skip
+    model, other = LlamaForCausalLM(config).eval(), LlamaForCausalLM(config).eval()
+    other.load_state_dict(model.state_dict())
+    made: Any = tc.compile(model, threads=1)
+    prompts = [torch.randint(3, 60, (1, length)) for length in (5, 20, 12)]
+    settings: dict[str, Any] = {"max_new_tokens": 3, "eos_token_id": None, "pad_token_id": 0}
+    with pytest.warns(FallbackWarning, match="LlamaForCausalLM.forward runs eagerly"):
+        found = [made.generate(ids, do_sample=False, **settings) for ids in prompts]
+    expected = [other.generate(ids, do_sample=False, **settings) for ids in prompts]
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_what_the_model_refuses_itself_is_traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    traces = tried(monkeypatch)
     with pytest.raises(tc.CompileError, match="the model itself refuses it"):
         tc.compile(nn.Linear(3, 5), threads=1)(torch.ones(2, 4))
-    assert len(tried) == 1
+    assert len(traces) == 1
 
 
 def test_a_remainder_of_what_is_no_size() -> None:
