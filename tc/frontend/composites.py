@@ -90,6 +90,17 @@ def _max_unpool2d(
     return spread.reshape(*x.shape[:-2], height, width)
 
 
+def _masked_scatter(x: torch.Tensor, mask: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
+    """The elements of the source, in turn, where the mask says; too few are an error of the read.
+
+    Those that stay read an element ahead of the source, which may be empty.
+    """
+    taken = mask.expand_as(x).flatten()
+    count = torch.where(taken, taken.long().cumsum(0), 0)
+    values = torch.cat([source.new_zeros(1), source.flatten()])[count]
+    return torch.where(taken, values, x.flatten()).view_as(x)
+
+
 def _embedding_bag(
     weight: torch.Tensor,
     ids: torch.Tensor,
@@ -138,6 +149,7 @@ CONSISTS_OF: Final[Mapping[Any, Callable[..., torch.Tensor | None]]] = {
     _aten.rot90.default: _rot90,
     _aten.rrelu.default: _rrelu,
     _aten.max_unpool2d.default: _max_unpool2d,
+    _aten.masked_scatter.default: _masked_scatter,
     _aten.embedding_bag.default: _embedding_bag,
     _aten.embedding_bag.padding_idx: _embedding_bag,
 }

@@ -125,6 +125,22 @@ def test_many_of_the_greatest_are_left_to_eager() -> None:
         assert_compiled(lambda x: x.topk(40)[0], (torch.randn(2, 50),))
 
 
+def test_elements_in_turn_where_a_mask_says() -> None:
+    def call(rows: int, taken: list[int]) -> tuple[torch.Tensor, ...]:
+        mask = torch.zeros(rows, dtype=torch.bool)
+        mask[taken] = True
+        return torch.randn(2, rows, 3), mask[:, None], torch.randn(2 * len(taken), 3)
+
+    calls = [call(5, [1, 2, 4]), call(7, [0, 6])]
+    compiled = assert_compiled(torch.masked_scatter, *calls)
+    x, mask, source = call(5, [0, 3])
+    compiled(x, mask, torch.cat([source, source]))  # more than are taken
+    with pytest.raises(tc.TcError, match="out of range"):
+        compiled(x, mask, source[:3])
+    nothing = (torch.randn(2, 4), torch.zeros(2, 4, dtype=torch.bool), torch.zeros(0))
+    assert_compiled(torch.masked_scatter, nothing)
+
+
 def _placed(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
     row = torch.tensor([-1.0, 0.0, 0.0, 1.0])
     rows = torch.stack([row, row * 2 + 0.5])
