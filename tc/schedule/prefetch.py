@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from tc.ir.expr import Const, Expr, Var, maximum
 from tc.ir.interval import bounds
-from tc.ir.loop import Buffer, For, Func, Prefetch, seq
+from tc.ir.loop import Buffer, For, Func, Prefetch, Stmt, seq
 from tc.ir.simplify import simplify
-from tc.ir.visit import loads_of, substitute, uses
+from tc.ir.visit import loads_of, map_stmt, substitute, uses
 from tc.schedule.rewrite import (
     check_factor,
+    constant,
     env_of,
     find_loops,
     find_param,
@@ -27,7 +29,9 @@ LINE: Final = 64  # bytes that a processor fetches together
 
 
 @primitive
-def prefetch(func: Func, buffer: str, loop: str, *over: str, lines: int = 1, near: int = 0) -> Func:
+def prefetch(
+    func: Func, buffer: str, loop: str, *over: str, lines: int = 1, near: int = 0, rows: int = 0
+) -> Func:
     """Ask for what the next iteration of `loop` reads of `buffer`, during this one.
 
     rewrite: for j in range(n):
@@ -51,9 +55,17 @@ def prefetch(func: Func, buffer: str, loop: str, *over: str, lines: int = 1, nea
                          prefetch near b[j, ..., (i * l + k) * step + near // element]
 
     Where the lengths of a loop become versions, those of one iteration have these hints alone.
+
+    With rows=1, a block is rows of the last dim, which may lie apart in memory; each iteration
+    asks for the next `lines` of theirs, `per` to a row:
+
+                         prefetch b[j + 1 + n // per, ..., n % per * (64 // element)]
+                         # with n = (i * l + k) * lines, and those after it
+
+    Loops beside those `over`, such as the tails of a tiled loop, read the block without hints.
     Raises ScheduleError: no such loops or parameter, loops that are not nested in this order,
-    lines below 1, near below 0, or a buffer of which each iteration of `loop` does not read a
-    block of its own.
+    lines below 1, near below 0, near with rows, no rows of known length, or a buffer of which each
+    iteration of `loop` does not read a block of its own.
     """
     check_factor("prefetch", lines)
     if near:
@@ -71,57 +83,110 @@ def prefetch(func: Func, buffer: str, loop: str, *over: str, lines: int = 1, nea
             "prefetch", header(nest[-1]), f"the loops around it are {around}",
             f"name {loop} and those inside it in that order",
         )  # fmt: skip
-    start, size = _next_block(func, param, nest[places[0]])
-    count: Expr = Const(1)
-    number: Expr = Const(0)
-    for n in places[1:]:
-        count = count * nest[n].extent
-        number = number * nest[n].extent + nest[n].var
+    block = _next_block(func, param, nest[places[0]], over[0])
+    if rows:
+        if near:
+            raise refuse("prefetch", buffer, "near and rows are both given", "leave one of them")
+        hints = _in_rows(block, nest[places[1] :], over, lines)
+    else:
+        hints = _in_line(block, nest[places[1] :], over, lines, near)
+
+    def innermost(s: Stmt) -> Stmt | None:
+        if not isinstance(s, For) or s.var.name != over[-1] or not _reads(s, param):
+            return None
+        return For(s.var, s.extent, s.kind, seq(*hints, s.body))
+
+    return rewrite_loops(func, "prefetch", over[0], lambda x: map_stmt(x, None, innermost))
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """Where what the next iteration reads begins, the dim of its places, how many elements."""
+
+    buffer: Buffer
+    start: tuple[Expr, ...]
+    dim: int
+    size: Expr
+
+
+def _in_line(
+    block: _Block, nest: Sequence[For], over: Sequence[str], lines: int, near: int
+) -> list[Prefetch]:
+    """Hints for a block as one run of elements."""
+    param, dtype = block.buffer, block.buffer.dtype
+    number, count = _number(nest, over)
+    zeros: list[Expr] = [Const(0)] * (len(block.start) - block.dim - 1)
+    *outer, last = [*block.start[: block.dim + 1], *zeros]
     # The loops run at least once where this is used, but it may be computed in front of them.
-    step = simplify((size + count - 1) // maximum(count, Const(1)))
-    line, bytes_ = LINE // param.dtype.bytes, param.dtype.bytes
-    first = simplify(start[-1] + number * step + (near // bytes_ - size if near else 0))
-    hints = [
-        Prefetch(param, (*start[:-1], simplify(first + n * line)), near > 0) for n in range(lines)
-    ]
+    step = simplify((block.size + count - 1) // maximum(count, Const(1)))
+    back = near // dtype.bytes - block.size if near else Const(0)
+    first = simplify(last + number * step + back)
+    line = LINE // dtype.bytes
+    return [Prefetch(param, (*outer, simplify(first + n * line)), near > 0) for n in range(lines)]
 
-    def rewrite(x: For) -> For:
-        return For(x.var, x.extent, x.kind, seq(*hints, x.body)) if _reads(x, param) else x
 
-    return rewrite_loops(func, "prefetch", over[-1], rewrite)
+def _in_rows(block: _Block, nest: Sequence[For], over: Sequence[str], lines: int) -> list[Prefetch]:
+    """Hints for a block of rows, line by line."""
+    param = block.buffer
+    length = constant(param.shape[-1])
+    if length is None or block.dim == len(block.start) - 1:
+        raise refuse("prefetch", param.name, "it has no rows of known length", "leave rows away")
+    number, _ = _number(nest, over)
+    line = LINE // param.dtype.bytes
+    per = -(-length // line)
+    row, *between = block.start[block.dim : -1]
+    hints = []
+    for n in range(lines):
+        at = number * lines + n
+        place = [row + at // per, *between, at % per * line]
+        indices = (*block.start[: block.dim], *map(simplify, place))
+        hints.append(Prefetch(param, indices, False))
+    return hints
+
+
+def _number(nest: Sequence[For], over: Sequence[str]) -> tuple[Expr, Expr]:
+    """The number of an iteration of the loops `over`, and how many there are."""
+    number: Expr = Const(0)
+    count: Expr = Const(1)
+    for x in nest:
+        if x.var.name in over:
+            count = count * x.extent
+            number = number * x.extent + x.var
+    return number, count
 
 
 def _reads(x: For, buffer: Buffer) -> bool:
     return any(load.buffer.name == buffer.name for load in loads_of(x.body))
 
 
-def _next_block(func: Func, buffer: Buffer, loop: For) -> tuple[tuple[Expr, ...], Expr]:
-    """Where the block of the next iteration of `loop` begins, and how many elements it has."""
+def _next_block(func: Func, buffer: Buffer, loop: For, over: str) -> _Block:
+    """What the loops called `over` read of it in the next iteration of `loop`."""
     var: Var = loop.var
     env = env_of([*path_to(func.body, var.name), *loops(loop.body)])
     inside: dict[Var, Expr] = {x.var: Const(0) for x in loops(loop.body)}
-    found = set()
-    for load in loads_of(loop.body):
+    found: dict[tuple[Expr, ...], _Block] = {}
+    nests = [x for x in loops(loop.body) if x.var.name == over]
+    for load in (load for x in nests for load in loads_of(x)):
         if load.buffer.name == buffer.name:
             first = [substitute(i, inside) for i in load.indices]
             after = [substitute(i, {var: var + 1}) for i in first]
             size = simplify(_flat(buffer, after) - _flat(buffer, first), env)
             starts = [simplify(i, env) for i in after]
-            last = max((d for d, i in enumerate(starts) if uses(i, var)), default=-1)
-            # Where in the block the reads begin does not matter: all of it is asked for.
-            found.add((*starts[: last + 1], *[Const(0)] * (len(starts) - last - 1), size))
+            dim = max((d for d, i in enumerate(starts) if uses(i, var)), default=-1)
+            # Where in the block the reads begin does not matter.
+            found.setdefault((*starts[: dim + 1], size), _Block(buffer, tuple(starts), dim, size))
     if len(found) != 1:
         why = "is not read there" if not found else "is read in several places"
         raise refuse("prefetch", buffer.name, why, f"name a loop of {func.name} that reads it once")
-    *start, size = found.pop()
-    alone = not any(uses(i, var) for i in start[:-1])
-    if any(uses(size, v) for v in env) or bounds(size).hi == 0 or alone:
+    (block,) = found.values()
+    alone = not any(uses(i, var) for i in block.start[:-1])
+    if any(uses(block.size, v) for v in env) or bounds(block.size).hi == 0 or alone:
         raise refuse(
             "prefetch", f"{buffer.name} in {header(loop)}",
             f"what an iteration of {var.name} reads is no block of its own",
             "pack it along the loop first",
         )  # fmt: skip
-    return tuple(start), size
+    return block
 
 
 def _flat(buffer: Buffer, indices: Sequence[Expr]) -> Expr:

@@ -147,6 +147,26 @@ def test_as_dense_softmax(v: Variant, target: str) -> None:
         np.testing.assert_allclose(made, want, atol=2e-6, rtol=2e-5, err_msg=str((b, n, m)))
 
 
+def test_next_block_of_keys_and_values_is_fetched_wherever_rows_lie() -> None:
+    n, m = te.sym("n"), te.sym("m")
+    shapes = ((1, n, 2, 16), (1, m, 2, 16), (1, m, 2, 16))
+    given = [te.placeholder(s, F32, name) for s, name in zip(shapes, "qkv", strict=True)]
+
+    def heads(t: Tensor) -> Tensor:
+        """Of each token, as the layer before leaves them."""
+        return te.compute((1, 2, t.shape[1], 16), lambda b, h, i, c: t[b, i, h, c])
+
+    apart = tc.build(inlined((build_attention(*map(heads, given)),)), "x86-64-v3", threads=1)
+    near = tc.build(expression(Variant()), "x86-64-v3", threads=1)
+    assert apart.schedule.count("rows=1)") == near.schedule.count("rows=1)") == 2
+    values = arrays(Variant(), 1, 50, 260)
+    want = wanted(Variant(), values)
+    for kernel, turn in ((apart, True), (near, False)):
+        made = kernel(*(np.ascontiguousarray(x.swapaxes(1, 2)) if turn else x
+                        for x in (values[name] for name in "qkv")))  # fmt: skip
+        np.testing.assert_allclose(made, want, atol=2e-6, rtol=2e-5)
+
+
 def test_two_threads_give_the_same_bits_each_time() -> None:
     v = Variant(heads=3, groups=1, causal="bottom")
     kernel, given = tc.build(expression(v), threads=2), arrays(v, 1, 200, 200)

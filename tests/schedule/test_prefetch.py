@@ -18,8 +18,10 @@ from tc.ir.visit import sub_stmts
 from tc.schedule.pack import packings
 from tc.schedule.step import Schedule
 from tests.schedule import kernels
+from tests.schedule.kernels import K
 from tests.schedule.running import SIZES, check_all, scheduled
 
+BLOCKS = "split(i, 3, tail=ragged) online(r, i1, e, block=4) compute_at(t0, r0)"
 TILED = "reorder(i, j) split(j, 4, tail=guard) reorder(j0, i, k, j1) pack(p1, 1, 4)"
 
 # name -> the kernel, the schedule
@@ -36,6 +38,12 @@ CASES: dict[str, tuple[Callable[[], Func], str]] = {
     "sums": (
         kernels.matmul,
         f"{TILED} partial(out0_acc, k, 1) reorder(j0, k0, i) prefetch(p1, k0, i)",
+    ),
+    "values": (kernels.attention, f"{BLOCKS} prefetch(p2, r0, i1_v, e_v, rows=1)"),
+    "keys": (  # the tail reads of the same block, without hints
+        lambda: kernels.attention(d=20),
+        f"{BLOCKS} split(j, 2, tail=cut) reorder(j0, i_1, j1)"
+        " prefetch(p1, r0, j0, i_1, lines=2, rows=1)",
     ),
 }
 
@@ -64,6 +72,12 @@ def test_result(name: str, size: int) -> None:
         (kernels.matmul(), "prefetch(p1, j, k)", "what an iteration of j reads is no block"),
         (kernels.matmul(), "prefetch(out0, i, j)", "prefetch: out0: is not read there"),
         (kernels.matmul(), "prefetch(p0, i, j, lines=0)", "prefetch: factor is 0"),
+        (kernels.matmul(), "prefetch(p0, i, j, near=8, rows=1)", "near and rows are both given"),
+        (
+            kernels.matmul(k=K),
+            "prefetch(p0, i, j, rows=1)",
+            "prefetch: p0: it has no rows of known length; leave rows away",
+        ),
     ],
 )
 def test_refused(kernel: Func, steps: str, message: str) -> None:

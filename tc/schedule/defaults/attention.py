@@ -8,13 +8,13 @@ values under them follow each other (Dao, "FlashAttention-2", arXiv 2307.08691, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tc.ir.expr import Read, Reduce, Var
 from tc.ir.tensor import Compute, Placeholder, Tensor
 from tc.ir.visit import uses
 from tc.schedule.defaults.contraction import (
-    UNROLL_K,
     accumulator,
     has_long_epilogue,
     pick_tile,
@@ -28,9 +28,11 @@ from tc.schedule.defaults.shape import (
     reductions,
 )
 from tc.schedule.defaults.tiles import Tile, register_tile
+from tc.schedule.prefetch import LINE
 
 MIN_BLOCK = 32  # keys; fewer would not pay for what is done once a block
 QUERIES = 48  # that share what is loaded of keys and values; more would see more of each other's
+UNROLL = 4  # steps of a sum: loops over 64 elements are short enough then to be predicted
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,15 @@ class Attention:
     row: Var
     column: Var
     batch: tuple[Var, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """How many queries and keys are attended at once; `loop` is over the blocks of keys."""
+
+    queries: int
+    keys: int
+    loop: str
 
 
 def attention_of(tensors: list[Tensor]) -> Attention | None:
@@ -123,8 +134,7 @@ def schedule_attention(plan: Plan, a: Attention, query: int) -> None:
     batch = plan.loops_of(out, a.batch)
     row, column, key = (plan.loop_of(out, v) for v in (a.row, a.column, *a.fold.axes))
     bits = a.fold.monoid.left[0].type.bits
-    tile = few_columns(plan, bits, None, fixed(plan.extent(row)))
-    tile = pick_tile(plan, bits, None, tile, "score_")
+    tile = pick_tile(plan, bits, None, _score_tile(plan, bits, row), "score_")
     rows = max(1, QUERIES // tile.nr) * tile.nr
     rows = plan.pick(
         "queries", rows, [tile.nr * n for n in (1, 2, 3, 4, 6, 8) if tile.nr * n <= 128]
@@ -136,15 +146,27 @@ def schedule_attention(plan: Plan, a: Attention, query: int) -> None:
     if not plan.has(row + "1"):
         plan.do("split", row, 1)
     narrowed = plan.attempt("narrow", key, row + "1")
-    plan.do("online", key, row + "1", column, block=_block(plan, column, rows, tile, bits))
+    block = _Block(rows, _keys(plan, column, rows, tile, bits), key + "0")
+    plan.do("online", key, row + "1", column, block=block.keys)
     for t in (a.scores, *reversed(a.before)):
-        plan.do("compute_at", plan.buffer_of(t), key + "0")
+        plan.do("compute_at", plan.buffer_of(t), block.loop)
     plan.divide([*batch, row + "0"])
-    _scores(plan, a, tile, (row + "0", key + "0"), query)
+    _scores(plan, a, tile, block, (row + "0", query))
     _statistics(plan, a, tile, row + "1", key)
-    _values(plan, a, values, row + "1", column, key)
+    plan.vectorize(column + "_o", 32)
+    plan.vectorize(column, 32)
+    value_tiles(plan, a, values, (row + "1_v", column + "_v", key + "_v"), block)
     if narrowed:
         plan.do("zigzag", row + "0")  # later queries see more keys, or fewer
+
+
+def _score_tile(plan: Plan, bits: int, row: str) -> Tile:
+    """Of the product of keys and queries: the best tile of which a block has two or more."""
+    queries = fixed(plan.extent(row))
+    tile = register_tile(plan.target, bits, None, None)
+    if queries is not None or 2 * tile.nr > QUERIES:
+        return few_columns(plan, bits, None, queries)
+    return tile
 
 
 def few_columns(plan: Plan, bits: int, rows: int | None, columns: int | None) -> Tile:
@@ -156,8 +178,8 @@ def few_columns(plan: Plan, bits: int, rows: int | None, columns: int | None) ->
     return register_tile(plan.target, bits, rows, pair if columns is None else min(columns, pair))
 
 
-def _block(plan: Plan, column: str, rows: int, tile: Tile, bits: int) -> int:
-    """How many keys: their values and weights fill the L1 cache together."""
+def _keys(plan: Plan, column: str, rows: int, tile: Tile, bits: int) -> int:
+    """How many keys are a block: their values and weights fill the L1 cache together."""
     width = fixed(plan.extent(column)) or tile.nr
     count = plan.target.l1d_bytes * 8 // (bits * (width + rows))
     own = max(MIN_BLOCK, count // tile.mr * tile.mr)
@@ -166,10 +188,10 @@ def _block(plan: Plan, column: str, rows: int, tile: Tile, bits: int) -> int:
     )
 
 
-def _scores(plan: Plan, a: Attention, tile: Tile, blocks: tuple[str, str], query: int) -> None:
+def _scores(plan: Plan, a: Attention, tile: Tile, block: _Block, outer: tuple[str, int]) -> None:
     """The product of keys and queries, with queries in lanes and keys as rows of the tile.
 
-    `blocks` are the loops over blocks of queries, and of keys.
+    `outer` is the loop over blocks of queries, and their dim in the input.
     """
     assert a.keys is not None
     t, p = a.scores, a.keys
@@ -181,11 +203,11 @@ def _scores(plan: Plan, a: Attention, tile: Tile, blocks: tuple[str, str], query
     plan.do("permute", plan.buffer_of(t), *(d for d in range(t.rank) if d not in at), *at[::-1])
     plan.do("split", row, tile.lanes, tail="guard")
     lanes, vectors = row + "1", row + "0"
-    queries = plan.buffer_of(p.a.tensor)
-    plan.do("cache", queries, blocks[0], last=query, pad=tile.lanes, along=lanes)
+    queries, query = plan.buffer_of(p.a.tensor), outer[1]
+    plan.do("cache", queries, outer[0], last=query, pad=tile.lanes, along=lanes)
     for b in _pointwise_reads(a):
         # As it lies, queries would be far apart in memory; here they share the L1 cache.
-        plan.do("cache", plan.buffer_of(b), blocks[1], along=lanes)
+        plan.do("cache", plan.buffer_of(b), block.loop, along=lanes)
         plan.vectorize(f"{plan.buffer_of(b)}_{b.rank - 1}", max(32, b.dtype.bits))
     plan.do("relax")
     plan.do("split", vectors, tile.vectors, tail="ragged")
@@ -201,6 +223,8 @@ def _scores(plan: Plan, a: Attention, tile: Tile, blocks: tuple[str, str], query
     for nest in nests:
         if plan.has(nest[0]):
             plan.do("reorder", *[n for n in nest if plan.has(n)])
+    count = -(-block.keys // tile.mr) * -(-block.queries // tile.nr)
+    _fetch(plan, p.b.tensor, block, nests[0][:2], count)
     plan.do("vectorize", lanes, tile.lanes)
     plan.attempt("uniform", lanes)
     _unroll_tile(plan, accumulator(plan, t), [vectors, *(n[-3] for n in nests[:-1])], depth[-1])
@@ -231,7 +255,7 @@ def _transpose(plan: Plan, queries: str, dim: int, lanes: int) -> None:
 def _unroll_tile(plan: Plan, acc: str, names: list[str], k: str) -> None:
     """Everything inside a tile unrolled, and some steps of the loop over what is summed."""
     steps = longest(plan.extent(k))
-    unrolled = plan.pick("unroll_k", UNROLL_K, (1, 2, 4))
+    unrolled = plan.pick("unroll_k", UNROLL, (1, 2, 4))
     if unrolled > 1 and (steps is None or steps >= unrolled):
         plan.do("split", k, unrolled, tail="cut")
         names = [*names, k + "1"]
@@ -257,15 +281,26 @@ def _statistics(plan: Plan, a: Attention, tile: Tile, row: str, key: str) -> Non
         plan.do("unroll", name + "01")
 
 
-def _values(plan: Plan, a: Attention, tile: Tile, row: str, column: str, key: str) -> None:
-    """The product of weights and values, and the passes over its result."""
-    plan.vectorize(column + "_o", 32)
-    plan.vectorize(column, 32)
-    value_tiles(plan, a, tile, (row + "_v", column + "_v", key + "_v"))
+def _fetch(plan: Plan, t: Tensor, block: _Block, tiles: Sequence[str], count: int) -> None:
+    """Spread the fetching of the next block's keys or values over the `count` tiles of this one.
+
+    The first tiles alone meet what is new and would wait for it, all the more where each row of
+    a head lies in a page of its own: a processor looks ahead within a page.
+    """
+    length = fixed(t.shape[-1])
+    if length is not None and plan.pick("ahead", 1, (0, 1)):
+        lines = -(-length * t.dtype.bytes // LINE) * block.keys
+        over = (block.loop, *tiles)
+        plan.attempt("prefetch", plan.buffer_of(t), *over, lines=-(-lines // count), rows=1)
 
 
-def value_tiles(plan: Plan, a: Attention, tile: Tile, nest: tuple[str, str, str]) -> None:
-    """Register tiles of the product of weights and values, over the loops (row, column, key)."""
+def value_tiles(
+    plan: Plan, a: Attention, tile: Tile, nest: tuple[str, str, str], block: _Block | None = None
+) -> None:
+    """Register tiles of the product of weights and values, over the loops (row, column, key).
+
+    `block` is what they are tiles of, where there is more than one.
+    """
     i, e, j = nest
     acc = f"{plan.buffer_of(a.output)}_acc_2_v"
     parts = [e]
@@ -281,6 +316,10 @@ def value_tiles(plan: Plan, a: Attention, tile: Tile, nest: tuple[str, str, str]
     for part in parts:
         outer = [part + "0", i + "0"] if len(parts) > 1 else [i + "0", part + "0"]
         plan.do("reorder", *outer, j, i + "1", part + "1")
+    width, value = fixed(plan.extent(parts[0] + "0")), next(reads_in(a.fold.values[2]), None)
+    if block is not None and value is not None and width is not None:
+        tiles = [n for n in (i + "0", e + "0") if plan.has(n)]
+        _fetch(plan, value.tensor, block, tiles, -(-block.queries // tile.mr) * width)
     if len(parts) > 1:
         plan.do("permute", acc, 1, 0)
     plan.do("relax")
