@@ -16,11 +16,13 @@ import torch
 from torch import nn
 
 import tc
+from tc.codegen.direct import Word
 from tc.device.physical import shared_device
 from tc.errors import TcError
 from tc.frontend.hf import dispatcher_of
 from tc.frontend.hf_dispatch import Dispatcher
 from tc.frontend.shortcut import Shortcuts
+from tc.frontend.tensor_layout import read
 
 
 class Many(nn.Module):
@@ -130,6 +132,23 @@ def test_many_threads_at_once() -> None:
     finally:
         sys.setswitchinterval(interval)
     assert made.stats()["calls"] == before + 800  # type: ignore[operator]
+
+
+def test_other_threads_run_while_a_program_does() -> None:
+    made = tc.compile(nn.Linear(1024, 1024), threads=1)
+    x = torch.randn(1024, 1024)
+    for _ in range(3):
+        made(x)
+    state = shortcuts_of(made)._state
+    assert state is not None
+    inside = int(state.templates[0].words[Word.INSIDE])  # how many calls are in compiled code
+    caller = threading.Thread(target=lambda: [made(x) for _ in range(40)])
+    caller.start()
+    seen = False
+    while caller.is_alive() and not seen:
+        seen = read(inside) == 1  # which could not be read if the call held the interpreter
+    caller.join(60)
+    assert seen
 
 
 def test_a_call_waits_for_what_was_submitted_before() -> None:
