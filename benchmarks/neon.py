@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -46,16 +47,29 @@ class Attention(torch.nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """What is compiled: a module, inputs of a call, and whether their sizes are those of all."""
+    """What is compiled: a module, inputs of a call, and whether their sizes are those of all.
+
+    `feature`: what a processor must have besides NEON; "" for nothing.
+    """
 
     name: str
     module: Callable[[], torch.nn.Module]
     shapes: tuple[tuple[int, ...], ...]
     fixed: bool = False
+    precision: str = "fp32"
+    feature: str = ""
+
+    def target(self, cpu: str) -> Any:
+        """That of a processor; None where it lacks the feature."""
+        if self.feature and cpu in WITHOUT[self.feature]:
+            return None
+        return tc.target(f"arm-neon{'+' * bool(self.feature)}{self.feature} cpu={cpu}")
 
 
+WITHOUT = {"dotprod": ("cortex-a72",)}
 KERNELS = (
     Kernel("gemm", lambda: torch.nn.Linear(768, 768), ((128, 768),)),
+    Kernel("gemm int8", lambda: torch.nn.Linear(768, 768), ((128, 768),), False, "int8", "dotprod"),
     Kernel("decode matvec", lambda: torch.nn.Linear(768, 3072), ((1, 768),), fixed=True),
     Kernel("attention", Attention, ((2, _HEADS, 128, _WIDTH),) * 3),
 )
@@ -90,9 +104,11 @@ def rows(
         TcError: llvm-mca or a compiler is missing, or has no model of all instructions of a loop.
     """
     for cpu in cpus:
-        target = tc.target(f"arm-neon cpu={cpu}")
-        model = MachineModel(target)
         for kernel in kernels:
+            target = kernel.target(cpu)
+            if target is None:
+                continue
+            model = MachineModel(target)
             compiled = _compiled(kernel, target)
             for compiler in compilers:
                 command = COMPILERS[compiler]
@@ -108,7 +124,8 @@ def _compiled(kernel: Kernel, target: Any) -> Any:
         torch.manual_seed(0)
         example = tuple(torch.randn(shape) for shape in kernel.shapes)
         module = kernel.module().eval()
-    return tc.compile(module, target=target, example_inputs=example, dynamic=not kernel.fixed)
+    return tc.compile(module, target=target, example_inputs=example, dynamic=not kernel.fixed,
+                      precision=kernel.precision)  # fmt: skip
 
 
 def _row(kernel: str, compiler: str, cpu: str, loop: LoopCounts, model: MachineModel) -> Row:
@@ -138,7 +155,14 @@ def _of_c(compiled: Any, command: Sequence[str]) -> list[LoopCounts]:
             if done.returncode:
                 raise TcError(f"{command[0]}: {done.stderr.strip()}")
             found += count_loops(done.stdout, "aarch64")
-        return found
+        return of_whole_tiles(found)
+
+
+def of_whole_tiles(found: list[LoopCounts]) -> list[LoopCounts]:
+    """The loops of the largest tiles: compilers unroll those of smaller ones, with what follows."""
+    shapes = [re.match(r"tile_(\d+)x(\d+)", loop.function) for loop in found]
+    sizes = [0 if shape is None else int(shape[1]) * int(shape[2]) for shape in shapes]
+    return [loop for loop, size in zip(found, sizes, strict=True) if size == max(sizes)]
 
 
 def table(found: Sequence[Row], version: str) -> Table:
@@ -151,7 +175,7 @@ def table(found: Sequence[Row], version: str) -> Table:
         for r in found
     ]  # fmt: skip
     return Table(
-        "Inner loops for ARM NEON, fp32", columns, tuple(lines),
+        "Inner loops for ARM NEON", columns, tuple(lines),
         (f"by llvm-mca {version}: no spill and {LEAST:.0%} of the FMA peak are wanted",),
     )  # fmt: skip
 

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
-from tc.ir.affine import ONE, Monomial, plain_poly
-from tc.ir.expr import Broadcast, Const, Expr, Fma, Load, Ramp
+from tc.ir.affine import ONE, plain_poly
+from tc.ir.expr import Binary, Bitcast, Broadcast, Const, Dot, Expr, Fma, Load, Ramp
 from tc.ir.loop import Scope, Seq, Store
 from tc.ir.types import F32
 from tc.ir.visit import own_exprs, sub_exprs
 
 _WIDTHS: Final = (4, 2)
+_WORD: Final = 32  # bits of a factor: one f32, or small elements that are multiplied together
 _BITS: Final = 128  # of a register
 _OTHERS: Final = 4  # registers for what is multiplied
 
@@ -32,7 +33,8 @@ class Part:
 
 
 def runs(s: Seq, registers: int) -> dict[int, Part]:
-    """For scalar factors of the stores in `s`, by identity: which lane of which load they are.
+    """For factors of the stores in `s` that all lanes share, by identity of their load: which lane
+    of which load they are. A lane is an f32, or the small elements that a dot product multiplies.
 
     Every load of a run is done whenever one is, so that all of its elements can be read. Runs wait
     in registers from their first use to their last: where these, with all sums that the statements
@@ -55,35 +57,60 @@ def _blocks(s: Seq) -> Iterator[list[Store]]:
 
 
 def _places(block: Sequence[Store]) -> list[tuple[Load, int]]:
-    """The scalar factors of a block, and the number of the statement that each stands in."""
+    """The shared factors of a block, and the number of the statement that each stands in."""
     found = {}
     for n, store in enumerate(block):
         for root in own_exprs(store):
-            for x in sub_exprs(root):
-                if isinstance(x, Fma) and x.lanes > 1 and x.dtype is F32:
-                    for factor in (x.a, x.b):
-                        load = factor.x if isinstance(factor, Broadcast) else factor
-                        if isinstance(load, Load) and load.lanes == 1 and load.mask is None:
-                            found[id(load), n] = (load, n)
+            for load in shared_factors(root):
+                found[id(load), n] = (load, n)
     return list(found.values())
 
 
+def shared_factors(root: Expr) -> Iterator[Load]:
+    """The loads of factors of products in `root` that all lanes share."""
+    for x in sub_exprs(root):
+        if isinstance(x, Fma) and x.lanes > 1 and x.dtype is F32:
+            for factor in (x.a, x.b):
+                load = factor.x if isinstance(factor, Broadcast) else factor
+                if isinstance(load, Load) and load.lanes == 1 and load.mask is None:
+                    yield load
+        elif isinstance(x, Dot):
+            yield from filter(None, (shared_word(x.a), shared_word(x.b)))
+
+
+def shared_word(x: Expr) -> Load | None:
+    """The load of the small elements that are the same for all lanes of a dot product."""
+    match x:
+        case Binary("and", y, Broadcast(Const(), _)):
+            return shared_word(y)
+        case Bitcast(Broadcast(Bitcast(Load(_, (Ramp(_, Const(1), width),), None) as load, _), _)):
+            return load if width * load.dtype.bits == _WORD else None
+    return None
+
+
 def _parts(loads: Sequence[Load]) -> dict[int, Part]:
-    groups: dict[tuple[str, frozenset[tuple[Monomial, int]]], dict[int, list[Load]]] = {}
+    groups: dict[tuple[object, ...], dict[int, list[Load]]] = {}
     for load in loads:
-        poly = dict(plain_poly(load.indices[0]))
-        offset = poly.pop(ONE, 0)
-        rows = groups.setdefault((load.buffer.name, frozenset(poly.items())), {})
-        rows.setdefault(offset, []).append(load)
+        poly = dict(plain_poly(_start(load)))
+        offset, part = divmod(poly.pop(ONE, 0), load.lanes)
+        key = (load.buffer.name, load.lanes, part, frozenset(poly.items()))
+        groups.setdefault(key, {}).setdefault(offset, []).append(load)
     found = {}
     for offsets in groups.values():
         for first, width in _pieces(sorted(offsets)):
-            start: Expr = offsets[first][0].indices[0]
-            whole = Load(offsets[first][0].buffer, (Ramp(start, Const(1), width),))
+            one = offsets[first][0]
+            if one.lanes > 1 and width < max(_WIDTHS):
+                continue  # words come in whole registers
+            whole = Load(one.buffer, (Ramp(_start(one), Const(1), width * one.lanes),))
             for lane in range(width):
                 for load in offsets[first + lane]:
                     found[id(load)] = Part(whole, lane)
     return found
+
+
+def _start(load: Load) -> Expr:
+    (index,) = load.indices
+    return index.base if isinstance(index, Ramp) else index
 
 
 def _pieces(offsets: Sequence[int]) -> Iterator[tuple[int, int]]:

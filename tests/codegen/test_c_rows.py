@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -146,8 +147,8 @@ def numbers(rng: np.random.Generator, dtype: DType, count: int, row: Instruction
         return plain.astype(np.float16)
     if dtype.is_float:
         x = (rng.standard_normal(count) * 10.0 ** rng.integers(-6, 7, count)).astype(NUMPY[dtype])
-        if row.op not in ("cast", "reduce_add", "dot", "narrow_f16") and not row.op.startswith(
-            "re"
+        if row.op not in ("cast", "reduce_add", "narrow_f16") and not row.op.startswith(
+            ("re", "dot")
         ):
             x[rng.random(count) < 0.2] = np.nan
             x[rng.random(count) < 0.1] = np.inf
@@ -162,7 +163,9 @@ def numbers(rng: np.random.Generator, dtype: DType, count: int, row: Instruction
     info = np.iinfo(NUMPY[dtype])
     if str(dtype) == "i64":
         return rng.integers(-3, 20, count)
-    low, high = (0, 128) if row.op == "dot7" and str(dtype) == "u8" else (info.min, info.max + 1)
+    low, high = (
+        (0, 128) if row.op.startswith("dot7") and str(dtype) == "u8" else (info.min, info.max + 1)
+    )
     x = rng.integers(low, high, count).astype(NUMPY[dtype])
     x[rng.random(count) < 0.2] = 0
     if row.op.startswith("widen"):
@@ -176,8 +179,11 @@ def numbers(rng: np.random.Generator, dtype: DType, count: int, row: Instruction
 
 def meaning(row: Instruction, operands: list[Array], count: int) -> Array:
     """What the row is said to compute."""
-    if row.meaning.startswith("dot("):
+    if row.meaning.startswith("dot"):
         a, b, c = operands
+        lane = re.match(r"dot_lane(\d)", row.meaning)
+        if lane:  # the elements of one lane, in every lane
+            a = np.tile(a.reshape(count, -1)[int(lane[1])], count)
         if a.dtype == np.uint16:
             a, b = ((x.astype(np.uint32) << 16).view(np.float32) for x in (a, b))
             return np.asarray(dot(a, b, c, F32))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tc import te
+from tc.codegen.c.kernel import render_kernel
 from tc.codegen.llvm.library import library
 from tc.codegen.runs import runs
 from tc.ir.affine import constant, plain_poly, sub
@@ -27,6 +30,21 @@ def product(rows: int) -> Func:
     c = te.compute((rows, 192), lambda i, j: te.sum(a[i, k] * b[k, j], axis=k))
     schedule = default_schedule((c,), (a, b), frozenset({b.name}), ARM)
     return place_scratch(run_passes(apply(lower((c,), (a, b)), schedule)))[0]
+
+
+def grouped(rows: int, target: Target) -> Func:
+    """The same of bytes, in groups of 64 along the reduction with a scale each."""
+    g, k = te.reduce_axis(3), te.reduce_axis(64)
+    a, b = te.placeholder((rows, 3, 64), "u8"), te.placeholder((192, 3, 64), "i8")
+    s = te.placeholder((rows, 3))
+
+    def element(i: Any, j: Any) -> Any:
+        product = te.cast(a[i, g, k] & 127, "i32") * te.cast(b[j, g, k], "i32")
+        return te.sum(te.cast(te.sum(product, axis=k), "f32") * s[i, g], axis=g)
+
+    c = te.compute((rows, 192), element)
+    schedule = default_schedule((c,), (a, b, s), frozenset({b.name}), target)
+    return place_scratch(run_passes(apply(lower((c,), (a, b, s)), schedule)))[0]
 
 
 def body(func: Func) -> Seq:
@@ -73,3 +91,32 @@ def test_llvm_multiplies_by_lanes() -> None:
     asm = library({"kernel": product(1)}, ARM).assembly()
     assert ".s[3]" in asm
     assert "ld1r" not in asm
+
+
+DOTS = Target.parse("arm-neon+dotprod cpu=neoverse-n1")
+
+
+def test_words_of_bytes_come_in_whole_registers() -> None:
+    block = body(grouped(8, DOTS))
+    loads = {id(load): load for load in loads_of(block)}
+    found = runs(block, 32)
+    assert len({id(part.load) for part in found.values()}) == 4  # rows of a tile
+    for number, part in found.items():
+        (index,), (whole,) = loads[number].indices, part.load.indices
+        assert isinstance(whole, Ramp) and isinstance(index, Ramp) and whole.width == 16
+        assert sub(plain_poly(index.base), plain_poly(whole.base)) == constant(4 * part.lane)
+
+
+def test_both_generators_multiply_bytes_by_lanes() -> None:
+    func = grouped(12, DOTS)
+    asm = library({"kernel": func}, DOTS).assembly()
+    assert ".4b[3]" in asm and "ld1r" not in asm
+    (tile,) = render_kernel(func, DOTS).tiles.items()
+    assert tile[0] == "tile_6x12" and tile[1].count("vdotq_laneq_s32(") == 72
+    assert tile[1].count("vandq_u8(") == 6
+
+
+def test_bytes_without_an_instruction_for_lanes_are_repeated() -> None:
+    assert runs(body(grouped(8, ARM)), 32) == {}
+    asm = library({"kernel": grouped(8, ARM)}, ARM).assembly()
+    assert "ld1r" in asm and "dot" not in asm

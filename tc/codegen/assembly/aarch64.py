@@ -18,10 +18,13 @@ _SUMS: Final = {
     "sdot": (4, "16b"),
     "udot": (4, "16b"),
     "usdot": (4, "16b"),
+    "sudot": (4, "16b"),
     "smmla": (8, "16b"),
     "ummla": (8, "16b"),
     "usmmla": (8, "16b"),
 }
+# What an element of a register is among the factors of a dot product.
+_ELEMENTS: Final = {"sdot": "4b", "udot": "4b", "usdot": "4b", "sudot": "4b", "bfdot": "2h"}
 _SCALAR_SUMS: Final = ("fmadd", "fmsub", "fnmadd", "fnmsub")
 _WIDTHS: Final = {"q": 16, "d": 8, "s": 4, "h": 2, "b": 1, "x": 8, "w": 4}
 _SUFFIXES: Final = {"b": 1, "h": 2, "sb": 1, "sh": 2, "sw": 4}
@@ -59,8 +62,10 @@ def probes(kind: str) -> tuple[str, ...]:
         return (f"fmadd {arranged}{{n}}, {arranged}30, {arranged}31, {arranged}{{n}}",)
     factors = _SUMS[name][1] or arranged
     start = f"{name} v{{n}}.{arranged}, v30.{factors}, v31"
-    plain = f"{start}.{factors}"
-    return (plain, f"{start}.{arranged[-1]}[0]") if name in ("fmla", "fmls") else (plain,)
+    plain, element = f"{start}.{factors}", f"{start}.{_ELEMENTS.get(name, arranged[-1])}[0]"
+    if name == "sudot":
+        return (element,)
+    return (plain, element) if name in (*_ELEMENTS, "fmla", "fmls") else (plain,)
 
 
 def _bytes(found: re.Match[str], operands: str) -> int:

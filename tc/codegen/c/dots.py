@@ -12,6 +12,7 @@ from tc.codegen.c.text import (
     Term,
     int_literal,
 )
+from tc.codegen.runs import shared_word
 from tc.ir.expr import (
     Binary,
     Bitcast,
@@ -38,10 +39,40 @@ class Dots(Registers):
             if self.row("dot_fast", *names, kind, result=kind):
                 ops = ["dot"]
         for op in ops:
+            by_lane = self._dot_by_lane(op, x, names, kind)
+            if by_lane is not None:
+                return by_lane
             if self.row(op, *names, kind, result=kind) is not None:
                 a, b = self.packed(p, names[0]), self.packed(q, names[1])
                 return self.each(op, kind, a, b, self.vector(r))
         return None
+
+    def _dot_by_lane(self, op: str, x: Dot, names: tuple[str, str], kind: str) -> Vec | None:
+        """Where the small elements that all lanes share are of a run, see `tc.codegen.runs`."""
+        load = shared_word(x.a)
+        part = None if load is None else self.runs.get(id(load))
+        if part is None:
+            return None
+        row = self.row(f"{op}_lane{part.lane}", *names, kind, result=kind)
+        if row is None:
+            return None
+        whole = part.load
+        mask = x.a.b.x if isinstance(x.a, Binary) and isinstance(x.a.b, Broadcast) else None
+        (a,) = self.placed(whole, (id(whole), mask), lambda y: self._whole(y, names[0], mask)).parts
+        b, c = self.packed(x.b, names[1]), self.vector(x.c)
+        pairs = zip(b.parts, c.parts, strict=True)
+        return Vec(kind, tuple(self.write(row, a, v, y) for v, y in pairs))
+
+    def _whole(self, x: Expr, kind: str, mask: Expr | None) -> Vec:
+        """The register that holds a run of small elements, of which `mask` are the bits to keep."""
+        out = self._packed(x, kind)
+        if isinstance(mask, Const):
+            row = self.row("broadcast", "u81", result="u8")
+            assert row is not None
+            number = self.write(row, int_literal(int(mask.value), U8))
+            kept = self.each("and", "u8", out, Vec("u8", (number,) * len(out.parts)))
+            out = out if kept is None else kept
+        return self.hold(x, out)
 
     def packed(self, x: Expr, kind: str) -> Vec:
         """A vector of small elements, 32 bits of them for each lane of the sum."""

@@ -126,16 +126,27 @@ dot7 u8 i8 i32 -> i32 ; dot(a[l], b[l], c[l]) ; tc_dot_u7_i8({a}, {b}, {c})
 dot u8 i8 i32 -> i32 ; dot(a[l], b[l], c[l]) ; tc_dot_u8_i8({a}, {b}, {c})
 """)  # fmt: skip
 
-_DOTPROD: Final = rows("dotprod", """
+_LANES: Final = range(4)
+_DOTPROD: Final = rows("dotprod", "\n".join(
+    f"dot7_lane{n} u8 i8 i32 -> i32 ; dot_lane{n}(a[l], b[l], c[l]) ; "
+    f"vdotq_laneq_s32({{c}}, {{b}}, vreinterpretq_s8_u8({{a}}), {n})" for n in _LANES
+)) + rows("dotprod", """
 dot7 u8 i8 i32 -> i32 ; dot(a[l], b[l], c[l]) ; vdotq_s32({c}, vreinterpretq_s8_u8({a}), {b})
 """)  # fmt: skip
 
-_I8MM: Final = rows("i8mm", """
+_I8MM: Final = rows("i8mm", "\n".join(
+    f"dot_lane{n} u8 i8 i32 -> i32 ; dot_lane{n}(a[l], b[l], c[l]) ; "
+    f"vsudotq_laneq_s32({{c}}, {{b}}, {{a}}, {n})" for n in _LANES
+)) + rows("i8mm", """
 dot_fast u8 i8 i32 -> i32 ; dot(a[l], b[l], c[l]) ; vusdotq_s32({c}, {a}, {b})
 dot u8 i8 i32 -> i32 ; dot(a[l], b[l], c[l]) ; vusdotq_s32({c}, {a}, {b})
 """)  # fmt: skip
 
-_BF16: Final = rows("bf16", """
+_BF16: Final = rows("bf16", "\n".join(
+    f"dot_lane{n} bf16 bf16 f32 -> f32 ; dot_lane{n}(a[l], b[l], c[l]) ; "
+    f"vbfdotq_laneq_f32({{c}}, vreinterpretq_bf16_u16({{b}}), vreinterpretq_bf16_u16({{a}}), {n})"
+    for n in _LANES
+)) + rows("bf16", """
 dot bf16 bf16 f32 -> f32 ; dot(a[l], b[l], c[l]) ;
 vbfdotq_f32({c}, vreinterpretq_bf16_u16({a}), vreinterpretq_bf16_u16({b}))
 """)  # fmt: skip

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from tc.codegen.c.text import INDENT, wrap
+from tc.codegen.runs import shared_factors
 from tc.ir.affine import ONE, Monomial, Poly, add, constant, expr_of, plain_poly
-from tc.ir.expr import Broadcast, Const, Expr, Let, Load, Ramp, Sym, Var
+from tc.ir.expr import Const, Expr, Let, Load, Ramp, Sym, Var
 from tc.ir.interval import bounds
 from tc.ir.loop import Alloc, Buffer, For, Func, If, Prefetch, Scope, Seq, Stmt, Store
 from tc.ir.types import I64
@@ -74,24 +75,24 @@ def tile_of(s: Alloc, hints: bool) -> Tile | None:
     params, symbols = tuple(outlined.params.values()), tuple(outlined.symbols.values())
     func = Func("tile", params, symbols, tuple(outlined.stored), body)
     places = tuple((b, expr_of(start)) for b, start in outlined.starts)
-    return Tile(func, places, tuple(outlined.symbols), _name(s, stores))
+    return Tile(func, places, tuple(outlined.symbols), _name(stores))
 
 
 def _without_hints(s: Stmt) -> Stmt | None:
     return Seq(()) if isinstance(s, Prefetch) else None
 
 
-def _name(s: Alloc, stores: Iterable[Store]) -> str:
-    """Rows and columns: what is multiplied by many is another factor in each row."""
-    own = [x for x in stores if x.buffer == s.buffer]
+def _name(stores: Iterable[Store]) -> str:
+    """Rows and columns: what multiplies the vectors of a step is another factor in each row."""
+    by_buffer: dict[str, list[Store]] = {}
+    for x in stores:
+        if x.buffer.scope is Scope.REGISTER and any(True for _ in shared_factors(x.value)):
+            by_buffer.setdefault(x.buffer.name, []).append(x)
+    own = max(by_buffer.values(), key=len, default=[])
     sums = {x.indices for x in own}
-    factors = {
-        f for x in own for f in sub_exprs(x.value)
-        if isinstance(f, Broadcast) and any(isinstance(y, Load) for y in sub_exprs(f))
-    }  # fmt: skip
+    factors = {load for x in own for load in shared_factors(x.value)}
     size = sum(i[0].lanes for i in sums)
-    steps = max(1, len(own) // max(1, len(sums)) - 1)  # each sum begins with a value
-    rows, left = divmod(len(factors), steps)
+    rows, left = divmod(len(factors) * len(sums), max(1, len(own)))
     return "tile" if left or not rows or size % rows else f"tile_{rows}x{size // rows}"
 
 

@@ -30,14 +30,15 @@ def dot(
         return _bfdot(b, a, w, c) if hardware.dot_bf16 else None
     if hardware.dot_int8 or (small and hardware.dot_signed):
         t, bytes_ = vector("i32", 4), vector("i8", 16)
-        op = "usdot" if hardware.dot_int8 else "sdot"
-        return b.call(t, f"{_PREFIX}.{op}.v4i32.v16i8", [t, bytes_, bytes_], [c, a, w])
+        # What may be one lane of a register stands second among bytes of one kind.
+        op, factors = ("usdot", [a, w]) if hardware.dot_int8 else ("sdot", [w, a])
+        return b.call(t, f"{_PREFIX}.{op}.v4i32.v16i8", [t, bytes_, bytes_], [c, *factors])
     return _in_i16(b, a, w, c) if small else None
 
 
 def _bfdot(b: Builder, a: str, w: str, c: str) -> str:
     t, halves = vector("float", 4), vector("bfloat", 8)
-    x, y = (b.ins(f"bitcast {vector('i16', 8)} {v} to {halves}") for v in (a, w))
+    x, y = (b.ins(f"bitcast {vector('i16', 8)} {v} to {halves}") for v in (w, a))
     return b.call(t, f"{_PREFIX}.bfdot.v4f32.v8bf16", [t, halves, halves], [c, x, y])
 
 

@@ -12,6 +12,7 @@ from tc.codegen.llvm.counters import Counter
 from tc.codegen.llvm.hardware import Hardware
 from tc.codegen.llvm.text import HALVES, literal, mangled, sequence, splat, value_type, vector
 from tc.codegen.placement import Placement
+from tc.codegen.runs import shared_word
 from tc.errors import InternalError
 from tc.ir.expr import (
     Binary,
@@ -44,6 +45,7 @@ class Values(Placement[str]):
         self.f16c = hardware.f16c
         self.pointers: dict[str, str] = {}
         self.aligns: dict[str, int] = {}
+        self._masked: dict[tuple[int, Expr], Expr] = {}  # runs of which some bits count
         self.counters: dict[Expr, Counter] = {}  # of the innermost loop, by its variable
 
     def __call__(self, x: Expr) -> str:
@@ -81,9 +83,8 @@ class Values(Placement[str]):
                 return self(y) if s == d else b.ins(f"bitcast {s} {self(y)} to {d}")
             case Dot(p, q, r):
                 small = dots.fits_pairs(p)
-                return dots.dot(
-                    b, self(p), self(q), self(r), p.dtype, x.lanes, self.hardware, small
-                )
+                a, w = self._packed(p, x.lanes), self._packed(q, x.lanes)
+                return dots.dot(b, a, w, self(r), p.dtype, x.lanes, self.hardware, small)
             case Let():
                 return self._let(x)
             case Ramp():
@@ -125,6 +126,30 @@ class Values(Placement[str]):
             return self.b.ins(f"shufflevector {t} {self(part.load)}, {t} poison, {mask}")
 
         return self.placed(load, (id(load), lanes), lane)
+
+    def _packed(self, x: Expr, lanes: int) -> str:
+        """The small elements of a dot product, of a run where they are of one."""
+        load = shared_word(x)
+        part = None if load is None else self.runs.get(id(load))
+        if load is None or part is None:
+            return self(x)
+        whole: Expr = part.load
+        if isinstance(x, Binary):  # which elements count is the same for all of the run
+            assert isinstance(x.b, Broadcast)
+            whole = self._masked.setdefault(
+                (id(whole), x.b.x), Binary("and", whole, Broadcast(x.b.x, whole.lanes))
+            )
+        kind, words = value_type(x.dtype, whole.lanes), vector("i32", whole.lanes // load.lanes)
+
+        def lane(_: Expr) -> str:
+            numbers = sequence("i32", [str(part.lane)] * lanes)
+            v = self.b.ins(f"bitcast {kind} {self(whole)} to {words}")
+            mask = f"<{lanes} x i32> {numbers}"
+            v = self.b.ins(f"shufflevector {words} {v}, {words} poison, {mask}")
+            t = vector("i32", lanes)
+            return self.b.ins(f"bitcast {t} {v} to {value_type(x.dtype, lanes * load.lanes)}")
+
+        return self.placed(x, (id(x), "lane"), lane)
 
     def spread(self, x: str, scalar: str, lanes: int) -> str:
         """A scalar operand in every lane."""

@@ -14,12 +14,14 @@ from tc.ir.tensor_walk import bodies
 from tc.ir.visit import sub_exprs
 from tc.schedule.defaults.blocking import stream
 from tc.schedule.defaults.contraction import has_long_epilogue, neighbours
-from tc.schedule.defaults.plan import Plan, longest
+from tc.schedule.defaults.plan import Plan, fixed, longest
 from tc.schedule.defaults.shape import Product, classified, factors_of, reads_in, reductions
 from tc.schedule.defaults.tiles import Tile
 from tc.schedule.tensorize import dot_length
 
 ROWS, VECTORS = 6, 2
+WORDS = 4  # of a register of a row, each of which is a factor by its lane
+VECTORS_BY_LANES = 3  # the more, the less what is done once for each row weighs
 BESIDE = 4  # registers beside sums and weights: a row's operand, a product, two constants
 
 
@@ -72,10 +74,13 @@ def schedule_grouped(plan: Plan, t: Compute, grouped: Grouped, constants: frozen
     group = dot_length(loop.body) if loop is not None else None
     if group is not None:
         plan.do("split", k, group)
+    words = group is not None and by_lanes(plan) and (fixed(plan.extent(k + "0")) or 0) >= WORDS
+    if words:
+        plan.do("split", k + "0", WORDS)
     plan.do("split", column, tile.nr, tail="guard")
     tiles = [column + "0", *([] if row is None else [row + "0"])]
     inside = [*([] if row is None else [row + "1"]), column + "1"]
-    steps = [g, k + "0" if group is not None else k]
+    steps = [g, *([k + "00", k + "01"] if words else [k + "0" if group is not None else k])]
     tiles, steps, inside = ([n for n in names if plan.has(n)] for names in (tiles, steps, inside))
     plan.do("reorder", *batch, *tiles, *steps, *inside)
     _lay_out(plan, t, p, constants, tile.nr, group)
@@ -83,11 +88,11 @@ def schedule_grouped(plan: Plan, t: Compute, grouped: Grouped, constants: frozen
     if group is not None:
         plan.do("tensorize", k + "1")
     plan.do("vectorize", column + "1", tile.lanes)
-    for name in reversed(inside):
+    for name in [*reversed(inside), *([k + "01"] if words else [])]:
         for acc in sums:
             if plan.has(name):
                 plan.do("unroll", name, touching=acc)
-    stream(plan, p, row, column, steps)
+    stream(plan, p, row, column, [n for n in steps if n != k + "01"])
     plan.divide([*batch, *tiles])
 
 
@@ -95,8 +100,15 @@ def _tile(plan: Plan, rows: int | None) -> Tile:
     lanes = plan.lanes(32)
     if rows == 1:
         return Tile(1, 2 * VECTORS, lanes)
-    most = min(ROWS, (plan.target.vector_registers - VECTORS - BESIDE) // VECTORS)
-    return Tile(most if rows is None else min(most, max(rows, 1)), VECTORS, lanes)
+    vectors = VECTORS_BY_LANES if by_lanes(plan) else VECTORS
+    most = min(ROWS, (plan.target.vector_registers - vectors - BESIDE) // vectors)
+    return Tile(most if rows is None else min(most, max(rows, 1)), vectors, lanes)
+
+
+def by_lanes(plan: Plan) -> bool:
+    """Whether an instruction multiplies by the bytes of one lane: rows are then loaded whole."""
+    target = plan.target
+    return target.has("neon") and (target.has("dotprod") or target.has("i8mm"))
 
 
 def _pick(plan: Plan, rows: int | None, own: Tile) -> Tile:
