@@ -33,6 +33,10 @@ class UntraceableError(TraceError, NoProgramError):
     """And the model itself takes them: the trace alone has failed, and may do at other sizes."""
 
 
+class GraphError(UnsupportedError, NoProgramError):
+    """What was traced has a part that tc has no form for; at sizes of its own it may have none."""
+
+
 class StatefulError(UnsupportedError, NoProgramError):
     """A model that changes in a call, which a program of it cannot."""
 

@@ -19,7 +19,7 @@ import torch
 from tc.errors import CompileError, UnsupportedError, describe
 from tc.frontend import capture_tree as tree
 from tc.frontend.capture_tree import NoProgramError
-from tc.frontend.captured import Request, SizesError, UntraceableError
+from tc.frontend.captured import GraphError, Request, SizesError, UntraceableError
 from tc.frontend.copies import twin
 from tc.frontend.hf_inputs import refuse_device, refuse_grad
 from tc.frontend.hf_program import Make, Program
@@ -338,14 +338,14 @@ class Dispatcher:
 
         Where the model's code turns a size into a number or asks about it, a trace with sizes that
         the capture chose may not be for the call: then it is one with those of the call, and at
-        last one that is for them alone. So it is where a trace of free sizes fails.
+        last one that is for them alone. So it is where free sizes cannot be traced or computed.
         """
-        failed: UntraceableError | None = None
+        failed: UntraceableError | GraphError | None = None
         for dynamic, known in ((True, True), (True, False)) if self._dynamic else ():
             with contextlib.suppress(ShapeMismatchError):
                 try:
                     program = self._compile(args, kwargs, dynamic, known)
-                except UntraceableError as error:
+                except (UntraceableError, GraphError) as error:
                     failed = failed or error
                 else:
                     program.admit(shapes)
@@ -354,7 +354,7 @@ class Dispatcher:
             raise failed
         try:
             program = self._compile(args, kwargs, dynamic=False)
-        except UntraceableError as error:
+        except (UntraceableError, GraphError) as error:
             raise failed or error from None
         program.admit(shapes)
         return program

@@ -17,7 +17,7 @@ from torch.fx import Node as FxNode
 
 import tc.ops  # noqa: F401  (fills the operator table)
 from tc.errors import CompileError, UnsupportedError, describe
-from tc.frontend.captured import Captured
+from tc.frontend.captured import Captured, GraphError
 from tc.frontend.importer_floats import has_float
 from tc.frontend.importer_scalars import ITEMS, Scalars
 from tc.frontend.importer_sizes import Sizes, dtype_of
@@ -52,7 +52,7 @@ def import_graph(captured: Captured) -> Imported:
     the traced nodes.
 
     Raises:
-        UnsupportedError: an element type or size that tc cannot hold, or a write to an input
+        GraphError: an element type or size that tc cannot hold, or a write to an input
             through a view.
         CompileError: operands of two element types where eager refuses them.
     """
@@ -107,7 +107,7 @@ class _Importer:
     def _value(self, node: Any) -> Value:
         value = self._arg(node)
         if not isinstance(value, Value):
-            raise UnsupportedError(
+            raise GraphError(
                 describe(f"output {node}", why="not a tensor", way_out="run it eagerly")
             )
         return value
@@ -135,7 +135,7 @@ class _Importer:
             else:
                 self._operator(node, tuple(traced), many=True)
         else:
-            raise UnsupportedError(
+            raise GraphError(
                 describe(
                     f"operator {node.target}",
                     where=_origin(node),
@@ -240,7 +240,7 @@ class _Importer:
                 return tuple(self._arg(part) for part in x)
             case torch.device() | torch.layout() | torch.memory_format():
                 return None
-        raise UnsupportedError(
+        raise GraphError(
             describe(
                 f"argument {x!r}", why=f"a {type(x).__name__}", way_out="run the model eagerly"
             )
@@ -290,8 +290,8 @@ def _built(
         return None  # it wants to know the number
 
 
-def _of_sizes(overload: str, node: FxNode) -> UnsupportedError:
-    return UnsupportedError(
+def _of_sizes(overload: str, node: FxNode) -> GraphError:
+    return GraphError(
         describe(
             f"operator {overload}",
             where=_origin(node),
@@ -340,7 +340,7 @@ def _functional(node: FxNode, overload: str, base: Arg) -> str:
     chained = isinstance(source, FxNode) and _written_to(source)
     if not packet.endswith("_") or known is None or not (direct or chained):
         where = base.name if isinstance(base, Value) else str(base)
-        raise UnsupportedError(
+        raise GraphError(
             describe(
                 f"operator {overload}",
                 where=_origin(node),

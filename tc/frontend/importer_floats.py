@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from tc.errors import UnsupportedError, describe
+from tc.errors import describe
+from tc.frontend.captured import GraphError
 from tc.graph.graph import Arg
 from tc.ir.expr import Const, Expr, binary, cast, maximum, minimum, unary
 from tc.ir.types import F64
@@ -25,7 +26,7 @@ def float_of(expression: Any, size: Callable[[Any], Expr]) -> Expr:
     """The expression of a float; `size` gives those of the integers in it.
 
     Raises:
-        UnsupportedError: a function of sizes that is not known here.
+        GraphError: a function of sizes that is not known here.
     """
     if expression.is_Number:
         return Const(float(expression), F64)
@@ -34,7 +35,7 @@ def float_of(expression: Any, size: Callable[[Any], Expr]) -> Expr:
     parts = [float_of(part, size) for part in expression.args]
     found = _apply(expression.func.__name__, parts)
     if found is None:
-        raise UnsupportedError(
+        raise GraphError(
             describe(
                 f"float {expression}",
                 why=f"{expression.func.__name__} of sizes",

@@ -12,7 +12,8 @@ from typing import Any, Final
 
 import torch
 
-from tc.errors import UnsupportedError, describe
+from tc.errors import describe
+from tc.frontend.captured import GraphError
 from tc.frontend.importer_floats import float_of
 from tc.frontend.signature import Symbol
 from tc.ir.expr import Const, Expr, Sym, maximum, minimum
@@ -36,11 +37,11 @@ DTYPES: Final[Mapping[torch.dtype, DType]] = {
 
 
 def dtype_of(dtype: torch.dtype) -> DType:
-    """The element type; UnsupportedError for those that tc lacks (complex, quantised)."""
+    """The element type; GraphError for those that tc lacks (complex, quantised)."""
     found = DTYPES.get(dtype)
     if found is None:
         known = ", ".join(str(t) for t in DTYPES)
-        raise UnsupportedError(
+        raise GraphError(
             describe(f"dtype {dtype}", why=f"tc computes with {known}", way_out="run it eagerly")
         )
     return found
@@ -106,7 +107,7 @@ class Sizes:
         """The expression in normal form.
 
         Raises:
-            UnsupportedError: a size that data decides, or a function that no size needs.
+            GraphError: a size that data decides, or a function that no size needs.
         """
         found = self._seen.get(expression)
         if found is None:
@@ -120,7 +121,7 @@ class Sizes:
             found = self.symbols.get(str(x)) or self._bound.get(str(x))
             if found is not None:
                 return found
-            raise UnsupportedError(
+            raise GraphError(
                 describe(
                     f"size {x}",
                     why="no input has it, so it follows from data",
@@ -130,7 +131,7 @@ class Sizes:
         parts = [self._build(part) for part in x.args]
         out = _apply(x.func.__name__, parts)
         if out is None:
-            raise UnsupportedError(
+            raise GraphError(
                 describe(f"size {x}", why=f"{x.func.__name__} of sizes", way_out="run it eagerly")
             )
         return out

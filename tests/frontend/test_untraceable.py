@@ -5,6 +5,7 @@ The former have a program for each set of sizes; the latter run eagerly, and say
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -98,6 +99,41 @@ def test_a_model_that_keeps_a_state_runs_eagerly() -> None:
     made: Any = tc.compile(Counting(), threads=1)
     with pytest.warns(FallbackWarning, match="forward writes to it"):
         assert [made(torch.zeros(())).item() for _ in range(3)] == [1, 2, 3]
+
+
+class Applies(nn.Module):
+    def __init__(self, function: Callable[[torch.Tensor], Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.function(x)
+
+
+PARTS: dict[str, tuple[Callable[[torch.Tensor], Any], str]] = {
+    "a size that data decides": (lambda x: x[x > 0], "follows from data"),
+    "complex numbers": (lambda x: torch.fft.fft(x).real, "complex64"),
+}
+
+
+@pytest.mark.parametrize(("function", "reason"), PARTS.values(), ids=PARTS)
+def test_what_has_no_form_in_tc_runs_eagerly(function: Any, reason: str) -> None:
+    made: Any = tc.compile(Applies(function), threads=1)
+    given = [torch.randn(5), torch.randn(9)]
+    with pytest.warns(FallbackWarning, match=reason):
+        found = [made(x) for x in given]
+    torch.testing.assert_close(found, [function(x) for x in given])
+    with pytest.raises(tc.UnsupportedError, match=reason):
+        tc.compile(Applies(function), threads=1, fallback="error")(given[0])
+
+
+def test_what_has_a_form_for_known_sizes_alone() -> None:
+    model = Applies(lambda x: nn.functional.leaky_relu(x, 1 / x.shape[0]))
+    made: Any = tc.compile(model, threads=1, fallback="error")
+    for size in (5, 9, 5):
+        x = torch.randn(size)
+        torch.testing.assert_close(made(x), model(x))
+    assert made.stats()["compilations"] == 2
 
 
 def test_an_example_of_what_cannot_be_traced() -> None:
