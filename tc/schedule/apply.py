@@ -156,12 +156,16 @@ class Scheduled:
     def tensorize(self, loop: str) -> Scheduled:
         return self.step("tensorize", loop)
 
-    def prefetch(self, buffer: str, loop: str, *over: str, near: int = 0) -> Scheduled:
-        options: dict[str, Arg] = {"near": near} if near else {}
+    def prefetch(
+        self, buffer: str, loop: str, *over: str, lines: int = 1, near: int = 0, rows: int = 0
+    ) -> Scheduled:
+        given = {"lines": lines if lines > 1 else 0, "near": near, "rows": rows}
+        options: dict[str, Arg] = {name: n for name, n in given.items() if n}
         return self.step("prefetch", buffer, loop, *over, **options)
 
-    def online(self, loop: str, row: str, column: str, block: int = 0) -> Scheduled:
-        return self.step("online", loop, row, column, block=block)
+    def online(self, loop: str, row: str, column: str, block: int = 0, fused: int = 0) -> Scheduled:
+        options: dict[str, Arg] = {"fused": fused} if fused else {}
+        return self.step("online", loop, row, column, block=block, **options)
 
     def narrow(self, loop: str, rows: str) -> Scheduled:
         return self.step("narrow", loop, rows)

@@ -24,7 +24,7 @@ from tc.schedule.rewrite import (
 
 
 @primitive
-def online(func: Func, loop: str, row: str, column: str, block: int = 0) -> Func:
+def online(func: Func, loop: str, row: str, column: str, block: int = 0, fused: int = 0) -> Func:
     """Fold the online softmax of `loop` in blocks, the weights of a `row` once for all columns.
 
     rewrite: for i in range(R):
@@ -48,19 +48,22 @@ def online(func: Func, loop: str, row: str, column: str, block: int = 0) -> Func
 
     The states of a row are folded once, not for each column (Dao, "FlashAttention-2", arXiv
     2307.08691, section 3.1). With block=0 all of `loop` is one block, and `out` is written by the
-    last nest. Sums are rounded in another order, as by `rfactor`.
+    last nest. With fused=1 weights are summed as they are made, in the nest of i_w, and there is
+    none of i_l. Sums are rounded in another order, as by `rfactor`.
     Raises ScheduleError: no such loops, not nested like that, a fold with another monoid, scores
-    that vary with the column, or rows that depend on each other.
+    that vary with the column, rows that depend on each other, or fused with one block of all.
     """
     if block < 0:
         raise ScheduleError(f"online: block is {block}, must be at least 0; 0 is one block of all")
+    if fused and not block:
+        raise ScheduleError("online: fused with one block of all; give the length of a block")
     for name in (loop, column):
         find_loops(func, "online", name)
     names = [f"{row}_{s}" for s in ("m", "o", "t", "s", "w", "l", "v")]
     names += [f"{column}_{s}" for s in ("o", "v")] + [f"{loop}_{s}" for s in ("t", "w", "l", "v")]
     fresh_names(func, "online", (*names, loop + "0"))
     return rewrite_loops(
-        func, "online", row, lambda x: _Blocks(_Nest(x, loop, column), block).stmt()
+        func, "online", row, lambda x: _Blocks(_Nest(x, loop, column), block, fused > 0).stmt()
     )
 
 
@@ -120,8 +123,8 @@ class _Nest:
 class _Blocks:
     """The loops that a nest becomes; `block` is None for one block of all."""
 
-    def __init__(self, nest: _Nest, block: int) -> None:
-        self.nest, self.block = nest, block
+    def __init__(self, nest: _Nest, block: int, fused: bool) -> None:
+        self.nest, self.block, self.fused = nest, block, fused
         self.outer = Var(nest.loop.var.name + "0")
         n = nest.loop.extent
         self.length = simplify(minimum(block, n - self.outer * block)) if block else n
@@ -138,10 +141,13 @@ class _Blocks:
         o = self.buffer(self.value, self.rows, size_bound(self.nest.column.extent))
         top = self.buffer(f"{self.top}_top", self.rows)
         scale = self.buffer(f"{self.top}_scale", self.rows)
+        if self.fused:
+            weighed = self.weigh(top, w, (total, scale))
+        else:
+            weighed = seq(self.weigh(top, w), self.sums(w, total, scale))
         inner = seq(
-            self.highest(top, m), self.rescale(m, top, scale), self.weigh(top, w),
-            self.sums(w, total, scale), self.values(w, o, scale),
-        )  # fmt: skip
+            self.highest(top, m), self.rescale(m, top, scale), weighed, self.values(w, o, scale)
+        )
         n = self.nest.loop.extent
         count = simplify((n + (self.block - 1)) // self.block)
         body = Alloc(top, Alloc(scale, Alloc(w, inner)))
@@ -173,17 +179,27 @@ class _Blocks:
         later = Store(m, (i,), found), Store(top, (i,), softmax_base(found))
         return self.over(i, seq(Store(scale, (i,), weight), *later))
 
-    def weigh(self, top: Buffer, w: Buffer) -> Stmt:
+    def weigh(self, top: Buffer, w: Buffer, sums: tuple[Buffer, Buffer] | None = None) -> Stmt:
+        """The weights; with `sums`, totals and what scales them, these too."""
         i, j = self.row("w"), self.key("w")
         score = self.moved(self.nest.update.values[0], i, j)
         # Of several blocks, `top` holds the base by now.
         weight = softmax_weight(score, Load(top, (i,)))
         if self.block:
             weight = unary("exp_nonpos", score - Load(top, (i,)))
-        return self.over(i, For(j, self.length, LoopKind.SERIAL, Store(w, (i, j), weight)))
+        store = Store(w, (i, j), weight)
+        if sums is None:
+            return self.over(i, For(j, self.length, LoopKind.SERIAL, store))
+        return self.over(i, self.summed(w, i, j, *sums, store))
 
     def sums(self, w: Buffer, total: Buffer, scale: Buffer | None) -> Stmt:
         i, j = self.row("l"), self.key("l")
+        return self.over(i, self.summed(w, i, j, total, scale))
+
+    def summed(
+        self, w: Buffer, i: Var, j: Var, total: Buffer, scale: Buffer | None, *before: Stmt
+    ) -> Stmt:
+        """Add the weights of a row to its total; each after the statements `before`."""
         count = self.moved(self.nest.update.values[1], i, j)
         weight = Load(w, (i, j))
         summand = weight if count == Const(1, self.dtype) else weight * count
@@ -191,7 +207,7 @@ class _Blocks:
         def done(found: Expr) -> Stmt:
             return Store(total, (i,), _scaled(Load(total, (i,)), scale, i, found))
 
-        return self.over(i, self.folded(sum_of(self.dtype), f"{self.total}_l", j, summand, done))
+        return self.folded(sum_of(self.dtype), f"{self.total}_l", j, summand, done, *before)
 
     def values(self, w: Buffer, o: Buffer, scale: Buffer) -> Stmt:
         i, e, j = self.row("v"), self.column("v"), self.key("v")
@@ -248,11 +264,18 @@ class _Blocks:
         return substitute(x, env)
 
     def folded(
-        self, monoid: Monoid, name: str, j: Var, value: Expr, done: Callable[[Expr], Stmt]
+        self,
+        monoid: Monoid,
+        name: str,
+        j: Var,
+        value: Expr,
+        done: Callable[[Expr], Stmt],
+        *before: Stmt,
     ) -> Stmt:
+        """`value` folded over `j`, each after `before`, and what is `done` with the result."""
         acc = Buffer(name, (), self.dtype, Scope.REGISTER)
         update = Update(monoid, (acc,), (), (value,))
-        fold = For(j, self.length, LoopKind.SERIAL, update)
+        fold = For(j, self.length, LoopKind.SERIAL, seq(*before, update))
         return Alloc(acc, seq(Store(acc, (), monoid.identity[0]), fold, done(Load(acc, ()))))
 
     def result(self, m: Buffer, total: Buffer, value: Expr) -> Stmt:

@@ -226,6 +226,7 @@ def test_exp_of_what_is_not_positive(dtype: DType) -> None:
     x = np.concatenate([x, [-0.0, -1e-30, -1e-3]]).astype(NUMPY[dtype])
     error = ulps(run("exp_nonpos", dtype, x), np.exp(x.astype(np.longdouble)))
     assert error.max() <= ULP["exp_nonpos", dtype], x[np.argmax(error)]
+    assert error[x > -30].max() <= 3
     ends = run("exp_nonpos", dtype, [0.0, -0.0, -INF, -1e30, -1e3, NAN])
     assert ends.tolist()[:5] == [1.0, 1.0, 0.0, 0.0, 0.0]
     assert np.isnan(ends[5])
@@ -310,7 +311,7 @@ def test_nested_operators_grow_linearly() -> None:
 
 def test_hot_operators_stay_small() -> None:
     """What softmax and GELU run for each element; a count that grows is a slower kernel."""
-    limits = {"exp": 19, "exp_nonpos": 14, "tanh": 19, "erf": 22, "sigmoid": 23}
+    limits = {"exp": 19, "exp_nonpos": 13, "tanh": 19, "erf": 22, "sigmoid": 23}
     for op, limit in limits.items():
         out = expand_expr(Unary(op, Var("x", F32)), Names())
         work = [n for n in sub_exprs(out) if isinstance(n, (Fma, Binary, Select, Unary))]

@@ -14,6 +14,12 @@ from tests.schedule.running import SIZES, check_all, scheduled
 # name -> the kernel, the schedule
 CASES: dict[str, tuple[Callable[[], Func], str]] = {
     "blocks": (kernels.attention, "online(r, i, e, block=4)"),
+    "fused": (kernels.attention, "online(r, i, e, block=4, fused=1)"),
+    "fused_lanes": (
+        kernels.attention,
+        "online(r, i, e, block=4, fused=1) split(i_w, 4, tail=guard) relax() reorder(r_w, i_w1)"
+        " vectorize(i_w1, 4)",
+    ),
     "whole": (kernels.attention, "online(r, i, e)"),
     "rows": (
         kernels.attention,
@@ -49,6 +55,11 @@ def test_result(name: str, size: int) -> None:
             kernels.attention(),
             "online(r, i, e, block=-1)",
             "online: block is -1, must be at least 0",
+        ),
+        (
+            kernels.attention(),
+            "online(r, i, e, fused=1)",
+            "online: fused with one block of all; give the length of a block",
         ),
         (kernels.attention(), "online(r, e, i)", "its body is not just the loop 'i'"),
         (kernels.attention(), "reorder(e, i) online(r, e, i)", "the scores vary with 'i'"),

@@ -134,7 +134,8 @@ def schedule_attention(plan: Plan, a: Attention, query: int) -> None:
     batch = plan.loops_of(out, a.batch)
     row, column, key = (plan.loop_of(out, v) for v in (a.row, a.column, *a.fold.axes))
     bits = a.fold.monoid.left[0].type.bits
-    tile = pick_tile(plan, bits, None, _score_tile(plan, bits, row), "score_")
+    tile = few_columns(plan, bits, None, fixed(plan.extent(row)))
+    tile = pick_tile(plan, bits, None, tile, "score_")
     rows = max(1, QUERIES // tile.nr) * tile.nr
     rows = plan.pick(
         "queries", rows, [tile.nr * n for n in (1, 2, 3, 4, 6, 8) if tile.nr * n <= 128]
@@ -147,7 +148,7 @@ def schedule_attention(plan: Plan, a: Attention, query: int) -> None:
         plan.do("split", row, 1)
     narrowed = plan.attempt("narrow", key, row + "1")
     block = _Block(rows, _keys(plan, column, rows, tile, bits), key + "0")
-    plan.do("online", key, row + "1", column, block=block.keys)
+    plan.do("online", key, row + "1", column, block=block.keys, fused=1)
     for t in (a.scores, *reversed(a.before)):
         plan.do("compute_at", plan.buffer_of(t), block.loop)
     plan.divide([*batch, row + "0"])
@@ -158,15 +159,6 @@ def schedule_attention(plan: Plan, a: Attention, query: int) -> None:
     value_tiles(plan, a, values, (row + "1_v", column + "_v", key + "_v"), block)
     if narrowed:
         plan.do("zigzag", row + "0")  # later queries see more keys, or fewer
-
-
-def _score_tile(plan: Plan, bits: int, row: str) -> Tile:
-    """Of the product of keys and queries: the best tile of which a block has two or more."""
-    queries = fixed(plan.extent(row))
-    tile = register_tile(plan.target, bits, None, None)
-    if queries is not None or 2 * tile.nr > QUERIES:
-        return few_columns(plan, bits, None, queries)
-    return tile
 
 
 def few_columns(plan: Plan, bits: int, rows: int | None, columns: int | None) -> Tile:
@@ -268,7 +260,7 @@ def _statistics(plan: Plan, a: Attention, tile: Tile, row: str, key: str) -> Non
     """Maxima, weights and sums of the rows of a block, a row in each lane."""
     states = plan.buffer_of(a.output)
     plan.do("permute", f"{states}_acc_w", 1, 0)
-    loops = {f"{row}_{x}": f"{key}_{x}" for x in "twl"}
+    loops = {f"{row}_{x}": f"{key}_{x}" for x in "tw"}
     for name in (*loops, row + "_m", row + "_s"):
         plan.do("split", name, tile.lanes, tail="guard")
     plan.do("relax")
