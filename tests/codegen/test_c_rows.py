@@ -164,7 +164,7 @@ def numbers(rng: np.random.Generator, dtype: DType, count: int, row: Instruction
     if str(dtype) == "i64":
         return rng.integers(-3, 20, count)
     low, high = (
-        (0, 128) if row.op.startswith("dot7") and str(dtype) == "u8" else (info.min, info.max + 1)
+        (0, 128) if small else (info.min, info.max + 1)
     )
     x = rng.integers(low, high, count).astype(NUMPY[dtype])
     x[rng.random(count) < 0.2] = 0

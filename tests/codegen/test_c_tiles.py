@@ -75,9 +75,17 @@ def test_what_a_tile_adds_to_is_read_and_written_through_one_argument() -> None:
     assert "float *out)" in text and "vld1q_f32(&out[4])" in text
 
 
-def test_values_from_around_a_tile_leave_it_where_it_is() -> None:
-    made = kernel(last=f"{SUM} * cast(m, f32)")
-    assert not made.tiles and "float32x4_t acc_0, acc_1;" in made.text
+def test_numbers_from_around_a_tile_are_arguments() -> None:
+    made = kernel(last=f"{SUM} * cast(m + 1, f32)")
+    (text,) = made.tiles.values()
+    assert "float *out, int64_t n)" in " ".join(text.split()) and "(float)n" in text
+    assert ", m + 1);" in made.text
+
+
+def test_places_that_a_tile_reads_from_memory_are_read_there() -> None:
+    made = kernel(first="A[cast(A[m], i64)]")
+    (text,) = made.tiles.values()
+    assert "tile_1x8(A, &A[m]" in made.text and "a[tc_i64_from_f32(b[0])]" in text
 
 
 def test_what_is_read_elsewhere_than_it_is_written_leaves_a_tile_where_it_is() -> None:
@@ -107,7 +115,8 @@ def within(A: f32[n], C: out f32[1], n: sym[0, 64]):
                         acc[j * 4 + v] = max(acc[j * 4 + v], A[k * 8 + j * 4 + v])
             for j in unroll(8):
                 most[0] = max(most[0], acc[j])
-        C[0] = most[0] * cast(n, f32)
+        assert 0 < n, "nothing"
+        C[0] = most[0]
 """
 
 

@@ -193,13 +193,14 @@ class _Outlined:
 
     def expr(self, x: Expr) -> Expr:
         """`x` inside of the tile; what is used several times stays one node."""
-        if isinstance(x, Var):
-            if x not in self._vars:
-                self.fits = False
-            return self._vars.get(x, x)
-        if isinstance(x, Sym) and x not in self.symbols.values():
-            self.fits = False
+        if isinstance(x, Const) or x in self.symbols.values():
+            return x
+        if isinstance(x, Var) and x in self._vars:
+            return self._vars[x]
+        if x.lanes == 1 and _outer(x, self._vars):
+            return self._symbol(x)
         if type(x) in LEAVES:
+            self.fits = False  # of another type than sizes
             return x
         known = self._known.get(id(x))
         if known is None:
@@ -221,12 +222,6 @@ class _Outlined:
             return inner, self.expr(index)
         return self._place(buffer, index)
 
-    def _size(self, x: Expr) -> Expr:
-        """How often a loop runs: a number, or what becomes a symbol."""
-        if isinstance(x, Const) or not _outer(x, self._vars):
-            return self.expr(x)
-        return self._symbol(x)
-
     def _symbol(self, x: Expr) -> Sym:
         """A number that is the same throughout the tile."""
         if x not in self.symbols:
@@ -240,7 +235,7 @@ class _Outlined:
         """`s` inside of the tile."""
         match s:
             case For(var, extent, kind, body):
-                return For(self._vars[var], self._size(extent), kind, self.stmt(body))
+                return For(self._vars[var], self.expr(extent), kind, self.stmt(body))
             case Seq(body):
                 return Seq(tuple(self.stmt(b) for b in body))
             case If(cond, then, other):
