@@ -163,9 +163,8 @@ def numbers(rng: np.random.Generator, dtype: DType, count: int, row: Instruction
     info = np.iinfo(NUMPY[dtype])
     if str(dtype) == "i64":
         return rng.integers(-3, 20, count)
-    low, high = (
-        (0, 128) if small else (info.min, info.max + 1)
-    )
+    small = row.op.startswith("dot7") and str(dtype) == "u8"
+    low, high = (0, 128) if small else (info.min, info.max + 1)
     x = rng.integers(low, high, count).astype(NUMPY[dtype])
     x[rng.random(count) < 0.2] = 0
     if row.op.startswith("widen"):
