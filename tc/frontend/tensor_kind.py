@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Callable, Mapping
+from random import Random
 from typing import Any, Final
 
 import numpy as np
@@ -21,7 +22,7 @@ from tc.frontend.tensor_layout import MOST_DIMS, WORD, Layout, layout, read
 _WORDS: Final = 22  # of an implementation of a tensor; the last tells its dispatch keys
 _SHAPE: Final = (2, 3)
 _ALL: Final = (1 << 8 * WORD) - 1
-_SAMPLES: Final = 16
+_SAMPLES: Final = 32  # in memory filled with zeros, and in memory filled with ones
 _KEPT: Final = 7  # so many blocks of a size the C library holds ready for a thread
 
 Kind = list[tuple[int, int, int]]
@@ -86,33 +87,33 @@ def _steady() -> dict[int, int]:
 def _never_written() -> list[int]:
     """The bits of each word that PyTorch leaves as the memory had them that a tensor is made in.
 
-    They lie between bit fields, and would make tensors alike differ.
+    They lie between bit fields, and would make tensors alike differ. Most samples that are made
+    where ones were have ones there, and most others zeros; pointers do not follow either.
     """
-    found = []
-    for clear, full in zip(_words_over(0), _words_over(0xFF), strict=True):
-        often = functools.reduce(int.__or__, full) & ~functools.reduce(int.__or__, clear)
-        bits = [1 << place for place in range(8 * WORD) if often >> place & 1]
-        found.append(sum(b for b in bits if sum(bool(w & b) for w in full) > len(full) // 2))
-    return found
-
-
-def _words_over(byte: int) -> list[tuple[int, ...]]:
-    """Each word of many tensors, made where free memory of their size was just filled so."""
+    fills = [0, 0xFF] * _SAMPLES
+    Random(0).shuffle(fills)
     made: list[Any] = []
-    for _ in range(_SAMPLES):
-        _fill_free_memory(byte)
+    for number, byte in enumerate(fills):
+        _fill_free_memory(byte, _KEPT + number % (_KEPT + 1))
         made.append(torch.zeros(_SHAPE))
-    words = range(0, WORD * _WORDS, WORD)
-    return list(zip(*([read(tensor._cdata + at) for at in words] for tensor in made), strict=True))
+    places = range(0, WORD * _WORDS, WORD)
+    words = np.array([[read(tensor._cdata + at) for at in places] for tensor in made], "<u8")
+    bits = np.unpackbits(words.view(np.uint8), axis=1)
+    follows = np.where(fills, 1, -1) @ bits.astype(np.int64) > _SAMPLES // 2
+    return [int(word) for word in np.packbits(follows).view("<u8")]
 
 
-def _fill_free_memory(byte: int) -> None:
-    """Fills what an allocator hands out next for a tensor: what was let go last."""
+def _fill_free_memory(byte: int, count: int) -> None:
+    """Fills what an allocator may hand out next for a tensor: `count` blocks let go last.
+
+    It hands them out first unless it holds others ready, of which it takes as many as it keeps when
+    it has none: one count or another leaves it with few.
+    """
     allocate, release = ctypes.pythonapi.PyMem_RawMalloc, ctypes.pythonapi.PyMem_RawFree
     allocate.restype, allocate.argtypes = ctypes.c_void_p, (ctypes.c_size_t,)
     release.restype, release.argtypes = None, (ctypes.c_void_p,)
     sizes = [WORD * _WORDS + extra for extra in range(0, 64, 16)]  # tensors are a little larger
-    blocks = [(allocate(size), size) for size in sizes * _KEPT]
+    blocks = [(allocate(size), size) for size in sizes * count]
     for address, size in blocks:
         ctypes.memset(address, byte, size)
     for address, _ in blocks:
