@@ -117,6 +117,11 @@ class Dispatcher:
         kinds = {id(programs): programs for programs in self._programs.values()}
         return [program for programs in kinds.values() for program in programs]
 
+    @property
+    def refused(self) -> NoProgramError | None:
+        """Why calls run eagerly, if some do."""
+        return next((r.refused for r in self._routes.values() if r.refused is not None), None)
+
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The result of `model(*args, **kwargs)`.
 

@@ -257,6 +257,8 @@ class _Handle:
             TcError: nothing is compiled yet, or the system refuses to write.
         """
         called = _runners_of(self._dispatchers[0])
+        if not called:
+            raise nothing_compiled(f"saving {self._name}", self._dispatchers[0].refused)
         saved = [SavedProgram(r.artifact, r.constants(), r.signature) for r in called]
         save_model(path, self._name, saved)
 
@@ -271,7 +273,7 @@ def _parts(
     model = made()
     assert model is not None
     if not dispatchers[0].programs:
-        raise nothing_compiled(f"export of {name}")
+        raise nothing_compiled(f"export of {name}", dispatchers[0].refused)
     from tc.frontend.standalone import Parts  # which imports transformers
 
     return Parts(

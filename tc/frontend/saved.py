@@ -72,8 +72,10 @@ def save_model(path: str | os.PathLike[str], name: str, programs: Sequence[Saved
     write(Path(path), {"model": name, "programs": listed}, members, tensors)
 
 
-def nothing_compiled(what: str) -> TcError:
-    """The error of asking for programs of a model that has none."""
+def nothing_compiled(what: str, refused: TcError | None = None) -> TcError:
+    """The error of asking for programs of a model that has none, `refused` being why if known."""
+    if refused is not None:
+        return TcError(describe(what, why=f"its calls run eagerly: {refused.message}"))
     return TcError(
         describe(
             what, why="nothing is compiled yet", way_out="call it once, or give example_inputs"

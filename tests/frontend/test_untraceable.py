@@ -6,6 +6,7 @@ The former have a program for each set of sizes; the latter run eagerly, and say
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -117,12 +118,14 @@ PARTS: dict[str, tuple[Callable[[torch.Tensor], Any], str]] = {
 
 
 @pytest.mark.parametrize(("function", "reason"), PARTS.values(), ids=PARTS)
-def test_what_has_no_form_in_tc_runs_eagerly(function: Any, reason: str) -> None:
+def test_what_has_no_form_in_tc_runs_eagerly(function: Any, reason: str, tmp_path: Path) -> None:
     made: Any = tc.compile(Applies(function), threads=1)
     given = [torch.randn(5), torch.randn(9)]
     with pytest.warns(FallbackWarning, match=reason):
         found = [made(x) for x in given]
     torch.testing.assert_close(found, [function(x) for x in given])
+    with pytest.raises(tc.TcError, match=f"saving Applies: its calls run eagerly: .*{reason}"):
+        made.save(tmp_path)
     with pytest.raises(tc.UnsupportedError, match=reason):
         tc.compile(Applies(function), threads=1, fallback="error")(given[0])
 
