@@ -160,8 +160,7 @@ def _flat(_name: str, text: str) -> Func:
 def nameless(info: KernelInfo) -> str:
     """The loops without what is no part of them: the name, and what its sizes are called."""
     text = info.text.replace(f"def {info.name}(", "def (", 1)
-    func = parse_func(info.text)
-    names = {s.name: f"$size{n}" for n, s in enumerate(func.symbols)}
+    names = {s: f"$size{n}" for n, s in enumerate(info.symbols)}
     return re.sub(r"[A-Za-z_]\w*", lambda m: names.get(m[0], m[0]), text)
 
 
