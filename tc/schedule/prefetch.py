@@ -83,7 +83,7 @@ def prefetch(
             "prefetch", header(nest[-1]), f"the loops around it are {around}",
             f"name {loop} and those inside it in that order",
         )  # fmt: skip
-    block = _next_block(func, param, nest[places[0]], over[0])
+    block = _next_block(func, param, nest[places[0]], over)
     if rows:
         if near:
             raise refuse("prefetch", buffer, "near and rows are both given", "leave one of them")
@@ -159,13 +159,14 @@ def _reads(x: For, buffer: Buffer) -> bool:
     return any(load.buffer.name == buffer.name for load in loads_of(x.body))
 
 
-def _next_block(func: Func, buffer: Buffer, loop: For, over: str) -> _Block:
-    """What the loops called `over` read of it in the next iteration of `loop`."""
+def _next_block(func: Func, buffer: Buffer, loop: For, over: Sequence[str]) -> _Block:
+    """What the innermost of the loops `over` read of it in the next iteration of `loop`."""
     var: Var = loop.var
     env = env_of([*path_to(func.body, var.name), *loops(loop.body)])
     inside: dict[Var, Expr] = {x.var: Const(0) for x in loops(loop.body)}
     found: dict[tuple[Expr, ...], _Block] = {}
-    nests = [x for x in loops(loop.body) if x.var.name == over]
+    outer = (x for x in loops(loop.body) if x.var.name == over[0])
+    nests = (x for s in outer for x in loops(s) if x.var.name == over[-1])
     for load in (load for x in nests for load in loads_of(x)):
         if load.buffer.name == buffer.name:
             first = [substitute(i, inside) for i in load.indices]
@@ -175,12 +176,15 @@ def _next_block(func: Func, buffer: Buffer, loop: For, over: str) -> _Block:
             dim = max((d for d, i in enumerate(starts) if uses(i, var)), default=-1)
             # Where in the block the reads begin does not matter.
             found.setdefault((*starts[: dim + 1], size), _Block(buffer, tuple(starts), dim, size))
-    if len(found) != 1:
+    # The tail of a loop begins where the block's length says, which is in the same block.
+    fixed = [x for x in found.values() if not any(uses(x.size, v) for v in env)]
+    blocks = fixed or list(found.values())
+    if len(blocks) != 1:
         why = "is not read there" if not found else "is read in several places"
         raise refuse("prefetch", buffer.name, why, f"name a loop of {func.name} that reads it once")
-    (block,) = found.values()
+    (block,) = blocks
     alone = not any(uses(i, var) for i in block.start[:-1])
-    if any(uses(block.size, v) for v in env) or bounds(block.size).hi == 0 or alone:
+    if not fixed or bounds(block.size).hi == 0 or alone:
         raise refuse(
             "prefetch", f"{buffer.name} in {header(loop)}",
             f"what an iteration of {var.name} reads is no block of its own",

@@ -40,6 +40,14 @@ CASES: dict[str, tuple[Callable[[], Func], str]] = {
         f"{TILED} partial(out0_acc, k, 1) reorder(j0, k0, i) prefetch(p1, k0, i)",
     ),
     "values": (kernels.attention, f"{BLOCKS} prefetch(p2, r0, i1_v, e_v, rows=1)"),
+    "tail": (  # of what is summed reads of the same block
+        kernels.attention,
+        f"{BLOCKS} split(r_v, 2, tail=cut) prefetch(p2, r0, i1_v, e_v, rows=1)",
+    ),
+    "steps": (
+        kernels.attention,
+        f"{BLOCKS} split(r_v, 2, tail=cut) prefetch(p2, r0, i1_v, e_v, r_v0, rows=1)",
+    ),
     "keys": (  # the tail reads of the same block, without hints
         lambda: kernels.attention(d=20),
         f"{BLOCKS} split(j, 2, tail=cut) reorder(j0, i_1, j1)"

@@ -32,6 +32,7 @@ from tc.schedule.prefetch import LINE
 
 MIN_BLOCK = 32  # keys; fewer would not pay for what is done once a block
 QUERIES = 48  # that share what is loaded of keys and values; more would see more of each other's
+MOST_WAITED = 16  # lines on their way to a core
 UNROLL = 4  # steps of a sum: loops over 64 elements are short enough then to be predicted
 
 
@@ -215,11 +216,12 @@ def _scores(plan: Plan, a: Attention, tile: Tile, block: _Block, outer: tuple[st
     for nest in nests:
         if plan.has(nest[0]):
             plan.do("reorder", *[n for n in nest if plan.has(n)])
-    count = -(-block.keys // tile.mr) * -(-block.queries // tile.nr)
-    _fetch(plan, p.b.tensor, block, nests[0][:2], count)
     plan.do("vectorize", lanes, tile.lanes)
     plan.attempt("uniform", lanes)
-    _unroll_tile(plan, accumulator(plan, t), [vectors, *(n[-3] for n in nests[:-1])], depth[-1])
+    inner = [vectors, *(n[-3] for n in nests[:-1])]
+    steps = _unroll_tile(plan, accumulator(plan, t), inner, depth[-1])
+    count = -(-block.keys // tile.mr) * -(-block.queries // tile.nr)
+    _fetch(plan, p.b.tensor, block, nests[0][:2], count, steps)
     _transpose(plan, queries, query, tile.lanes)
 
 
@@ -244,8 +246,11 @@ def _transpose(plan: Plan, queries: str, dim: int, lanes: int) -> None:
     plan.attempt("uniform", name + "1")
 
 
-def _unroll_tile(plan: Plan, acc: str, names: list[str], k: str) -> None:
-    """Everything inside a tile unrolled, and some steps of the loop over what is summed."""
+def _unroll_tile(plan: Plan, acc: str, names: list[str], k: str) -> str:
+    """Everything inside a tile unrolled, and some steps of the loop over what is summed.
+
+    Gives the loop that is left.
+    """
     steps = longest(plan.extent(k))
     unrolled = plan.pick("unroll_k", UNROLL, (1, 2, 4))
     if unrolled > 1 and (steps is None or steps >= unrolled):
@@ -254,6 +259,7 @@ def _unroll_tile(plan: Plan, acc: str, names: list[str], k: str) -> None:
     for name in names:
         if plan.has(name):
             plan.do("unroll", name, touching=acc)
+    return k + "0" if plan.has(k + "0") else k
 
 
 def _statistics(plan: Plan, a: Attention, tile: Tile, row: str, key: str) -> None:
@@ -273,17 +279,24 @@ def _statistics(plan: Plan, a: Attention, tile: Tile, row: str, key: str) -> Non
         plan.do("unroll", name + "01")
 
 
-def _fetch(plan: Plan, t: Tensor, block: _Block, tiles: Sequence[str], count: int) -> None:
+def _fetch(
+    plan: Plan, t: Tensor, block: _Block, tiles: Sequence[str], count: int, steps: str
+) -> None:
     """Spread the fetching of the next block's keys or values over the `count` tiles of this one.
 
     The first tiles alone meet what is new and would wait for it, all the more where each row of
-    a head lies in a page of its own: a processor looks ahead within a page.
+    a head lies in a page of its own: a processor looks ahead within a page. Tiles that would ask
+    for more lines than a core waits for at once do so in the loop over their `steps`.
     """
     length = fixed(t.shape[-1])
-    if length is not None and plan.pick("ahead", 1, (0, 1)):
-        lines = -(-length * t.dtype.bytes // LINE) * block.keys
-        over = (block.loop, *tiles)
-        plan.attempt("prefetch", plan.buffer_of(t), *over, lines=-(-lines // count), rows=1)
+    if length is None or not plan.pick("ahead", 1, (0, 1)):
+        return
+    lines = -(-(-(-length * t.dtype.bytes // LINE) * block.keys) // count)
+    over = [block.loop, *tiles]
+    if lines > MOST_WAITED:
+        over.append(steps)
+        lines = -(-lines // min(longest(plan.extent(steps)) or lines, lines))
+    plan.attempt("prefetch", plan.buffer_of(t), *over, lines=lines, rows=1)
 
 
 def value_tiles(
@@ -308,13 +321,13 @@ def value_tiles(
     for part in parts:
         outer = [part + "0", i + "0"] if len(parts) > 1 else [i + "0", part + "0"]
         plan.do("reorder", *outer, j, i + "1", part + "1")
-    width, value = fixed(plan.extent(parts[0] + "0")), next(reads_in(a.fold.values[2]), None)
-    if block is not None and value is not None and width is not None:
-        tiles = [n for n in (i + "0", e + "0") if plan.has(n)]
-        _fetch(plan, value.tensor, block, tiles, -(-block.queries // tile.mr) * width)
     if len(parts) > 1:
         plan.do("permute", acc, 1, 0)
     plan.do("relax")
     for part in parts:
         plan.do("vectorize", part + "1", tile.lanes)
-    _unroll_tile(plan, acc, [e + "1", i + "1"], j)
+    steps = _unroll_tile(plan, acc, [e + "1", i + "1"], j)
+    across, value = fixed(plan.extent(e + "0")), next(reads_in(a.fold.values[2]), None)
+    if block is not None and value is not None and across is not None:
+        tiles = [n for n in (i + "0", e + "0") if plan.has(n)]
+        _fetch(plan, value.tensor, block, tiles, -(-block.queries // tile.mr) * across, steps)
