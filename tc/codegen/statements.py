@@ -124,9 +124,13 @@ class Statements(ABC):
         around = v.runs
         if self._lane_registers:
             v.runs = {**around, **runs(s, self._lane_registers)}
-        for x in s.body:
-            self.stmt(x)
+        self.sequence(s.body)
         v.runs = around
+
+    def sequence(self, body: tuple[Stmt, ...]) -> None:
+        """Statements that follow each other, of which a language may write several as one."""
+        for x in body:
+            self.stmt(x)
 
     def values_of(self, s: For) -> Interval:
         """What the variable of a loop lies in."""

@@ -128,3 +128,23 @@ def test_gcc_keeps_the_accumulators_of_a_product_in_registers() -> None:
     widest = max(loops, key=lambda lines: lines.count("fmla"))
     assert widest.count("fmla") == 48  # two steps of 8 rows by 3 vectors
     assert "[sp" not in widest
+
+
+AHEAD = """\
+def k(A: f32[n], B: out f32[n], n: sym[0, 99]):
+    for i in range(n):
+        for j in unroll(20):
+            prefetch A[i * 5 + j * 16 + 640]
+        prefetch A[i * 5 + 7]
+        B[i] = A[i]
+"""
+
+
+def test_hints_of_lines_that_follow_each_other_are_a_loop() -> None:
+    func = run_passes(parse_func(AHEAD))
+    text = render_kernel(func, Target.parse("x86-64-v3")).text
+    assert "for (int64_t line = 0; line < 20; line++) {" in text
+    assert text.count("_mm_prefetch(") == 2
+    assert "_mm_prefetch" not in render_kernel(func, Target.parse("arm-neon")).text
+    few = run_passes(parse_func(AHEAD.replace("unroll(20)", "unroll(7)")))
+    assert render_kernel(few, Target.parse("x86-64-v3")).text.count("_mm_prefetch(") == 8

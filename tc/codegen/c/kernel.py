@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from tc.codegen.c import memory, scalar
+from tc.codegen.c import hints, memory, scalar
 from tc.codegen.c.helpers import HELPERS, closure
 from tc.codegen.c.isa import isa_of
 from tc.codegen.c.stores import Stores
@@ -37,6 +37,7 @@ from tc.codegen.c.vectors import Vectors
 from tc.codegen.c.writer import Writer
 from tc.codegen.func import has_parallel
 from tc.codegen.statements import Inside, Statements, parallel_nest
+from tc.ir.expr import Const, Var
 from tc.ir.interval import Bounds
 from tc.ir.loop import (
     Alloc,
@@ -45,8 +46,10 @@ from tc.ir.loop import (
     For,
     Func,
     If,
+    LoopKind,
     Prefetch,
     Scope,
+    Stmt,
     Store,
 )
 from tc.ir.passes.place_scratch import buffer_bytes
@@ -331,6 +334,28 @@ class _Kernel(Statements):
     def check(self, s: Assert) -> None:
         cond = self.values(s.cond)
         self.w.do(f"if (!{cond.atom}) *error = {self.numbers[s.message]};")
+
+    def sequence(self, body: tuple[Stmt, ...]) -> None:
+        """Hints of lines that follow each other are a loop."""
+        for first, count in hints.lines(body, self.target.line_bytes):
+            if count < hints.LEAST:
+                for x in body[first : first + count]:
+                    self.stmt(x)
+            else:
+                self.prefetch_lines(body[first], count)
+
+    def prefetch_lines(self, s: Stmt, count: int) -> None:
+        """Hints of so many lines, of which `s` is the first."""
+        v, names, isa = self.values, self.w.names, self.values.isa
+        assert isinstance(s, Prefetch)
+        if isa is None or not isa.prefetch or s.buffer.name not in v.buffers:
+            return
+        line = Var("line")
+        step = self.target.line_bytes // s.buffer.dtype.bytes
+        one = Prefetch(s.buffer, (s.indices[0] + line * step,), s.near)
+        v.names[line] = Term(names.take("line"))
+        self.serial_loop(For(line, Const(count), LoopKind.SERIAL, one))
+        names.release(v.names[line].text)
 
     def prefetch(self, s: Prefetch) -> None:
         """A hint, where the target has it; its place may be outside of the buffer."""
