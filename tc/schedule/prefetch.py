@@ -13,7 +13,6 @@ from tc.ir.simplify import simplify
 from tc.ir.visit import loads_of, map_stmt, substitute, uses
 from tc.schedule.rewrite import (
     check_factor,
-    constant,
     env_of,
     find_loops,
     find_param,
@@ -56,20 +55,21 @@ def prefetch(
 
     Where the lengths of a loop become versions, those of one iteration have these hints alone.
 
-    With rows=1, a block is rows of the last dim, which may lie apart in memory; each iteration
-    asks for the next `lines` of theirs, `per` to a row:
+    With `rows`, a block is rows of that many elements, parts of the last dim that may lie apart
+    in memory; each iteration asks for the next `lines` of theirs, `per` to a row:
 
                          prefetch b[j + 1 + n // per, ..., n % per * (64 // element)]
                          # with n = (i * l + k) * lines, and those after it
 
     Loops beside those `over`, such as the tails of a tiled loop, read the block without hints.
     Raises ScheduleError: no such loops or parameter, loops that are not nested in this order,
-    lines below 1, near below 0, near with rows, no rows of known length, or a buffer of which each
+    lines below 1, near or rows below 0, near with rows, no rows, or a buffer of which each
     iteration of `loop` does not read a block of its own.
     """
     check_factor("prefetch", lines)
-    if near:
-        check_factor("prefetch", near)
+    for number in (near, rows):
+        if number:
+            check_factor("prefetch", number)
     param = find_param(func, "prefetch", buffer)
     if not over:
         raise refuse("prefetch", buffer, "no loops are given", "name those around the reads")
@@ -87,7 +87,7 @@ def prefetch(
     if rows:
         if near:
             raise refuse("prefetch", buffer, "near and rows are both given", "leave one of them")
-        hints = _in_rows(block, nest[places[1] :], over, lines)
+        hints = _in_rows(block, nest[places[1] :], over, lines, rows)
     else:
         hints = _in_line(block, nest[places[1] :], over, lines, near)
 
@@ -125,20 +125,21 @@ def _in_line(
     return [Prefetch(param, (*outer, simplify(first + n * line)), near > 0) for n in range(lines)]
 
 
-def _in_rows(block: _Block, nest: Sequence[For], over: Sequence[str], lines: int) -> list[Prefetch]:
-    """Hints for a block of rows, line by line."""
+def _in_rows(
+    block: _Block, nest: Sequence[For], over: Sequence[str], lines: int, length: int
+) -> list[Prefetch]:
+    """Hints for a block of rows of some length, line by line."""
     param = block.buffer
-    length = constant(param.shape[-1])
-    if length is None or block.dim == len(block.start) - 1:
-        raise refuse("prefetch", param.name, "it has no rows of known length", "leave rows away")
+    if block.dim == len(block.start) - 1:
+        raise refuse("prefetch", param.name, "a block of it has no rows", "leave rows away")
     number, _ = _number(nest, over)
     line = LINE // param.dtype.bytes
     per = -(-length // line)
-    row, *between = block.start[block.dim : -1]
+    row, *between, column = block.start[block.dim :]
     hints = []
     for n in range(lines):
         at = number * lines + n
-        place = [row + at // per, *between, at % per * line]
+        place = [row + at // per, *between, column + at % per * line]
         indices = (*block.start[: block.dim], *map(simplify, place))
         hints.append(Prefetch(param, indices, False))
     return hints

@@ -221,7 +221,8 @@ def _scores(plan: Plan, a: Attention, tile: Tile, block: _Block, outer: tuple[st
     inner = [vectors, *(n[-3] for n in nests[:-1])]
     steps = _unroll_tile(plan, accumulator(plan, t), inner, depth[-1])
     count = -(-block.keys // tile.mr) * -(-block.queries // tile.nr)
-    _fetch(plan, p.b.tensor, block, nests[0][:2], count, steps)
+    length = fixed(p.reduce.extents[0]) if len(depth) == 1 else None
+    _fetch(plan, (p.b.tensor, length), block, nests[0][:2], count, steps)
     _transpose(plan, queries, query, tile.lanes)
 
 
@@ -280,15 +281,18 @@ def _statistics(plan: Plan, a: Attention, tile: Tile, row: str, key: str) -> Non
 
 
 def _fetch(
-    plan: Plan, t: Tensor, block: _Block, tiles: Sequence[str], count: int, steps: str
-) -> None:
-    """Spread the fetching of the next block's keys or values over the `count` tiles of this one.
+    plan: Plan, of: tuple[Tensor, int | None], block: _Block, tiles: Sequence[str], count: int,
+    steps: str,
+) -> None:  # fmt: skip
+    """Spread the fetching of the next block's rows over the `count` tiles of this one.
+
+    `of` has the keys or values and how long a head's rows are, which may be parts of longer ones.
 
     The first tiles alone meet what is new and would wait for it, all the more where each row of
     a head lies in a page of its own: a processor looks ahead within a page. Tiles that would ask
     for more lines than a core waits for at once do so in the loop over their `steps`.
     """
-    length = fixed(t.shape[-1])
+    t, length = of
     if length is None or not plan.pick("ahead", 1, (0, 1)):
         return
     lines = -(-(-(-length * t.dtype.bytes // LINE) * block.keys) // count)
@@ -296,7 +300,7 @@ def _fetch(
     if lines > MOST_WAITED:
         over.append(steps)
         lines = -(-lines // min(longest(plan.extent(steps)) or lines, lines))
-    plan.attempt("prefetch", plan.buffer_of(t), *over, lines=lines, rows=1)
+    plan.attempt("prefetch", plan.buffer_of(t), *over, lines=lines, rows=length)
 
 
 def value_tiles(
@@ -308,8 +312,8 @@ def value_tiles(
     """
     i, e, j = nest
     acc = f"{plan.buffer_of(a.output)}_acc_2_v"
-    parts = [e]
-    if fixed(plan.extent(e)) is None:
+    parts, width = [e], fixed(plan.extent(e))
+    if width is None:
         # Whole tiles without masks, then what is left in single vectors.
         plan.do("reorder", e, i)
         plan.do("split", e, tile.nr, tail="cut")
@@ -327,7 +331,8 @@ def value_tiles(
     for part in parts:
         plan.do("vectorize", part + "1", tile.lanes)
     steps = _unroll_tile(plan, acc, [e + "1", i + "1"], j)
-    across, value = fixed(plan.extent(e + "0")), next(reads_in(a.fold.values[2]), None)
-    if block is not None and value is not None and across is not None:
+    value = next(reads_in(a.fold.values[2]), None)
+    if block is not None and value is not None and width is not None:
         tiles = [n for n in (i + "0", e + "0") if plan.has(n)]
-        _fetch(plan, value.tensor, block, tiles, -(-block.queries // tile.mr) * across, steps)
+        count = -(-block.queries // tile.mr) * -(-width // tile.nr)
+        _fetch(plan, (value.tensor, width), block, tiles, count, steps)
