@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from tc.ir.expr import Const, Expr, Var, maximum
+from tc.ir.expr import Const, Expr, Var, maximum, select
 from tc.ir.interval import bounds
 from tc.ir.loop import Buffer, For, Func, Prefetch, Stmt, seq
 from tc.ir.simplify import simplify
@@ -87,7 +87,7 @@ def prefetch(
     if rows:
         if near:
             raise refuse("prefetch", buffer, "near and rows are both given", "leave one of them")
-        hints = _in_rows(block, nest[places[1] :], over, lines, rows)
+        hints = _in_rows(block, nest[places[0] :], over, lines, rows)
     else:
         hints = _in_line(block, nest[places[1] :], over, lines, near)
 
@@ -135,12 +135,15 @@ def _in_rows(
     number, _ = _number(nest, over)
     line = LINE // param.dtype.bytes
     per = -(-length // line)
-    row, *between, column = block.start[block.dim :]
+    loop = nest[0]
+    last = select(loop.var + 1 < loop.extent, loop.var, Const(-1))
+    start = [substitute(i, {loop.var: last}) for i in block.start]
+    row, *between, column = start[block.dim :]
     hints = []
     for n in range(lines):
         at = number * lines + n
         place = [row + at // per, *between, column + at % per * line]
-        indices = (*block.start[: block.dim], *map(simplify, place))
+        indices = (*start[: block.dim], *map(simplify, place))
         hints.append(Prefetch(param, indices, False))
     return hints
 
