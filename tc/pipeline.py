@@ -37,6 +37,7 @@ from tc.graph.group import Computation
 from tc.graph.in_place import in_place
 from tc.graph.join_attention import join_attention
 from tc.graph.merge_linears import merge_linears
+from tc.graph.pad_convolutions import pad_convolutions
 from tc.graph.precision import shorten
 from tc.graph.views import simplify_views, unflatten_products
 from tc.ir.loop import Func
@@ -55,6 +56,7 @@ from tc.target import Target
 # of their flattened rows makes some; merging comes after cse, which finds common operands.
 GRAPH_PASSES: Final[tuple[tuple[str, Callable[[Graph], Graph]], ...]] = (
     ("dead_code", dead_code),
+    ("pad_convolutions", pad_convolutions),
     ("views", simplify_views),
     ("unflatten_products", unflatten_products),
     ("views_again", simplify_views),

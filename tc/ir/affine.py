@@ -105,6 +105,15 @@ def without(m: Monomial, atom: Expr) -> Monomial:
     return m[:at] + m[at + 1 :]
 
 
+def repeated_atoms(p: Poly) -> list[Expr]:
+    """Those that are factors of several terms, of which some are subtracted and some are not."""
+    signs: dict[Expr, set[bool]] = {}
+    for m, c in p.items():
+        for atom in m:
+            signs.setdefault(atom, set()).add(c > 0)
+    return [atom for atom, found in signs.items() if len(found) > 1]
+
+
 def separated(p: Poly, atom: Expr) -> tuple[Poly, Poly]:
     """Polynomials (q, r) with p = q + r * atom, q having no term with the atom as a factor."""
     r = {without(m, atom): c for m, c in p.items() if atom in m}

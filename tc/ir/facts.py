@@ -23,6 +23,8 @@ from tc.ir.affine import (
     number,
     over,
     plain_poly,
+    repeated_atoms,
+    separated,
     sub,
     without,
 )
@@ -152,6 +154,18 @@ class Facts:
 
     def _least(self, p: Poly) -> End:
         """The lower end of a polynomial's interval."""
+        least = self._least_of_terms(p)
+        if least >= 0 or len(p) < 2 or all(len(m) < 2 for m in p):
+            return least
+        for atom in repeated_atoms(p):
+            rest, factor = separated(p, atom)
+            lo, hi = ends(self.bounds(atom))
+            if lo >= 0:  # b s - b = b (s - 1)
+                end = self._least(factor)
+                least = max(least, times(lo if end >= 0 else hi, end) + self._least(rest))
+        return least
+
+    def _least_of_terms(self, p: Poly) -> End:
         least: End = 0
         for m, c in p.items():
             lo, hi = self._ends.get(m) or self._ends_of(m)

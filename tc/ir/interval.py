@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from tc.ir.affine import Poly, expr_of, plain_poly, repeated_atoms, separated
 from tc.ir.expr import (
     Binary,
     Broadcast,
@@ -196,7 +197,14 @@ class Bounds:
             case Sym(_, lo, hi):
                 return Interval(lo, hi)
             case Binary(op, a, b) if not a.dtype.is_float:
-                return self._binary(op, a, b)
+                found = self._binary(op, a, b)
+                if (
+                    op in ("add", "sub")
+                    and (found.lo is None or found.lo < 0)
+                    and _multiplies(expr)
+                ):
+                    return found & self._factored(plain_poly(expr))
+                return found
             case Unary("neg", x):
                 return -self(x)
             case Unary("abs", x):
@@ -217,6 +225,20 @@ class Bounds:
             case Let(var, value, body):
                 return Bounds({**self.env, var: self(value)})(body)
         return type_range(expr.dtype)
+
+    def _factored(self, p: Poly) -> Interval:
+        """Of a sum, with what some of its terms have in common taken out: b s - b = b (s - 1)."""
+        found = Interval(0, 0)
+        for m, c in p.items():
+            term = Interval(c, c)
+            for atom in m:
+                term = term * self(atom)
+            found = found + term
+        for atom in repeated_atoms(p):
+            rest, factor = separated(p, atom)
+            product = self(atom) * self(expr_of(factor))
+            found = found & (product + self(expr_of(rest)))
+        return found
 
     def _binary(self, op: str, a: Expr, b: Expr) -> Interval:
         x, y = self(a), self(b)
@@ -242,6 +264,18 @@ class Bounds:
             case "eq" | "ne" | "lt" | "le":
                 return _TRUTH
         return type_range(a.dtype)
+
+
+def _multiplies(expr: Expr) -> bool:
+    """Whether a sum has a product of two terms of which neither is a number."""
+    while isinstance(expr, Binary) and expr.op in ("add", "sub"):
+        if _multiplies(expr.b):
+            return True
+        expr = expr.a
+    match expr:
+        case Binary("mul", a, b):
+            return not isinstance(a, Const) and not isinstance(b, Const)
+    return False
 
 
 def bounds(expr: Expr, env: Mapping[Var, Interval] | None = None) -> Interval:

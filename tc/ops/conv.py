@@ -176,6 +176,20 @@ def _odd_ends(word: str, weight: Any, dilation: int | Sequence[int]) -> list[int
     return [d * (k - 1) % 2 if word == "same" else 0 for k, d in zip(sizes, dilations, strict=True)]
 
 
+def sides_of(padding: Any, weight: Any, dilation: Any) -> list[tuple[int, int]]:
+    """What a padding, numbers or a word, adds before and after each spatial dim.
+
+    Args:
+        weight: what has the shape (O, C / groups, …).
+    """
+    if isinstance(padding, str):
+        pads, ends = _padding_of(padding, weight, dilation), _odd_ends(padding, weight, dilation)
+    else:
+        pads = each(padding, len(weight.shape) - 2)
+        ends = [0] * len(pads)
+    return [(p, p + end) for p, end in zip(pads, ends, strict=True)]
+
+
 def _same_ref(x: Any, w: Any, b: Any, s: Any, word: str, d: Any, g: int) -> Any:
     ends = [(0, n) for n in (*(0,) * (x.ndim + 2 - w.ndim), *_odd_ends(word, w, d))]
     return conv_ref(np.pad(x, ends), w, b, s, _padding_of(word, w, d), d, g)

@@ -28,7 +28,7 @@ from tc.ir.types import F32, I8, I32, U8
 from tests.ir.strategies import VARS, index_exprs, points, value_of
 
 i, x = Var("i"), Var("x")
-M = Sym("M", 0, 40)
+M, N = Sym("M", 0, 40), Sym("N", 1, 39)
 ENV = {i: Interval(0, 7)}
 BYTE = Var("b", I8)
 
@@ -71,6 +71,9 @@ BYTE = Var("b", I8)
         (LaneReduce("max", Ramp(i, Const(1), 4)), 0, 10),
         (Let(x, i + 1, x * 2), 2, 16),
         (Const(1.5, F32), None, None),
+        (N * M - N, -39, 1521),
+        (N * (M + 3) - N * 2 + 5, 6, 1604),
+        (i * M - N + i, -39, 286),
     ],
 )
 def test_bounds(expr: Expr, lo: int | None, hi: int | None) -> None:

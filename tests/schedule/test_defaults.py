@@ -48,6 +48,16 @@ def linear_kn(b: te.DimLike, k: int, n: int) -> Group:
     return group(y, (x, w), (w,))
 
 
+def windows(c: int, n: te.DimLike, k: int, stride: int) -> Group:
+    """A convolution of each channel by itself."""
+    x, w = te.placeholder((c, n)), te.placeholder((c, k))
+    t = te.reduce_axis(k)
+    y = te.compute(
+        (c, (n - k) // stride + 1), lambda i, j: te.sum(x[i, j * stride + t] * w[i, t], axis=t)
+    )
+    return group(y, (x, w), (w,))
+
+
 def matmul(b: te.DimLike, h: int, i: te.DimLike, k: te.DimLike, j: te.DimLike) -> Group:
     x, y = te.placeholder((b, h, i, k)), te.placeholder((b, h, k, j))
     c = te.reduce_axis(k)
@@ -229,6 +239,9 @@ CASES: dict[str, Callable[[], Group]] = {
     "two maps": lambda: two_maps(M, 6),
     "mean dim 1": lambda: mean_dim1(M, S, 18),
     "mean dim 1, n=1": lambda: mean_dim1(M, S, 1),
+    "rows of all places but one": lambda: linear(S, M - 1, 520, 20),
+    "windows": lambda: windows(2, M + 6, 3, 1),
+    "windows in strides": lambda: windows(1, 2 * M + 6, 4, 2),
     "argmax": lambda: argmax(M, S),
     "argmax static": lambda: argmax(2, 70),
     "total": lambda: total(M, 5),

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tc.ir.expr import Binary, Cast, Const, Expr, Read, Reduce, Var
+from tc.ir.simplify import simplify
 from tc.ir.tensor import Compute, Placeholder, Scan, Scatter, Tensor
 from tc.ir.tensor_walk import bodies, topological
-from tc.ir.visit import sub_exprs, uses
+from tc.ir.visit import sub_exprs, substitute, uses
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +113,23 @@ def reads_in(x: Expr) -> Iterator[Read]:
 
 
 def is_column_reduction(t: Tensor) -> bool:
-    """Whether `t` reduces while its last axis runs through memory: sums of columns."""
+    """Whether `t` reduces while its last axis runs through memory: sums of columns, of windows."""
     if not isinstance(t, Compute) or not t.axes:
         return False
     found = reductions(t)
+    if len(found) != 1:
+        return False
     last = t.axes[-1]
-    return len(found) == 1 and any(
-        r.indices and r.indices[-1] == last for v in found[0].values for r in reads_in(v)
+    own = [r for v in found[0].values for r in reads_in(v) if _has(r, last)]
+    return any(r.indices[-1] == last for r in own) or (
+        bool(own) and all(_runs_along(r, last) for r in own)
     )
+
+
+def _runs_along(r: Read, v: Var) -> bool:
+    """Whether reads for values of `v` that follow each other lie side by side, or evenly apart."""
+    *outer, last = r.indices
+    if any(uses(i, v) for i in outer):
+        return False
+    step = simplify(substitute(last, {v: v + 1}) - last)
+    return isinstance(step, Const) and step.value > 0
