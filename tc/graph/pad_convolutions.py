@@ -8,6 +8,8 @@ change what is computed.
 
 from __future__ import annotations
 
+from typing import Any
+
 from tc.graph.graph import Arg, Graph, Node, Value
 from tc.graph.rewrite import with_nodes
 from tc.ops.conv import each, sides_of
@@ -34,8 +36,8 @@ def _sides(node: Node) -> list[tuple[int, int]] | None:
 
 
 def _apart(node: Node, sides: list[tuple[int, int]]) -> list[Node]:
-    x, weight, bias, stride, _, dilation, groups = node.args
-    assert isinstance(x, Value)
+    given: tuple[Any, ...] = node.args
+    x, weight, bias, stride, _, dilation, groups = given
     rank = len(sides)
     outer, spatial = x.shape[:-rank], x.shape[-rank:]
     sizes = [tidy(n + (a + b)) for n, (a, b) in zip(spatial, sides, strict=True)]
