@@ -2,12 +2,15 @@
 
 A sum whose terms are read behind a question whether they are there is no product of two operands,
 which is what has fast schedules; the zeros around a copy of the input ask nothing. The copy is a
-pointwise operator, so that it can be what writes the input in the first place. This pass must not
-change what is computed.
+pointwise operator, so that it can be what writes the input in the first place. A transposed
+convolution is one of the input with zeros between its elements, by the weights the other way round
+(Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", arXiv 1603.07285,
+section 4). This pass must not change what is computed.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from tc.graph.graph import Arg, Graph, Node, Value
@@ -16,37 +19,104 @@ from tc.ops.conv import each, sides_of
 from tc.ops.dims import tidy
 
 
+@dataclass(frozen=True, slots=True)
+class _Convolution:
+    """The arguments of a convolution, whatever operator it is.
+
+    `beyond` is what the output of a transposed one has more at the end; None: it is not transposed.
+    """
+
+    x: Value
+    weight: Value
+    bias: Arg
+    stride: tuple[int, ...]
+    padding: Any
+    dilation: tuple[int, ...]
+    groups: int
+    beyond: tuple[int, ...] | None = None
+
+
 def pad_convolutions(graph: Graph) -> Graph:
     """The graph with the padding of its convolutions apart."""
     nodes: list[Node] = []
     for node in graph.nodes:
-        sides = _sides(node)
-        nodes += [node] if sides is None else _apart(node, sides)
+        nodes += _apart(node)
     return graph if len(nodes) == len(graph.nodes) else with_nodes(graph, nodes)
 
 
-def _sides(node: Node) -> list[tuple[int, int]] | None:
-    """What is added before and after each spatial dim; None where nothing is, or no convolution."""
-    if node.op not in ("conv1d", "conv2d", "conv3d", "conv_same"):
-        return None
-    weight, padding, dilation = node.args[1], node.args[4], node.args[5]
-    assert isinstance(weight, Value)
-    sides = sides_of(padding, weight, dilation)
-    return sides if any(side != (0, 0) for side in sides) else None
-
-
-def _apart(node: Node, sides: list[tuple[int, int]]) -> list[Node]:
-    given: tuple[Any, ...] = node.args
-    x, weight, bias, stride, _, dilation, groups = given
-    rank = len(sides)
-    outer, spatial = x.shape[:-rank], x.shape[-rank:]
-    sizes = [tidy(n + (a + b)) for n, (a, b) in zip(spatial, sides, strict=True)]
-    wide = Value(f"{node.outputs[0].name}.padded", (*outer, *sizes), x.dtype)
+def _apart(node: Node) -> list[Node]:
+    c = _arguments(node)
+    if c is None:
+        return [node]
+    if c.beyond is not None:
+        return _turned(node, c, c.beyond)
+    sides = sides_of(c.padding, c.weight, c.dilation)
+    if all(side == (0, 0) for side in sides):
+        return [node]
+    wide = _wide(node, c, [1] * len(sides), sides)
     around: Arg = tuple(n for side in reversed(sides) for n in side)
-    args: tuple[Arg, ...] = (
-        wide, weight, bias, each(stride, rank), (0,) * rank, each(dilation, rank), groups
-    )  # fmt: skip
     return [
-        Node("constant_pad_nd", (x, around, 0), (wide,), node.origin),
-        Node(f"conv{rank}d", args, node.outputs, node.origin),
+        Node("constant_pad_nd", (c.x, around, 0), (wide,), node.origin),
+        _plain(node, c, wide, c.weight, c.stride),
     ]
+
+
+def _arguments(node: Node) -> _Convolution | None:
+    """Those of a convolution; a transposed one in groups is left as it is."""
+    args: tuple[Any, ...] = node.args
+    match node.op:
+        case "conv1d" | "conv2d" | "conv3d" | "conv_same":
+            x, weight, bias, stride, padding, dilation, groups = args
+            beyond = None
+        case "conv_transpose":
+            x, weight, bias, stride, padding, beyond, groups, dilation = args
+        case "convolution":
+            x, weight, bias, stride, padding, dilation, transposed, extra, groups = args
+            beyond = extra if transposed else None
+        case _:
+            return None
+    rank = len(weight.shape) - 2
+    if beyond is not None and (groups != 1 or len(x.shape) != rank + 2):
+        return None
+    return _Convolution(
+        x, weight, bias, each(stride, rank), padding, each(dilation, rank), groups,
+        None if beyond is None else each(beyond, rank),
+    )  # fmt: skip
+
+
+def _turned(node: Node, c: _Convolution, beyond: tuple[int, ...]) -> list[Node]:
+    """A transposed convolution as one of the input spread out, by the weights turned round."""
+    rank, name = len(c.stride), node.outputs[0].name
+    kernel = [int(n.value) for n in c.weight.shape[2:]]  # type: ignore[attr-defined]
+    sides = [
+        (d * (k - 1) - p, d * (k - 1) - p + extra)
+        for k, d, p, extra in zip(kernel, c.dilation, each(c.padding, rank), beyond, strict=True)
+    ]
+    wide = _wide(node, c, c.stride, sides)
+    inputs, outputs, *_ = c.weight.shape
+    dtype = c.weight.dtype
+    turned = Value(f"{name}.turned", c.weight.shape, dtype)
+    weight = Value(f"{name}.weight", (outputs, inputs, *c.weight.shape[2:]), dtype)
+    return [
+        Node("spread", (c.x, c.stride, tuple(sides)), (wide,), node.origin),
+        Node("flip", (c.weight, tuple(range(2, rank + 2))), (turned,), node.origin),
+        Node("transpose", (turned, 0, 1), (weight,), node.origin),
+        _plain(node, c, wide, weight, (1,) * rank),
+    ]
+
+
+def _wide(node: Node, c: _Convolution, stride: Any, sides: list[tuple[int, int]]) -> Value:
+    """The input with zeros between and around its elements."""
+    rank = len(sides)
+    sizes = [
+        tidy((n - 1) * s + (1 + before + after))
+        for n, s, (before, after) in zip(c.x.shape[-rank:], stride, sides, strict=True)
+    ]
+    return Value(f"{node.outputs[0].name}.padded", (*c.x.shape[:-rank], *sizes), c.x.dtype)
+
+
+def _plain(node: Node, c: _Convolution, x: Value, weight: Value, stride: tuple[int, ...]) -> Node:
+    """The convolution without any padding."""
+    rank = len(stride)
+    args: tuple[Arg, ...] = (x, weight, c.bias, stride, (0,) * rank, c.dilation, c.groups)
+    return Node(f"conv{rank}d", args, node.outputs, node.origin)

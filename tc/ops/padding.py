@@ -9,7 +9,7 @@ import numpy as np
 
 from tc import te
 from tc.errors import CompileError, UnsupportedError
-from tc.ir.expr import Expr, select
+from tc.ir.expr import Expr, equal, select
 from tc.ir.tensor import Tensor
 from tc.ops.dims import Dim, known, larger, tidy
 from tc.ops.promotion import number_as
@@ -80,6 +80,47 @@ def _pad_ref(x: Any, pad: Sequence[int], value: float = 0.0) -> Any:
 def build_constant_pad_nd(x: Tensor, pad: Sequence[Dim], value: float = 0) -> Tensor:
     """x with a constant around it."""
     return padded(x, pad, value)
+
+
+def _spread_ref(x: Any, stride: Sequence[int], sides: Sequence[Sequence[int]]) -> Any:
+    rank = len(stride)
+    sizes = [(n - 1) * s + 1 for n, s in zip(x.shape[-rank:], stride, strict=True)]
+    wide = np.zeros((*x.shape[:-rank], *sizes), x.dtype)
+    places: Any = (..., *(slice(None, None, s) for s in stride))
+    wide[places] = x
+    return _pad_ref(wide, [n for side in reversed(sides) for n in side])
+
+
+@operator(
+    "spread",
+    aten=(),
+    kind=Kind.POINTWISE,
+    reference=_spread_ref,
+    samples=(
+        sample(array(2, 3, 4), (2,), ((1, 2),)),
+        sample(array(2, 3, 5), (3, 1), ((0, 1), (2, -1))),
+        sample(ints(3, 4), (1, 2), ((-1, 0), (0, 3))),
+    ),
+)
+def build_spread(x: Tensor, stride: Sequence[int], sides: Sequence[Sequence[int]]) -> Tensor:
+    """x with stride - 1 zeros between the elements of its last dims, and so many at their ends."""
+    first = x.rank - len(stride)
+    own = list(zip(x.shape[first:], stride, sides, strict=True))
+    sizes = [tidy((n - 1) * s + (1 + before + after)) for n, s, (before, after) in own]
+
+    def element(*index: Expr) -> Expr:
+        there: Expr | None = None
+        at = list(index[:first])
+        for i, (size, step, (before, _)) in zip(index[first:], own, strict=True):
+            place = i - before
+            at.append(place if step == 1 else place // step)
+            ok = (place >= 0) & (at[-1] < size)
+            ok = ok if step == 1 else ok & equal(place % step, 0)
+            there = ok if there is None else there & ok
+        assert there is not None
+        return select(there, x[tuple(at)], number_as(0, x.dtype))
+
+    return te.compute((*x.shape[:first], *sizes), element, te.fresh("spread"))
 
 
 _MODES: Final[dict[str, Any]] = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}

@@ -26,6 +26,14 @@ CASES: dict[str, tuple[nn.Module, list[tuple[int, ...]]]] = {
     "1d": (nn.Conv1d(8, 8, 5, padding=2, groups=8), [(2, 8, 40), (3, 8, 3)]),
     "3d": (nn.Conv3d(2, 5, 3, padding=1), [(2, 2, 3, 4, 9)]),
     "transposed": (nn.ConvTranspose2d(4, 6, 3, stride=2, padding=1), [(2, 4, 5, 9), (3, 4, 3, 4)]),
+    "transposed, windows apart": (nn.ConvTranspose2d(4, 6, 2, stride=3), [(2, 4, 5, 9)]),
+    "transposed, with more at the end": (
+        nn.ConvTranspose1d(4, 6, 4, stride=2, padding=1, output_padding=1, dilation=2),
+        [(2, 4, 9), (3, 4, 5)],
+    ),
+    "transposed, with much taken away": (nn.ConvTranspose1d(3, 5, 2, padding=2), [(2, 3, 9)]),
+    "transposed in groups": (nn.ConvTranspose2d(4, 6, 3, stride=2, groups=2), [(2, 4, 5, 6)]),
+    "transposed, 3d": (nn.ConvTranspose3d(2, 3, 3, stride=2, padding=1), [(2, 2, 3, 4, 5)]),
     "mirrored": (nn.Conv2d(3, 8, 3, padding=1, padding_mode="reflect"), [(2, 3, 6, 9)]),
     "in a chain": (
         nn.Sequential(

@@ -47,6 +47,32 @@ def test_zeros_are_put_around_the_input(
     assert conv == Node("conv2d", (wide, w, None, (1, 1), (0, 0), steps, 1), (out,), "here")
 
 
+def test_transposed_is_the_other_way_round() -> None:
+    x, w, out = value("x", 2, 3, H), value("w", 3, 5, 4), value("y", 2, 5, H)
+    node = Node("conv_transpose", (x, w, None, (2,), (1,), (1,), 1, (3,)), (out,), "here")
+    spread, flip, turn, conv = pad_convolutions(graph(node)).nodes
+    assert spread.args == (x, (2,), ((8, 9),))
+    assert spread.outputs[0].shape == (Const(2), Const(3), H * 2 + 16)
+    assert (flip.op, flip.args, turn.op, turn.args[1:]) == ("flip", (w, (2,)), "transpose", (0, 1))
+    given = (spread.outputs[0], turn.outputs[0], None, (1,), (0,), (3,), 1)
+    assert conv == Node("conv1d", given, (out,), "here")
+    assert turn.outputs[0].shape == (Const(5), Const(3), Const(4))
+
+
+def test_transposed_in_groups_is_left_alone() -> None:
+    x, w, out = value("x", 2, 4, H), value("w", 4, 5, 4), value("y", 2, 10, H)
+    given = graph(Node("conv_transpose", (x, w, None, (2,), (1,), (0,), 2, (1,)), (out,)))
+    assert pad_convolutions(given) is given
+
+
+def test_the_operator_for_both_kinds() -> None:
+    x, w, out = value("x", 2, 3, H), value("w", 3, 3, 4), value("y", 2, 3, H)
+    args = (x, w, None, (1,), (1,), (1,))
+    for transposed, ops in ((False, 2), (True, 4)):
+        node = Node("convolution", (*args, transposed, (0,), 1), (out,))
+        assert len(pad_convolutions(graph(node)).nodes) == ops
+
+
 @pytest.mark.parametrize("padding", [0, (0, 0), "valid"])
 def test_without_padding_nothing_changes(padding: Any) -> None:
     x, w, out = value("x", 2, 3, H, 7), value("w", 5, 3, 1, 1), value("y", 2, 5, H, 7)
