@@ -355,12 +355,14 @@ def entry(name: str) -> Entry:
 SHALLOW = {
     "gpt2-lm": (GPT2LMHeadModel, lambda: _gpt2(layers=1)),
     "t5": (T5ForConditionalGeneration, lambda: _t5(layers=1)),
+    "llama-lm": (LlamaForCausalLM, lambda: _llama(layers=1)),
 }
 
 
 def shallow(name: str) -> Entry:
     """The entry of that name, its model with one layer."""
-    return replace(entry(name), build=_factory(*SHALLOW[name]))
+    each = entry(name)
+    return replace(each, build=_factory(*SHALLOW[name])) if name in SHALLOW else each
 
 
 def minilm_folder() -> Path:

@@ -36,7 +36,7 @@ from tc.frontend import generate_cache
 from tc.frontend.generate_cache import Session
 from tc.frontend.generate_sample import keep_nucleus
 from tc.frontend.hf import dispatcher_of
-from tests.models import MAX_POSITIONS, PAD, VOCABULARY, entry
+from tests.models import MAX_POSITIONS, PAD, VOCABULARY, entry, shallow
 
 DECODERS = ("gpt2-lm", "llama-lm", "qwen2-lm")
 # (batch, length, new tokens)
@@ -53,7 +53,7 @@ def settled(model: Any) -> Any:
 @functools.cache
 def pair(name: str) -> tuple[Any, Any]:
     """A model and the same compiled."""
-    model = settled(entry(name).build())
+    model = settled(shallow(name).build())
     return model, tc.compile(model, threads=1)
 
 

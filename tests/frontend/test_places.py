@@ -57,6 +57,6 @@ def test_a_size_that_is_data_is_refused() -> None:
         def forward(self, x: torch.Tensor, n: torch.Tensor) -> torch.Tensor:
             return x[: (n + 1).sum()]
 
-    compiled = tc.compile(Cut(), threads=1)
+    compiled = tc.compile(Cut(), threads=1, fallback="error")
     with pytest.raises(tc.TcError, match="run (it|the model) eagerly"):
         compiled(torch.zeros(5), torch.ones(1, dtype=torch.long))

@@ -7,7 +7,7 @@ cache while all rows of A pass.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tc.ir.expr import Expr, Reduce, Unary, Var
 from tc.ir.interval import bounds
@@ -15,6 +15,7 @@ from tc.ir.math.expand import EXPANDED
 from tc.ir.tensor import Compute, Placeholder, Tensor
 from tc.ir.visit import children
 from tc.schedule.defaults.blocking import (
+    MOST_BODY,
     block_rows,
     block_sums,
     convert_once,
@@ -26,7 +27,7 @@ from tc.schedule.defaults.blocking import (
     whole_vectors,
 )
 from tc.schedule.defaults.plan import Plan, fixed, longest
-from tc.schedule.defaults.shape import Product
+from tc.schedule.defaults.shape import Product, overlaps
 from tc.schedule.defaults.tiles import Tile, other_tiles, register_tile
 from tc.schedule.step import Arg
 from tc.schedule.tensorize import dot_length
@@ -41,7 +42,7 @@ NARROW = 128  # bits of vectors of which a tile has so many that its epilogue is
 def schedule_contraction(plan: Plan, t: Tensor, p: Product, constants: frozenset[str]) -> None:
     """Add the steps for `t`, which sums the product `p`."""
     (column,) = plan.loops_of(t, p.columns)
-    apart, near = neighbours(t, p)
+    apart, near = (p.rows[:-1], p.rows[-1:]) if overlaps(p) else neighbours(t, p)
     outer_rows, rows = plan.loops_of(t, apart), plan.loops_of(t, near)
     batch = [*plan.loops_of(t, p.batch), *outer_rows]
     if has_long_epilogue(t) or pays_apart(plan, p):
@@ -68,7 +69,7 @@ def schedule_contraction(plan: Plan, t: Tensor, p: Product, constants: frozenset
         fetch_ahead(plan, plan.buffer_of(p.b.tensor), k + "0", [tiles + "1", k + "10"], tile)
         convert_once(plan, p, k + "0", tiles + "1", tile)
     else:
-        finish_product(plan, t, k, tile, row, column, group)
+        finish_product(plan, t, k, tile, row, column, group, _short(plan, t, p, tile))
         if tiles is not None:
             inner = _finish_rows(plan, p, tile, tiles, column, inner, k)
         if packed:
@@ -180,22 +181,44 @@ def finish_product(
     row: str | None,
     column: str,
     group: int = 1,
+    whole: Sequence[str] = (),
 ) -> None:
-    """Lanes, and everything inside a tile unrolled; `k` is the innermost loop of the reduction."""
+    """Lanes, and everything inside a tile unrolled; `k` is the innermost loop of the reduction.
+
+    Those called `whole` are unrolled to the end, `k` among them if there are any.
+    """
     if group > 1:
         plan.do("tensorize", k + "1")
         k += "0"
     steps = unrolled_steps(plan, tile)
-    long = steps > 1 and (fixed(plan.extent(k)) or steps) >= steps
+    long = not whole and steps > 1 and (fixed(plan.extent(k)) or steps) >= steps
     if long:
         plan.do("split", k, steps, tail="cut")
     plan.do("vectorize", column + "1", tile.lanes)
     whole_vectors(plan, column + "1")
     acc = accumulator(plan, t)
-    for name in (column + "1", *([] if row is None else [row + "1"]), *([k + "1"] if long else [])):
+    sums = [k + "1"] if long else whole
+    for name in (column + "1", *([] if row is None else [row + "1"]), *sums):
         loop = plan.loop(name)
         if loop is not None and loop.kind.value == "serial":
             plan.do("unroll", name, touching=acc)
+
+
+def _short(plan: Plan, t: Tensor, p: Product, tile: Tile) -> list[str]:
+    """The loops over a window, as long as all that is unrolled then is no longer than may be.
+
+    Where windows overlap, what is read of one place lies at a fixed distance from the next then.
+    """
+    found: list[str] = []
+    body = tile.mr * tile.vectors
+    axes = zip(p.reduce.axes, p.reduce.extents, strict=True) if overlaps(p) else ()
+    for axis, extent in reversed(list(axes)):
+        steps = fixed(extent)
+        if steps is None or body * steps > MOST_BODY:
+            break
+        body *= steps
+        found.append(plan.loop_of(t, axis))
+    return found
 
 
 def accumulator(plan: Plan, t: Tensor) -> str:

@@ -77,6 +77,21 @@ def classified(t: Compute, r: Reduce, a: Read, b: Read, columns: tuple[Var, ...]
     return Product(r, a, b, batch, rows, columns)
 
 
+def overlaps(p: Product) -> bool:
+    """Whether a is read in windows of which neighbours share elements: those of a convolution."""
+    last = p.a.indices[-1]
+    rows = [v for v in p.rows if uses(last, v)]
+    sums = [(k, n) for k, n in zip(p.reduce.axes, p.reduce.extents, strict=True) if uses(last, k)]
+    if len(rows) != 1 or len(sums) != 1:
+        return False
+    (row,), ((k, extent),) = rows, sums
+    step, reach = (simplify(substitute(last, {v: v + 1}) - last) for v in (row, k))
+    sizes = (step, reach, extent)
+    if not all(isinstance(n, Const) and n.value > 0 for n in sizes):
+        return False
+    return bool(step.value < reach.value * extent.value and extent.value > 1)
+
+
 def streams(p: Product, constants: frozenset[str]) -> bool:
     """Whether the columns of b can be read side by side: packed, contiguous or transposed."""
     if p.b.tensor.name in constants and not p.batch:
