@@ -356,6 +356,8 @@ SHALLOW = {
     "gpt2-lm": (GPT2LMHeadModel, lambda: _gpt2(layers=1)),
     "t5": (T5ForConditionalGeneration, lambda: _t5(layers=1)),
     "llama-lm": (LlamaForCausalLM, lambda: _llama(layers=1)),
+    "bert": (BertModel, lambda: _bert(layers=1)),
+    "vit": (ViTModel, lambda: _vit(layers=1)),
 }
 
 

@@ -32,7 +32,7 @@ from tc.frontend.capture import capture_request
 from tc.frontend.captured import Captured, Interface, Request, Weight
 from tc.frontend.hf import dispatcher_of, wrap
 from tests.frontend.test_capture import assert_same
-from tests.models import MAX_POSITIONS, VOCABULARY, Entry, entry, minilm_folder, zoo
+from tests.models import MAX_POSITIONS, VOCABULARY, Entry, entry, minilm_folder, shallow, zoo
 
 
 class EagerRunner:
@@ -98,7 +98,7 @@ def test_the_natural_set_is_compiled_once_for_every_shape(each: Entry) -> None:
 
 
 def test_multiple_choice_takes_any_batch_choices_and_length() -> None:
-    model = BertForMultipleChoice(entry("bert").build().config).eval()
+    model = BertForMultipleChoice(shallow("bert").build().config).eval()
     made = wrap(model, eager_runner)
     assert compilations(made) == 0
     for shape in ((2, 4, 7), (3, 2, 5), (1, 4, 9)):
@@ -110,9 +110,9 @@ def test_multiple_choice_takes_any_batch_choices_and_length() -> None:
 
 
 def test_calls_that_mean_the_same_share_a_program() -> None:
-    model = entry("bert").build()
+    model = shallow("bert").build()
     made = wrap(model, eager_runner)
-    inputs = entry("bert").inputs(2, 7)
+    inputs = shallow("bert").inputs(2, 7)
     expected = made(**inputs)
     assert_same(made(**dict(reversed(inputs.items()))), expected)
     assert_same(
@@ -123,10 +123,10 @@ def test_calls_that_mean_the_same_share_a_program() -> None:
 
 
 def test_another_set_of_arguments_compiles_once_more() -> None:
-    model = entry("bert").build()
+    model = shallow("bert").build()
     made = wrap(model, eager_runner)
     for length in (3, 9, 1):
-        inputs = entry("bert").inputs(2, length)
+        inputs = shallow("bert").inputs(2, length)
         with torch.no_grad():
             assert_same(
                 made(**inputs, output_hidden_states=True),
@@ -136,10 +136,10 @@ def test_another_set_of_arguments_compiles_once_more() -> None:
 
 
 def test_positions_shared_by_the_batch_are_broadcast() -> None:
-    model = entry("bert").build()
+    model = shallow("bert").build()
     made = wrap(model, eager_runner)
     for batch, rows in ((1, 1), (3, 1), (3, 3), (5, 1)):
-        inputs = entry("bert").inputs(batch, 7)
+        inputs = shallow("bert").inputs(batch, 7)
         positions = torch.arange(7).flip(0).expand(rows, -1)
         with torch.no_grad():
             assert_same(
@@ -165,7 +165,7 @@ def test_generate_gives_the_tokens_of_eager(name: str) -> None:
 
 
 def test_a_given_cache_is_the_one_returned() -> None:
-    model = entry("llama-lm").build()
+    model = shallow("llama-lm").build()
     made = wrap(model, eager_runner)
     cache = DynamicCache(config=model.config)
     for length in (6, 1, 1):
@@ -176,7 +176,7 @@ def test_a_given_cache_is_the_one_returned() -> None:
 
 
 def test_the_copy_is_of_the_same_class_and_leaves_the_model_alone() -> None:
-    model = entry("bert").build().train()
+    model = shallow("bert").build().train()
     attributes = dict(vars(model))
     made = wrap(model, eager_runner)
     assert type(made) is type(model)
@@ -189,18 +189,18 @@ def test_the_copy_is_of_the_same_class_and_leaves_the_model_alone() -> None:
 
 
 def test_save_pretrained_writes_the_model(tmp_path: Path) -> None:
-    model = entry("bert").build()
+    model = shallow("bert").build()
     made = wrap(model, eager_runner)
     made.save_pretrained(tmp_path)
-    inputs = entry("bert").inputs(2, 7)
+    inputs = shallow("bert").inputs(2, 7)
     with torch.no_grad():
         assert_same(AutoModel.from_pretrained(tmp_path)(**inputs), model(**inputs))
 
 
 def test_changed_weights_are_noticed() -> None:
-    model = entry("bert").build()
+    model = shallow("bert").build()
     made = wrap(model, eager_runner)
-    inputs = entry("bert").inputs(2, 7)
+    inputs = shallow("bert").inputs(2, 7)
     before = made(**inputs).last_hidden_state
     with torch.no_grad():
         model.embeddings.LayerNorm.bias.add_(1)
@@ -208,13 +208,13 @@ def test_changed_weights_are_noticed() -> None:
     model.embeddings.LayerNorm.weight = nn.Parameter(torch.full((32,), 0.5))
     with torch.no_grad():
         assert_same(made(**inputs), model(**inputs))
-    model.load_state_dict(entry("bert").build().state_dict())
+    model.load_state_dict(shallow("bert").build().state_dict())
     assert_same(made(**inputs).last_hidden_state, before)
     assert compilations(made) == 1
 
 
 def test_train_is_refused() -> None:
-    made = wrap(entry("bert").build(), eager_runner)
+    made = wrap(shallow("bert").build(), eager_runner)
     with pytest.raises(
         UnsupportedError, match=r"BertModel.train\(\): a compiled model only infers"
     ):
@@ -222,7 +222,7 @@ def test_train_is_refused() -> None:
 
 
 def test_inputs_that_require_grad_are_refused() -> None:
-    model = entry("bert").build()
+    model = shallow("bert").build()
     made = wrap(model, eager_runner)
     embeddings = torch.randn(2, 7, 32, requires_grad=True)
     with pytest.raises(UnsupportedError, match="an input requires grad"):
@@ -232,8 +232,8 @@ def test_inputs_that_require_grad_are_refused() -> None:
 
 
 def test_ids_out_of_the_vocabulary_are_refused() -> None:
-    made = wrap(entry("bert").build(), eager_runner)
-    inputs = entry("bert").inputs(2, 7)
+    made = wrap(shallow("bert").build(), eager_runner)
+    inputs = shallow("bert").inputs(2, 7)
     for bad in (VOCABULARY, -1):
         inputs["input_ids"][1, 2] = bad
         with pytest.raises(TcError, match=f"input input_ids: holds id {bad}, the table has ids"):
@@ -249,22 +249,22 @@ def test_a_sequence_beyond_the_positions_is_refused(name: str) -> None:
 
 
 def test_inputs_of_contradicting_sizes_are_refused() -> None:
-    made = wrap(entry("bert").build(), eager_runner)
-    inputs = entry("bert").inputs(2, 7)
+    made = wrap(shallow("bert").build(), eager_runner)
+    inputs = shallow("bert").inputs(2, 7)
     inputs["attention_mask"] = torch.ones(2, 9, dtype=torch.long)
     with pytest.raises(TcError, match=r"attention_mask: dim 1: is 9, must be 7, like dim 1 of"):
         made(**inputs)
 
 
 def test_wrong_dtypes_ranks_and_missing_arguments_are_refused() -> None:
-    made = wrap(entry("bert").build(), eager_runner)
+    made = wrap(shallow("bert").build(), eager_runner)
     with pytest.raises(CompileError, match="call of BertModel: given input_ids"):
         made(input_ids=torch.randn(2, 7))
     with pytest.raises(CompileError, match="call of BertModel: given input_ids"):
         made(input_ids=torch.ones(7, dtype=torch.long))
     with pytest.raises(CompileError, match="You must specify exactly one of input_ids or"):
         made()
-    image = wrap(entry("vit").build(), eager_runner)
+    image = wrap(shallow("vit").build(), eager_runner)
     with pytest.raises(CompileError, match="call of ViTModel: given pixel_values"):
         image(torch.randn(2, 3, 20, 20))
 
@@ -276,7 +276,7 @@ def test_an_argument_that_forward_does_not_have_is_refused() -> None:
 
 
 def test_a_compiled_model_is_not_compiled_again() -> None:
-    made = wrap(entry("bert").build(), eager_runner)
+    made = wrap(shallow("bert").build(), eager_runner)
     with pytest.raises(UnsupportedError, match="is compiled already"):
         wrap(made, eager_runner)
 
@@ -343,9 +343,9 @@ def test_the_real_minilm_and_its_pipeline() -> None:
 
 
 def test_deep_copies_of_the_model_are_not_needed_for_threads() -> None:
-    model = entry("bert").build()
+    model = shallow("bert").build()
     made = wrap(model, eager_runner)
-    inputs = entry("bert").inputs(2, 7)
+    inputs = shallow("bert").inputs(2, 7)
     expected = made(**inputs)
     results: list[Any] = []
 
