@@ -86,10 +86,9 @@ def overlaps(p: Product) -> bool:
         return False
     (row,), ((k, extent),) = rows, sums
     step, reach = (simplify(substitute(last, {v: v + 1}) - last) for v in (row, k))
-    sizes = (step, reach, extent)
-    if not all(isinstance(n, Const) and n.value > 0 for n in sizes):
+    if not (isinstance(step, Const) and isinstance(reach, Const) and isinstance(extent, Const)):
         return False
-    return bool(step.value < reach.value * extent.value and extent.value > 1)
+    return 0 < step.value < reach.value * extent.value and extent.value > 1
 
 
 def streams(p: Product, constants: frozenset[str]) -> bool:
