@@ -4,6 +4,7 @@ A graph's Python source is written and compiled each time that a pass has change
 times in one export; a graph is split into modules and joined again wherever the model's code turned
 gradients on or off; and the memory format of every value is asked for. Together that is a third of
 the time. Here source is made when it is run, gradients stay as they are, and no format is noted.
+Nor are the shapes that operators gave kept: a layer is asked anew sooner than it is recognised.
 This module must not change what a graph computes.
 """
 
@@ -17,6 +18,8 @@ from typing import Any, Final
 
 import torch
 from torch.fx import GraphModule
+
+from tc.frontend.capture_told import told
 
 _ONE_AT_A_TIME: Final = threading.RLock()
 _COMPILE: Final = GraphModule.recompile
@@ -35,6 +38,8 @@ def economy() -> Iterator[None]:
         _replaced(GraphModule, "recompile", lambda _: _compile_later),
         _replaced(_module(tracer), "_extract_tensor_metadata", _format_aside),
         _replaced(_module(f"{passes}.{gradients}"), gradients, _gradients_aside),
+        _without_cache(),
+        told(),
     ):
         yield
 
@@ -59,6 +64,15 @@ def _replaced(owner: Any, name: str, make: Callable[[Any], Any]) -> Iterator[Non
         yield
     finally:
         setattr(owner, name, usual)
+
+
+def _without_cache() -> contextlib.AbstractContextManager[None]:
+    settings: Any = _module("torch._dynamo.config")  # its methods are installed on import
+    name = "fake_tensor_cache_enabled"
+    if not hasattr(settings, name):
+        return contextlib.nullcontext()
+    found: contextlib.AbstractContextManager[None] = settings.patch(**{name: False})
+    return found
 
 
 def _compile_later(module: GraphModule) -> None:
