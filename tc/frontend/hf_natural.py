@@ -1,7 +1,7 @@
 """The natural inputs of a Hugging Face model: what its tokenizer or image processor would give.
 
-Found from the model's config and forward signature, not from a tokenizer: most models are compiled
-without one at hand. This module must not run the model.
+Found from the model's config and forward signature and from what tokenizers of its kind give, not
+from a tokenizer: most models are compiled without one at hand. This module must not run the model.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def natural_inputs(model: torch.nn.Module) -> dict[str, torch.Tensor] | None:
         return None
     ids = torch.ones(_BATCH, _LENGTH, dtype=torch.long, device=device)
     inputs = {"input_ids": ids}
-    if "token_type_ids" in parameters and (getattr(config, "type_vocab_size", None) or 0) > 1:
+    if "token_type_ids" in parameters and _tells_segments(config):
         inputs["token_type_ids"] = torch.zeros_like(ids)
     if "attention_mask" in parameters:
         inputs["attention_mask"] = torch.ones_like(ids)
@@ -40,6 +40,23 @@ def natural_inputs(model: torch.nn.Module) -> dict[str, torch.Tensor] | None:
     more = (n for n, p in parameters.items() if p.default is p.empty and n not in inputs)
     needed = any(parameters[n].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD for n in more)
     return None if needed else inputs
+
+
+def _tells_segments(config: Any) -> bool:
+    """Whether the model tells kinds of tokens apart and its tokenizer says which is which.
+
+    RoBERTa's successors have the one by default, and tokenizers without the other.
+    """
+    if (getattr(config, "type_vocab_size", None) or 0) < 2:
+        return False
+    from transformers.models.auto import tokenization_auto as known
+
+    name = known.TOKENIZER_MAPPING_NAMES.get(getattr(config, "model_type", None))
+    try:
+        tokenizer = known.tokenizer_class_from_name(name) if name else None
+    except (ImportError, AttributeError):  # of a package that is not installed
+        return True
+    return "token_type_ids" in getattr(tokenizer, "model_input_names", ("token_type_ids",))
 
 
 def _image(model: Any, config: Any, device: torch.device) -> torch.Tensor | None:
