@@ -17,7 +17,7 @@ from tc.frontend import dynamo, tensors
 from tc.frontend import model as front
 from tc.frontend.model import pipeline as real_pipeline
 from tests.frontend.plain_pipeline import compile_graph
-from tests.models import entry
+from tests.models import shallow
 
 
 @pytest.fixture(autouse=True)
@@ -168,7 +168,7 @@ def test_writes_to_an_input_as_eager_does() -> None:
 
 
 def test_a_transformer() -> None:
-    bert = entry("bert")
+    bert = shallow("bert")
     model, inputs = bert.build(), bert.inputs(2, 7)
     compiled = torch.compile(model, backend="tc")
     with torch.no_grad(), warnings.catch_warnings():
@@ -182,7 +182,7 @@ def test_a_transformer() -> None:
 @pytest.mark.parametrize("name", ["gpt2-lm", "llama-lm"])
 def test_decoders_have_no_fallback(name: str) -> None:
     # Both hold tensors as constants, and AOTAutograd puts torch's own attention kernel in.
-    causal = entry(name)
+    causal = shallow(name)
     model, inputs = causal.build(), causal.inputs(2, 7)
     compiled = torch.compile(model, backend="tc", options={"fallback": "error"})
     with torch.no_grad():

@@ -36,7 +36,7 @@ from tc.frontend import generate_cache
 from tc.frontend.generate_cache import Session
 from tc.frontend.generate_sample import keep_nucleus
 from tc.frontend.hf import dispatcher_of
-from tests.models import MAX_POSITIONS, PAD, VOCABULARY, entry, shallow
+from tests.models import MAX_POSITIONS, PAD, VOCABULARY, shallow
 
 DECODERS = ("gpt2-lm", "llama-lm", "qwen2-lm")
 # (batch, length, new tokens)
@@ -132,7 +132,7 @@ def test_prompts_padded_on_the_left(name: str, sessions: Watched) -> None:
 def test_a_sliding_window(sessions: Watched) -> None:
     torch.manual_seed(0)
     config = MistralConfig(
-        vocab_size=VOCABULARY, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        vocab_size=VOCABULARY, hidden_size=32, intermediate_size=48, num_hidden_layers=1,
         num_attention_heads=4, num_key_value_heads=2, sliding_window=5, initializer_range=0.5,
     )  # fmt: skip
     model = settled(MistralForCausalLM(config).eval())
@@ -552,7 +552,7 @@ def test_generations_share_plans_and_arenas() -> None:
 
 def test_changes_of_weights_are_seen() -> None:
     torch.manual_seed(1)
-    model = settled(entry("gpt2-lm").build())
+    model = settled(shallow("gpt2-lm").build())
     made = tc.compile(model, threads=1)
     call: dict[str, Any] = {"max_new_tokens": 12, "do_sample": False}
     before = made.generate(prompt(1, 5), **call)
@@ -575,7 +575,7 @@ def test_positions_that_the_model_has_not_are_refused() -> None:
 
 
 def test_the_programs_are_counted_and_explained() -> None:
-    model = settled(entry("qwen2-lm").build())
+    model = settled(shallow("llama-lm").build())
     made = tc.compile(model, threads=1)
     before = made.stats()["compilations"]
     made.generate(prompt(2, 4), max_new_tokens=5)

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
 import tc
 from tc.frontend.generate_cache import Session
 from tc.frontend.signature import Branch, Signature, Symbol, TensorSpec
 from tc.frontend.signature_bind import is_for
+from tests.models import VOCABULARY, shallow
 
 _MOST = 8
 
@@ -44,9 +45,7 @@ def test_tokens_are_those_of_the_model_whichever_way_it_goes(
     kind: Any, served: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_attention_heads": 2}
-    config = LlamaConfig(vocab_size=61, num_hidden_layers=1, max_position_embeddings=64, **sizes)
-    model = kind(config).eval()
+    model = kind(shallow("llama-lm").build().config).eval()
     made = tc.compile(model, threads=1)
     loops: list[int] = []
     start = Session.start
@@ -57,7 +56,7 @@ def test_tokens_are_those_of_the_model_whichever_way_it_goes(
 
     monkeypatch.setattr(Session, "start", started)
     for length in (3, 12):
-        ids = torch.randint(3, 60, (1, length))
+        ids = torch.randint(3, VOCABULARY, (1, length))
         settings: dict[str, Any] = {"max_new_tokens": 9, "eos_token_id": None, "pad_token_id": 0}
         expected = model.generate(ids, do_sample=False, **settings)
         assert torch.equal(made.generate(ids, do_sample=False, **settings), expected)

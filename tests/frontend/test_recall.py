@@ -215,11 +215,11 @@ SCRIPT = """
 import sys
 import torch
 import tc
-from tests.models import entry
+from tests.models import shallow
 
 out = {}
 for name in ("bert", "gpt2-lm"):
-    each = entry(name)
+    each = shallow(name)
     model = each.build()
     made = tc.compile(model)
     with torch.no_grad():
