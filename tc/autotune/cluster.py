@@ -123,6 +123,9 @@ class Cluster:
             process.kill()
             process.wait()
 
+    def get_ready(self) -> None:
+        """Nothing: its workers are on their way."""
+
     def measure(self, task: Task, schedules: Sequence[str]) -> Iterator[Outcome]:
         """See `tc.autotune.measure.Measurer.measure`.
 

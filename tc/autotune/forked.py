@@ -73,11 +73,15 @@ class Nursery:
         self._control: socket.socket | None = None
         self._said = Path(folder) / "nursery-stderr"
 
-    def fork(self, request: str) -> Child | str:
-        """A process that reads `request`, a line, from its stdin; or why there is none."""
+    def start(self) -> None:
+        """See that it is there, or on its way."""
         if self._process is None or self._process.poll() is not None:
             self.close()
             self._start()
+
+    def fork(self, request: str) -> Child | str:
+        """A process that reads `request`, a line, from its stdin; or why there is none."""
+        self.start()
         assert self._control is not None
         handle, said = tempfile.mkstemp(dir=self._folder, prefix="stderr-")
         asked, name = tempfile.mkstemp(dir=self._folder, prefix="request-")
@@ -151,7 +155,7 @@ def nurse(child: Callable[[], int]) -> int:
     Args:
         child: what a process does, with stdin, stdout and stderr as asked for; its exit status.
     """
-    _die_with_parent()
+    die_with_parent()
     control = socket.socket(fileno=os.dup(0))
     while True:
         asked, given, _, _ = socket.recv_fds(control, 1, 3)
@@ -173,7 +177,7 @@ def nurse(child: Callable[[], int]) -> int:
 def _run(child: Callable[[], int], given: Sequence[int]) -> NoReturn:
     status = 1
     try:
-        _die_with_parent()
+        die_with_parent()
         with contextlib.suppress(PermissionError):
             os.setpgid(0, 0)
         for number, each in enumerate(given):
@@ -188,7 +192,8 @@ def _run(child: Callable[[], int], given: Sequence[int]) -> NoReturn:
         os._exit(status)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """Have this process killed when the one that forked it ends."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_DIES_WITH_PARENT, signal.SIGKILL)
 

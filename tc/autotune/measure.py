@@ -22,6 +22,7 @@ from tc.autotune.bench import Task
 from tc.autotune.forked import Child, Nursery
 from tc.autotune.turns import Measured
 from tc.errors import TuningError, describe
+from tc.target import Target
 
 COMMAND: Final = (sys.executable, "-m", "tc.autotune.worker")
 MEMORY_BYTES: Final = 8 << 30
@@ -53,17 +54,21 @@ class Measurer:
         memory_bytes: int = MEMORY_BYTES,
         setup_seconds: float = SETUP_SECONDS,
         trial_seconds: float = TRIAL_SECONDS,
+        builders: int | None = None,
     ) -> None:
         """Limits are those of one process and of one candidate in it.
 
         Args:
             cache_dir: of compiled objects.
             command: that serves a batch, see `tc.autotune.worker`.
+            builders: processes that build a batch beside each other, before it is measured; None:
+                as many as there are cores.
         """
         self._cache = cache_dir
         self._memory = memory_bytes
         self._setup = setup_seconds
         self._trial = trial_seconds
+        self._builders = Target.parse("host").cores if builders is None else builders
         self._folder = tempfile.TemporaryDirectory(prefix="tc-tune-")
         self._nursery = Nursery(command, self._folder.name)
 
@@ -77,6 +82,10 @@ class Measurer:
         """End its processes, and forget the reference outputs."""
         self._nursery.close()
         self._folder.cleanup()
+
+    def get_ready(self) -> None:
+        """Begin with what takes a while, without waiting for it."""
+        self._nursery.start()
 
     def measure(self, task: Task, schedules: Sequence[str]) -> Iterator[Outcome]:
         """What becomes of each, as soon as it is known.
@@ -101,7 +110,7 @@ class Measurer:
                 "task": task.as_dict(),
                 "schedules": [schedule],
                 "cache_dir": folder,
-                "references": None,
+                "folder": None,
                 "memory_bytes": self._memory,
                 "build": True,
             }
@@ -121,9 +130,11 @@ class Measurer:
             "task": task.as_dict(),
             "schedules": wanted,
             "cache_dir": None if self._cache is None else str(self._cache),
-            "references": self._folder.name,
+            "folder": self._folder.name,
             "memory_bytes": self._memory,
             "build": False,
+            "builders": self._builders,
+            "build_seconds": self._trial,
         }
         child = self._nursery.fork(json.dumps(request))
         if isinstance(child, str):

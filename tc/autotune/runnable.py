@@ -8,6 +8,8 @@ can lie between guard pages. This module must not measure, nor judge results.
 from __future__ import annotations
 
 import ctypes
+import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +26,7 @@ from tc.device.artifact import (
     Entry,
     SlotCall,
 )
-from tc.device.dims import compile_dim, dim_of
+from tc.device.dims import Dim, compile_dim, dim_of
 from tc.device.run_code import make_code
 from tc.graph.graph import Value
 from tc.graph.packing import pack_value
@@ -60,44 +62,76 @@ class Param:
         return count
 
 
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A kernel's machine code with what a caller has to know of it; made by one process for others.
+
+    Attributes:
+        params: (name, dtype, shape, whether it is an output) of each buffer, in calling order.
+        symbols: names of the sizes, in calling order.
+        scratch: bytes of working memory that a thread needs.
+        messages: what the kernel may say of its inputs.
+    """
+
+    params: tuple[tuple[str, str, tuple[Dim, ...], bool], ...]
+    symbols: tuple[str, ...]
+    scratch: Dim
+    messages: tuple[str, ...]
+    code: bytes
+
+    @staticmethod
+    def of(func: Func, target: Target, cache_dir: Path | None) -> Compiled:
+        """What a scheduled kernel is compiled to."""
+        flat, scratch = place_scratch(run_passes(func))
+        count, names = len(flat.params), tuple(s.name for s in flat.symbols)
+        call = SlotCall(
+            0,
+            tuple(FIRST_SLOT + n for n in range(count)),
+            tuple(FIRST_SLOT + count + n for n in range(len(names))),
+        )
+        (code,) = make_code([flat], [Entry("main_0", (call,))], target, cache_dir).code
+        params = tuple(
+            (b.name, b.dtype.value, tuple(dim_of(n) for n in b.shape), b.name in flat.outputs)
+            for b in func.params
+        )
+        return Compiled(params, names, dim_of(scratch), code.messages, code.data)
+
+    def save(self, path: Path) -> None:
+        """Write it: a line of JSON, then the code; whole, or not at all."""
+        head = json.dumps([self.params, self.symbols, self.scratch, self.messages])
+        partial = path.with_suffix(f".{os.getpid()}")
+        partial.write_bytes(head.encode() + b"\n" + self.code)
+        partial.replace(path)
+
+    @staticmethod
+    def load(path: Path) -> Compiled:
+        """What `save` wrote."""
+        head, _, code = path.read_bytes().partition(b"\n")
+        params, symbols, scratch, messages = json.loads(head)
+        buffers = tuple((name, dtype, tuple(shape), out) for name, dtype, shape, out in params)
+        return Compiled(buffers, tuple(symbols), scratch, tuple(messages), code)
+
+
 class Runnable:
     """A kernel's machine code in this process.
 
     Attributes:
-        func: the flat loops that it was made from.
         packings: how constant inputs must lie, by name of the parameter.
     """
 
-    def __init__(
-        self,
-        func: Func,
-        packed: Mapping[str, Packing],
-        target: Target,
-        cache_dir: Path | None,
-    ) -> None:
-        flat, scratch = place_scratch(run_passes(func))
-        self.func = flat
+    def __init__(self, made: Compiled, packed: Mapping[str, Packing], target: Target) -> None:
         self.packings = dict(packed)
-        self._shaped = func.params
-        self._names = tuple(s.name for s in flat.symbols)
-        self._scratch = compile_dim(dim_of(scratch), self._names)
-        count = len(flat.params)
-        call = SlotCall(
-            0,
-            tuple(FIRST_SLOT + n for n in range(count)),
-            tuple(FIRST_SLOT + count + n for n in range(len(self._names))),
-        )
-        made = make_code([flat], [Entry("main_0", (call,))], target, cache_dir)
-        (code,) = made.code
-        self._messages = code.messages
-        self._module = load_object(code.data, target, code.messages)
+        self._made = made
+        self._names = made.symbols
+        self._scratch = compile_dim(made.scratch, made.symbols)
+        self._module = load_object(made.code, target, made.messages)
 
     def params(self, sizes: Sequence[int]) -> tuple[Param, ...]:
         """The buffers at these values of the symbols, in calling order."""
         found = []
-        for buffer in self._shaped:
-            shape = tuple(_size(dim_of(n), self._names, sizes) for n in buffer.shape)
-            found.append(Param(buffer.name, buffer.dtype, shape, buffer.name in self.func.outputs))
+        for name, dtype, dims, output in self._made.params:
+            shape = tuple(compile_dim(dim, self._names)(sizes) for dim in dims)
+            found.append(Param(name, DType(dtype), shape, output))
         return tuple(found)
 
     def call(self, addresses: Sequence[int], sizes: Sequence[int], threads: int) -> Call:
@@ -107,7 +141,7 @@ class Runnable:
             (*addresses, *sizes),
             self._scratch(sizes),
             threads,
-            self._messages,
+            self._made.messages,
             self._module,
         )
 
@@ -154,24 +188,24 @@ class Call:
         return self._messages[number - 1] if known else f"error {number}"
 
 
-def build(loops: Func, schedule: Schedule, target: Target, cache_dir: Path | None) -> Runnable:
+def build(loops: Func, schedule: Schedule, target: Target, cache_dir: Path | None) -> Compiled:
     """The kernel of a workload's naive loops under a schedule.
 
     Raises:
         ScheduleError: the schedule is not legal for them.
     """
-    packed = {p.buffer: p for p in packings(schedule)}
-    return Runnable(scheduled(loops, schedule), packed, target, cache_dir)
+    return Compiled.of(scheduled(loops, schedule), target, cache_dir)
 
 
-def packer(buffer: Buffer, packing: Packing, target: Target, cache_dir: Path | None) -> Runnable:
+def load(made: Compiled, schedule: Schedule, target: Target) -> Runnable:
+    """What `build` made under this schedule, in this process."""
+    return Runnable(made, {p.buffer: p for p in packings(schedule)}, target)
+
+
+def packer(buffer: Buffer, packing: Packing, target: Target, cache_dir: Path | None) -> Compiled:
     """The kernel that lays out a constant as `packing` says: from its buffer to the packed one."""
     value = Value(buffer.name, buffer.shape, buffer.dtype)
     _, made = pack_value(value, packing)
     lowered = lower_named(made.outputs, made.inputs)
     schedule = default_schedule(made.outputs, made.inputs, frozenset(), target, lowered)
     return build(lowered.func, schedule, target, cache_dir)
-
-
-def _size(dim: int | str, names: Sequence[str], sizes: Sequence[int]) -> int:
-    return compile_dim(dim, names)(sizes)

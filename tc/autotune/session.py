@@ -45,6 +45,8 @@ class BusyError(TuningError):
 class Measures(Protocol):
     """What measures a batch, see `tc.autotune.measure.Measurer`."""
 
+    def get_ready(self) -> None: ...
+
     def measure(self, task: Task, schedules: Sequence[str]) -> Iterator[Outcome]: ...
 
 
@@ -151,6 +153,7 @@ class Session:
         self._base = base or CostModel()
         self._learned: tuple[int | None, CostModel] | None = None
         self._kept: dict[Context, tuple[int, list[Candidate]]] = {}
+        self._numbers: dict[Context, dict[str, list[float]]] = {}
         database.put_target(target)
         self.jobs = [self._job(w, versions) for w in wanted]
 
@@ -173,6 +176,7 @@ class Session:
             tick: called after each trial.
         """
         end = None if time_limit is None else clock() + time_limit
+        measurer.get_ready()
         while self.done < trials and (end is None or clock() < end):
             start = clock()
             job = self._next()
@@ -314,6 +318,7 @@ class Session:
         if kept is not None and kept[0] == batch:
             return kept[1]
         seen = before(job.seen, horizon)
+        self._numbers.pop(job.context, None)
 
         def rank(candidates: Sequence[Candidate]) -> list[float]:
             model = self._model(horizon)
@@ -337,6 +342,14 @@ class Session:
         return self._learned[1]
 
     def _features(self, job: Job, candidate: Candidate) -> list[float]:
+        """What the cost model sees of a candidate; of those of a batch it is counted once."""
+        known = self._numbers.setdefault(job.context, {})
+        text = str(candidate.schedule)
+        if text not in known:
+            known[text] = self._count(job, candidate)
+        return known[text]
+
+    def _count(self, job: Job, candidate: Candidate) -> list[float]:
         target = job.wanted.workload.target
         device = device_features(target, self.threads, self.target)
         sizes = dict(zip(job.key.symbols, job.wanted.sizes, strict=True))

@@ -20,6 +20,8 @@ from tc.errors import TuningError
 LEAST_TURNS, MOST_TURNS = 7, 400
 HOPELESS: Final = 1.25  # times the default's time: not worth more turns
 KNOWN: Final = 0.004  # the standard error of the ratio at which turns end
+ROUGHLY: Final = 0.01  # the same, where the candidate is behind for sure
+SURE: Final = 4  # standard errors
 SUSPICIOUS: Final = (
     0.01  # that of a candidate that seems to be better, which is then looked at again
 )
@@ -96,8 +98,11 @@ class Turns:
 
     @property
     def is_certain(self) -> bool:
-        """Whether more of them would not change much."""
-        return _uncertainty(self.clean) < KNOWN
+        """Whether more of them would not change much: the less, the further it is behind."""
+        pairs = self.clean
+        error = _uncertainty(pairs)
+        behind = _middle(sorted(a / b for a, b in pairs)) > 1 + SURE * error
+        return error < (ROUGHLY if behind else KNOWN)
 
     @property
     def is_suspicious(self) -> bool:

@@ -6,6 +6,7 @@ This module must not run kernels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -68,6 +69,10 @@ def error_of(found: Any, wanted: Any, dtype: DType) -> float:
         return 0.0 if np.array_equal(found, wanted) else float("inf")
     if not wanted.size:
         return 0.0
+    with np.errstate(invalid="ignore", over="ignore"):
+        off, most = float(np.abs(found - wanted).max()), float(np.abs(wanted).max())
+    if math.isfinite(off) and math.isfinite(most):  # no number in either is anything but finite
+        return off / max(most, 1e-30) / TOLERANCE[dtype]
     finite = np.isfinite(wanted)
     same = np.isnan(found) == np.isnan(wanted)
     same &= finite | np.isnan(wanted) | (found == wanted)

@@ -15,18 +15,17 @@ import json
 import os
 import resource
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
-from tc.autotune import runnable
 from tc.autotune.bench import Bench, Task
+from tc.autotune.builders import Builders
 from tc.autotune.forked import nurse
+from tc.autotune.kernels import Kernels
 from tc.autotune.turns import DisturbedError
-from tc.autotune.workload import loops_of
 from tc.errors import InternalError, TcError
-from tc.schedule.dependence import proven
-from tc.schedule.foreign import read_schedule
 from tc.target import Target
 
 
@@ -34,17 +33,22 @@ def serve(request: dict[str, Any], out: TextIO) -> None:
     """Check and measure a batch, or only build it.
 
     Args:
-        request: {"task", "schedules", "cache_dir", "references", "memory_bytes", "build"}.
+        request: {"task", "schedules", "cache_dir", "folder", "memory_bytes", "build", "builders",
+            "build_seconds"}.
     """
     limit = request["memory_bytes"]
     if limit:
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    folders = [Path(request[n]) if request[n] else None for n in ("cache_dir", "references")]
+    task = Task.of(request["task"])
+    folders = [Path(request[n]) if request[n] else None for n in ("cache_dir", "folder")]
     if request["build"]:
-        _build(request)
+        kernels = Kernels(task.text, Target.parse(task.target), *folders)
+        for schedule in request["schedules"]:
+            with contextlib.suppress(TcError):  # which measuring will report
+                kernels.get(schedule)
         _say(out, {"built": True})
         return
-    bench = Bench(Task.of(request["task"]), *folders)
+    bench = _prepared(request, task, folders)
     _say(out, {"ready": True})
     for number, schedule in enumerate(request["schedules"]):
         _say(out, {"begins": number})
@@ -58,16 +62,24 @@ def serve(request: dict[str, Any], out: TextIO) -> None:
             answer = {"failed": error.message}
         except MemoryError:
             answer = {"failed": "it wants more memory than it may have"}
+        bench.forget(schedule)
         _say(out, {"number": number, **answer})
 
 
-def _build(request: dict[str, Any]) -> None:
-    """Leave the objects of the candidates in the cache."""
-    task = Task.of(request["task"])
-    loops, target = loops_of(task.text), Target.parse(task.target)
-    for schedule in request["schedules"]:
-        with proven(), contextlib.suppress(TcError):  # which measuring will report
-            runnable.build(loops, read_schedule(schedule), target, Path(request["cache_dir"]))
+def _prepared(request: dict[str, Any], task: Task, folders: Sequence[Path | None]) -> Bench:
+    """What measures the candidates; they are built on all cores before it begins."""
+    schedules, count = request["schedules"], request["builders"]
+    if not count or len(schedules) < 2:
+        return Bench(task, *folders)
+    kernels = Kernels(task.text, Target.parse(task.target), *folders)
+    builders = Builders(count, len(schedules), lambda n: kernels.build(schedules[n]))
+    try:
+        bench = Bench(task, *folders)
+        bench.prepare()
+        builders.wait(request["build_seconds"])
+    finally:
+        builders.close()
+    return bench
 
 
 def _say(out: TextIO, answer: dict[str, Any]) -> None:

@@ -89,7 +89,7 @@ def build(loops: Func, schedule: Schedule, target: Target, cache_dir: Path | Non
     if what == "exit":
         print("goodbye", file=sys.stderr)
         os._exit(7)
-    return runnable.Runnable(MISCOMPILED[what](loops), {}, target, None)
+    return runnable.Compiled.of(MISCOMPILED[what](loops), target, None)
 
 
 if __name__ == "__main__":

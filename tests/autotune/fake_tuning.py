@@ -27,6 +27,9 @@ class Fake:
         self.asked: list[str] = []
         self.stop_after = stop_after
 
+    def get_ready(self) -> None:
+        """It is."""
+
     def measure(self, task: Task, schedules: Sequence[str]) -> Iterator[Outcome]:
         for number, schedule in enumerate(schedules):
             if self.stop_after is not None and len(self.asked) >= self.stop_after:

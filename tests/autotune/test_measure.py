@@ -84,8 +84,6 @@ def test_a_miscompiled_candidate_never_passes(
 ) -> None:
     bench = Bench(a_task(), cache)
     monkeypatch.setattr("tc.autotune.runnable.build", bad_worker.build)
-    monkeypatch.setattr("tc.autotune.bench.Bench._build", lambda self, text: bad_worker.build(
-        self._loops, bad_worker.Schedule.parse(text), self.target, None))  # fmt: skip
     with pytest.raises(WrongResultError):
         bench.checked(f"uniform({what})")
 
@@ -118,7 +116,7 @@ def test_what_is_timed_has_the_memory_of_the_default(cache: Path) -> None:
     bench = Bench(a_task(cold=True), cache)
     space, random = Space(SMALL(HOST)), Random(5)
     default, *others = (
-        bench._memory(bench._build(str(schedule)), bench.task.sizes, guarded=False).addresses
+        bench._memory(bench._kernels.get(str(schedule)), bench.task.sizes, guarded=False).addresses
         for schedule in (bench.task.default, *(space.draw(random).schedule for _ in range(3)))
     )
     for addresses in others:

@@ -54,6 +54,12 @@ def test_the_spread_decides_how_long_it_takes(spread: float, certain: bool) -> N
     assert Clockwork(ours, [1.0] * 20).is_certain is certain
 
 
+@pytest.mark.parametrize(("level", "certain"), [(0.9, False), (0.985, False), (1.2, True)])
+def test_who_is_behind_for_sure_need_not_be_known_as_well(level: float, certain: bool) -> None:
+    ours = [level * (1.0 + 0.04 * (n % 5) / 4) for n in range(20)]
+    assert Clockwork(ours, [1.0] * 20).is_certain is certain
+
+
 def test_a_gain_that_is_not_certain_is_suspicious() -> None:
     spread = [0.8, 0.85, 0.9, 0.93, 0.95, 0.95, 0.95]
     assert Clockwork(spread, [1.0] * 7).is_suspicious
