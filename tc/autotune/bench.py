@@ -22,7 +22,7 @@ import numpy as np
 from tc.autotune.guarded import Guarded
 from tc.autotune.kernels import Kernels
 from tc.autotune.runnable import Call, Param, Runnable
-from tc.autotune.turns import MOST_TURNS, DisturbedError, Measured, Turns
+from tc.autotune.turns import MOST_TURNS, DisturbedError, Measured, Turns, calls_of_turn
 from tc.autotune.values import POISON, error_of, is_telling, of_bytes, sample
 from tc.device.arena import Block
 from tc.errors import TuningError, describe
@@ -134,6 +134,7 @@ class Bench:
         self._timed: dict[tuple[str, int], Block] = {}
         self._default = self._kernels.get(task.default, keep=True)
         self._reference_calls: list[Call] | None = None
+        self._reference_count = 0
         self._floor = task.floor or math.inf
 
     def measure(self, schedule: str) -> Measured:
@@ -191,7 +192,9 @@ class Bench:
         """
         if self._reference_calls is None:
             self._reference_calls = self._calls(self._default)
-        turns = Turns(self._calls(made), self._reference_calls, self._floor)
+            self._reference_count = calls_of_turn(self._reference_calls)
+        known = (self._reference_calls, self._floor, self._reference_count)
+        turns = Turns(self._calls(made), *known)
         start = time.perf_counter()
         while turns.count < MOST_TURNS:
             turns.take()

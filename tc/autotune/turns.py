@@ -26,6 +26,7 @@ SUSPICIOUS: Final = (
     0.01  # that of a candidate that seems to be better, which is then looked at again
 )
 SAMPLE_SECONDS: Final = 200e-6  # of one turn at least
+LONG: Final = 5  # times that: a call that no disturbance makes a turn of one
 CLEAN: Final = 1.2  # times the least time of these turns: what no other work explains
 BUSY: Final = 1.7  # times the least time ever: a core whose other half works falls to 0.6 or so
 MOST_CALLS: Final = 1000
@@ -56,14 +57,23 @@ class Turns:
     """
 
     def __init__(
-        self, ours: Sequence[Call], theirs: Sequence[Call], floor: float = math.inf
+        self,
+        ours: Sequence[Call],
+        theirs: Sequence[Call],
+        floor: float = math.inf,
+        their_count: int = 0,
     ) -> None:
-        """Each has a call for each copy of its constants; `floor` is the default's least time."""
+        """Each has a call for each copy of its constants.
+
+        Args:
+            floor: the default's least time.
+            their_count: what `calls_of_turn` found for the default; 0: to be found.
+        """
         self.ours: list[float] = []
         self.theirs: list[float] = []
         self._floor = floor
         self._calls = (ours, theirs)
-        self._counts = [_count(ours), _count(theirs)]
+        self._counts = [calls_of_turn(ours), their_count or calls_of_turn(theirs)]
         self._place = 0
 
     def take(self) -> None:
@@ -139,7 +149,7 @@ def _middle(ordered: Sequence[float]) -> float:
     return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
 
 
-def _count(calls: Sequence[Call]) -> int:
+def calls_of_turn(calls: Sequence[Call]) -> int:
     """How many calls make a turn long enough to be timed."""
     least = math.inf
     calls[0]()
@@ -147,6 +157,8 @@ def _count(calls: Sequence[Call]) -> int:
         start = time.perf_counter()
         calls[n % len(calls)]()
         least = min(least, time.perf_counter() - start)
+        if least > LONG * SAMPLE_SECONDS:
+            break  # one is enough, whatever disturbed it
     return max(1, min(MOST_CALLS, math.ceil(SAMPLE_SECONDS / max(least, 1e-7))))
 
 

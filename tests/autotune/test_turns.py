@@ -83,7 +83,7 @@ class Copy:
 def test_no_copy_of_the_constants_is_used_again_before_all_others(
     counts: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turns, "_count", lambda calls: counts[calls is theirs])
+    monkeypatch.setattr(turns, "calls_of_turn", lambda calls: counts[calls is theirs])
     used: list[int] = []
     ours, theirs = ([Copy(n, used) for n in range(6)] for _ in range(2))
     taking = Turns(ours, theirs)
@@ -93,7 +93,7 @@ def test_no_copy_of_the_constants_is_used_again_before_all_others(
 
 
 def test_both_are_first_as_often_and_use_every_copy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "_count", lambda calls: 1)
+    monkeypatch.setattr(turns, "calls_of_turn", lambda calls: 1)
     ours, theirs = [], []
     taking = Turns([Copy(n, ours) for n in range(7)], [Copy(n, theirs) for n in range(7)])
     for _ in range(14):
@@ -101,3 +101,27 @@ def test_both_are_first_as_often_and_use_every_copy(monkeypatch: pytest.MonkeyPa
     assert sorted(ours) == sorted(theirs) == sorted([*range(7), *range(7)])
     firsts = [a == (b + 1) % 7 for a, b in zip(ours, theirs, strict=True)]
     assert firsts == [True, False] * 7
+
+
+class Slow:
+    """A call that takes so many seconds of a clock of its own."""
+
+    now = 0.0
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.made = seconds, 0
+
+    def __call__(self) -> None:
+        self.made += 1
+        Slow.now += self.seconds
+
+
+@pytest.mark.parametrize(("seconds", "count", "made"), [(50e-6, 4, 4), (2e-4, 1, 4), (5e-3, 1, 2)])
+def test_a_turn_is_long_enough_and_a_long_call_is_not_tried_often(
+    seconds: float, count: int, made: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns.time, "perf_counter", lambda: Slow.now)
+    monkeypatch.setattr(Slow, "now", 0.0)
+    call = Slow(seconds)
+    assert turns.calls_of_turn([call]) in (count, count + 1)  # as the clock rounds
+    assert call.made == made
