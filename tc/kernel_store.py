@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from tc import __version__
 from tc.codegen.cache import ObjectCache
@@ -19,22 +20,25 @@ from tc.device.artifact_io import kernel_from_json, kernel_to_json
 from tc.sources import sources
 from tc.target import Target
 
+NO_CODE: Final = KernelText("", ())
+
 
 @dataclass(frozen=True, slots=True)
 class StoredKernel:
-    """A kernel's description, and what was emitted for it."""
+    """A kernel's description, and what was emitted for it; nothing in a store without code."""
 
     info: KernelInfo
-    code: KernelText
+    code: KernelText = NO_CODE
 
 
 class KernelStore:
     """The kernels for one target in a cache folder; one that cannot be used holds nothing."""
 
-    def __init__(self, folder: Path, target: Target) -> None:
+    def __init__(self, folder: Path, target: Target, code: bool = True) -> None:
+        """`code` tells whether what is emitted for a kernel is stored with it."""
         from tc.codegen.llvm.machine import version
 
-        self._cache = ObjectCache(folder, "kernels")
+        self._cache = ObjectCache(folder, "kernels" if code else "descriptions")
         self._maker = "\n".join(
             (__version__, version(), sources(), str(target), target.llvm_triple)
         )

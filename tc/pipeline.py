@@ -44,7 +44,7 @@ from tc.ir.loop import Func
 from tc.ir.lower import Lowered, lower_named
 from tc.ir.passes import KERNEL_PASSES, place_scratch
 from tc.ir.printer import computation_lines
-from tc.kernel_store import KernelStore, StoredKernel
+from tc.kernel_store import NO_CODE, KernelStore, StoredKernel
 from tc.schedule.apply import apply
 from tc.schedule.defaults import default_schedule
 from tc.schedule.foreign import scheduled
@@ -163,8 +163,8 @@ def compile_graph(
     """
     see = dump or dumper(settings.dump_ir, settings.debug)
     store = None
-    if settings.cache_dir is not None and see is None and settings.codegen == "llvm":
-        store = KernelStore(settings.cache_dir, settings.target)
+    if settings.cache_dir is not None and see is None and settings.codegen != "c":
+        store = KernelStore(settings.cache_dir, settings.target, settings.codegen == "llvm")
     if settings.precision != "fp32":
         graph = shortened(graph, settings, see or _unseen)
     with Coder(settings.target, settings.cache_dir, settings.codegen, config().cc) as coder:
@@ -173,9 +173,11 @@ def compile_graph(
         found = entries(len(artifact.storages), artifact.prepare, artifact.main)
         made = coder.code(assembled.code, found)
     for number, (info, code) in enumerate(zip(artifact.kernels, made.kernels, strict=True)):
-        if isinstance(code, Func):
+        if settings.codegen == "none":
+            code = NO_CODE
+        elif isinstance(code, Func):
             continue  # nothing calls it
-        if see is not None:
+        elif see is not None:
             see(f"{info.name}.{settings.codegen}", code.text)
         if isinstance(code, KernelText) and store is not None and number in assembled.new:
             store.put(assembled.new[number], StoredKernel(replace(info, origin=()), code))

@@ -91,6 +91,14 @@ def test_a_kernel_keeps_its_name_and_messages(tmp_path: Path) -> None:
     assert any("index" in m for m in said)  # the lookups of the embeddings are checked
 
 
+def test_without_code_descriptions_are_kept(tmp_path: Path) -> None:
+    settings = Settings(tmp_path, codegen="none")
+    made = compile_graph(bert(), settings)
+    assert made.artifact.code == () and not (tmp_path / "kernels").exists()
+    assert not assemble(bert(), HOST, store=KernelStore(tmp_path, HOST, code=False)).new
+    assert compile_graph(bert(), settings).artifact == made.artifact
+
+
 def test_damaged_entries_are_made_anew(cold: Compiled, tmp_path: Path) -> None:
     for file in entries(tmp_path):
         data = bytearray(file.read_bytes())

@@ -61,6 +61,7 @@ class Coder:
         self._target = target
         self._cc = cc
         self._cache = None if cache_dir is None else ObjectCache(cache_dir)
+        self._codegen = codegen
         self._llvm: Compiler | None = None
         if codegen == "llvm":
             from tc.codegen.llvm.jit import Compiler
@@ -83,6 +84,8 @@ class Coder:
         from tc.codegen.abi import Call
 
         emitted: list[Func | KernelText | CKernel] = list(kernels)
+        if self._codegen == "none":
+            return Made((), (), tuple(emitted), 0, 0)
         modules: list[Module | CModule] = []
         for entry in found:
             used = sorted({call.kernel for call in entry.calls})
@@ -121,7 +124,8 @@ def make_code(
         kernels: flat vector IR of every kernel, or what LLVM's emitter made of it, by number.
         found: what `artifact.entries` gave.
         cache_dir: folder of compiled objects; None: compile everything.
-        codegen: "llvm", or "c": by the C compiler of this machine, from flat vector IR alone.
+        codegen: "llvm", or "c": by the C compiler of this machine, from flat vector IR alone; or
+            "none": make no code.
         cc: the words that call that compiler; None: the first one on the PATH.
 
     Raises:

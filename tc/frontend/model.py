@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -30,7 +31,7 @@ from tc.frontend.hf_types import is_generative
 from tc.frontend.options import Options
 from tc.frontend.recall import Builder
 from tc.frontend.runner import Runner
-from tc.frontend.saved import SavedProgram, nothing_compiled, save_model
+from tc.frontend.saved import SavedProgram, host_runs, nothing_compiled, save_model
 
 if TYPE_CHECKING:
     from tc.frontend.generate import Generation
@@ -63,7 +64,9 @@ def compile_model(
             operator that tc lacks where `fallback` forbids it.
         CompileError: the model cannot be traced.
     """
-    options = Options.of(target, precision, threads, tuning_db, dynamic, fallback, codegen)
+    options = _without_code(
+        Options.of(target, precision, threads, tuning_db, dynamic, fallback, codegen)
+    )
     if not isinstance(model, torch.nn.Module):
         raise UnsupportedError(
             describe(
@@ -125,6 +128,14 @@ def compile_model(
     )
     allow_copies(made, model, again)
     return made
+
+
+def _without_code(options: Options) -> Options:
+    """The options; for another machine without code, which is made where it is wanted."""
+    seen = options.debug or options.dump_ir is not None
+    if options.codegen != "llvm" or seen or host_runs(options.target):
+        return options
+    return replace(options, codegen="none")
 
 
 def _generation(
@@ -259,7 +270,7 @@ class _Handle:
         called = _runners_of(self._dispatchers[0])
         if not called:
             raise nothing_compiled(f"saving {self._name}", self._dispatchers[0].refused)
-        saved = [SavedProgram(r.artifact, r.constants(), r.signature) for r in called]
+        saved = [SavedProgram(r.with_code(), r.constants(), r.signature) for r in called]
         save_model(path, self._name, saved)
 
 

@@ -34,7 +34,7 @@ class Options:
         cache_dir: folder of compiled code.
         dump_ir: folder that receives the IR after each pass, or None.
         debug: what to print of a compilation, 0 (nothing) to 4.
-        codegen: what makes the machine code, one of `CODEGENS`.
+        codegen: what makes the machine code, one of `CODEGENS`; "none": nothing does.
     """
 
     target: Target

@@ -1,19 +1,20 @@
 """One compiled program of a model: loaded where this machine can run it.
 
-A program for another kind of machine is kept as data, to be exported or saved. This module must not
-compile anything but what prepares weights.
+A program for another kind of machine is kept as its loops, to be exported or saved. This module
+must not compile anything but what prepares weights, and what is saved for another machine.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
 from tc.codegen.llvm.resident import LARGE, release
-from tc.device.artifact import Artifact, FallbackCall, TensorInfo
+from tc.device.artifact import Artifact, FallbackCall, TensorInfo, entries
 from tc.device.run import Program
-from tc.device.run_code import load_functions
+from tc.device.run_code import load_functions, make_code
 from tc.device.run_direct import Direct
 from tc.device.run_stats import Stats
 from tc.errors import CompileError, UnsupportedError, describe
@@ -22,8 +23,10 @@ from tc.frontend.options import Options
 from tc.frontend.recall_entry import Built
 from tc.frontend.saved import runs_here
 from tc.frontend.tensors import DTYPES, TorchArrays
+from tc.standalone.kernels import flat
 from tc.standalone.prepare import constants, memory_of
 from tc.standalone.spec import Memory
+from tc.target import Target
 
 
 class Runner:
@@ -70,6 +73,16 @@ class Runner:
                 )
             )
         return self._loaded
+
+    def with_code(self) -> Artifact:
+        """The artifact; one for another machine with its code, which is made now."""
+        if self._loaded is not None or self.artifact.code:
+            return self.artifact
+        artifact = self.artifact
+        kernels = [flat(kernel) for kernel in artifact.kernels]
+        found = entries(len(artifact.storages), artifact.prepare, artifact.main)
+        made = make_code(kernels, found, Target.parse(artifact.target), self._cache_dir)
+        return replace(artifact, code=made.code)
 
     def __call__(self, tensors: list[torch.Tensor]) -> Sequence[torch.Tensor]:
         """See `hf_program.Runner`."""

@@ -14,6 +14,7 @@ import torch
 
 import tc
 from tc.codegen.c.compilers import machine_flags
+from tc.device.artifact_file import Reader
 from tc.errors import UnsupportedError
 from tests.standalone.exported import Words, compiled_words, need, syntax_check, words_inputs
 
@@ -95,6 +96,19 @@ def test_saved_it_is_loaded_and_compiled_for_this_machine(arm: Any, tmp_path: Pa
         wanted = Words()(**inputs)
     found = tc.load(tmp_path / "words.tc")(**inputs)
     np.testing.assert_allclose(found.numpy(), wanted.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_code_is_made_when_it_is_saved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TC_CACHE_DIR", str(tmp_path / "cache"))
+    with monkeypatch.context() as patch:
+        patch.setattr("tc.codegen.llvm.jit.emit_kernel", None)  # which would be called
+        fresh = compiled_words("arm-neon")
+    fresh.save(tmp_path / "words.tc")
+    reader = Reader(tmp_path / "words.tc")
+    assert reader.manifest["programs"] == [{"entries": 1}]
+    code = reader.member("program-0-0.o")
+    elf = code.index(b"\x7fELF")
+    assert code[elf + 18] == 183  # EM_AARCH64
 
 
 class Hostile(torch.nn.Module):

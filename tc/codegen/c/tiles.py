@@ -22,10 +22,8 @@ from tc.ir.types import I64
 from tc.ir.visit import (
     LEAVES,
     children,
-    exprs_of,
     map_stmt,
     own_exprs,
-    sub_exprs,
     sub_stmts,
     with_children,
 )
@@ -84,13 +82,13 @@ def _without_hints(s: Stmt) -> Stmt | None:
 
 def _name(stores: Iterable[Store]) -> str:
     """Rows and columns: what multiplies the vectors of a step is another factor in each row."""
-    by_buffer: dict[str, list[Store]] = {}
+    by_buffer: dict[str, list[tuple[Store, list[Load]]]] = {}
     for x in stores:
-        if x.buffer.scope is Scope.REGISTER and any(True for _ in shared_factors(x.value)):
-            by_buffer.setdefault(x.buffer.name, []).append(x)
+        if x.buffer.scope is Scope.REGISTER and (found := list(shared_factors(x.value))):
+            by_buffer.setdefault(x.buffer.name, []).append((x, found))
     own = max(by_buffer.values(), key=len, default=[])
-    sums = {x.indices for x in own}
-    factors = {load for x in own for load in shared_factors(x.value)}
+    sums = {x.indices for x, _ in own}
+    factors = {load for _, found in own for load in found}
     size = sum(i[0].lanes for i in sums)
     rows, left = divmod(len(factors) * len(sums), max(1, len(own)))
     return "tile" if left or not rows or size % rows else f"tile_{rows}x{size // rows}"
@@ -108,6 +106,7 @@ class _Outlined:
         self._written = {x.buffer.name for x in sub_stmts(s) if isinstance(x, Store)}
         self._inner: dict[str, Buffer] = {}
         self._known: dict[int, tuple[Expr, Expr]] = {}
+        self._same: dict[int, tuple[Expr, bool]] = {}
         self._vars: dict[Var, Var] = {}
         self._found: dict[tuple[str, frozenset[tuple[Monomial, int]]], Buffer] = {}
         for x in sub_stmts(s):
@@ -117,10 +116,11 @@ class _Outlined:
                 self._inner[b.name] = Buffer(name, b.shape, b.dtype, b.scope, b.align)
             elif isinstance(x, For):
                 self._bind(x.var, "k")
-        for e in exprs_of(s):
+        nodes = list(_nodes(s))
+        for e in nodes:
             if isinstance(e, Let):
                 self._bind(e.var, "x")
-        self._least = self._least_offsets(s)
+        self._least = self._least_offsets(s, nodes)
 
     def _bind(self, var: Var, stem: str) -> None:
         if var not in self._vars:
@@ -129,10 +129,10 @@ class _Outlined:
 
     # --- where parameters begin
 
-    def _least_offsets(self, s: Stmt) -> Mapping[object, int]:
+    def _least_offsets(self, s: Stmt, nodes: Iterable[Expr]) -> Mapping[object, int]:
         """For buffers and what their indices have in common, the least number that is added."""
         least: dict[object, int] = {}
-        for buffer, index in _accesses(s):
+        for buffer, index in _accesses(s, nodes):
             base = index.base if isinstance(index, Ramp) else index
             if buffer.name not in self._inner and base.lanes == 1:
                 poly = plain_poly(base)
@@ -145,7 +145,19 @@ class _Outlined:
         return frozenset((m, c) for m, c in poly.items() if m and not self._is_inside(m))
 
     def _is_inside(self, m: Monomial) -> bool:
-        return any(not _outer(a, self._vars) for a in m)
+        return any(not self._is_outer(a) for a in m)
+
+    def _is_outer(self, x: Expr) -> bool:
+        """Whether a number is the same throughout the tile, and needs no memory."""
+        return x.dtype is I64 and self._is_same(x)
+
+    def _is_same(self, x: Expr) -> bool:
+        known = self._same.get(id(x))
+        if known is None:
+            changes = isinstance(x, Load) or x in self._vars
+            same = not changes and all(map(self._is_same, children(x)))
+            known = self._same[id(x)] = (x, same)
+        return known[1]
 
     def _place(self, buffer: Buffer, index: Expr) -> tuple[Buffer, Expr]:
         """The parameter and the index in it of an access; what is stored to is one parameter."""
@@ -176,7 +188,7 @@ class _Outlined:
 
     def _with_strides(self, m: Monomial) -> Monomial:
         """A product whose factors from outside are one symbol."""
-        outer = [a for a in m if _outer(a, self._vars)]
+        outer = [a for a in m if self._is_outer(a)]
         if not outer:
             return m
         stride = self._symbol(expr_of({tuple(outer): 1}))
@@ -197,7 +209,7 @@ class _Outlined:
             return x
         if isinstance(x, Var) and x in self._vars:
             return self._vars[x]
-        if x.lanes == 1 and _outer(x, self._vars):
+        if x.lanes == 1 and self._is_outer(x):
             return self._symbol(x)
         if type(x) in LEAVES:
             self.fits = False  # of another type than sizes
@@ -254,19 +266,26 @@ class _Outlined:
         raise AssertionError(s)
 
 
-def _outer(x: Expr, inner: Mapping[Var, Var]) -> bool:
-    """Whether a number is the same throughout a tile, and needs no memory."""
-    return not any(isinstance(y, Load) or y in inner for y in sub_exprs(x)) and x.dtype is I64
+def _nodes(s: Stmt) -> Iterable[Expr]:
+    """Every expression anywhere in `s`, those that are one object once."""
+    seen: set[int] = set()
+    for part in sub_stmts(s):
+        todo = list(own_exprs(part))
+        while todo:
+            x = todo.pop()
+            if id(x) not in seen:
+                seen.add(id(x))
+                yield x
+                todo += children(x)
 
 
-def _accesses(s: Stmt) -> Iterable[tuple[Buffer, Expr]]:
+def _accesses(s: Stmt, nodes: Iterable[Expr]) -> Iterable[tuple[Buffer, Expr]]:
     for part in sub_stmts(s):
         if isinstance(part, Store | Prefetch):
             yield part.buffer, part.indices[0]
-        for x in own_exprs(part):
-            for y in sub_exprs(x):
-                if isinstance(y, Load):
-                    yield y.buffer, y.indices[0]
+    for x in nodes:
+        if isinstance(x, Load):
+            yield x.buffer, x.indices[0]
 
 
 def heading(name: str) -> str:
