@@ -20,7 +20,7 @@ from tc.frontend.recall import no_collection
 from tc.frontend.saved import Outputs
 from tc.standalone import building
 from tc.standalone.export import export, sources
-from tc.standalone.model_c import write_model
+from tc.standalone.model_c import place_weights, write_model
 from tc.standalone.running import Exported
 from tc.standalone.spec import ModelSpec
 
@@ -158,7 +158,7 @@ class Exporter:
 
     def _source(self) -> str:
         spec = _spec(self._parts())
-        texts = sources(spec, write_model(spec))
+        texts = sources(spec, write_model(spec, place_weights(spec)))
         shown = sorted(name for name in texts if name.startswith("kernels_"))
         names = ("model.h", "model.c", "kernels.h", *(shown or ["kernels.c"]))
         return "\n".join(f"/* ===== {name} */\n{texts[name]}" for name in names)

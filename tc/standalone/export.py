@@ -6,17 +6,17 @@ must not know how a text is made.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Callable
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO
 
 from tc.errors import TcError, describe
 from tc.standalone import building, weights
 from tc.standalone.kernels import Kernels
-from tc.standalone.model_c import Written, fill, runtime_text, write_model
+from tc.standalone.model_c import Placed, Written, fill, place_weights, runtime_text, write_model
 from tc.standalone.running import Exported
 from tc.standalone.spec import ModelSpec
 from tc.target import Target
@@ -40,26 +40,22 @@ def export(
         TcError: sizes that are too large at the bounds; the system refuses to write.
     """
     target = Target.parse(model.target)
-    written = write_model(model, bake)
-    texts = sources(model, written, kernels=compiled is None)
-    lines = sum(text.count("\n") for name, text in texts.items() if name[-2:] in (".c", ".h"))
-    objects = [n for n in texts if n.endswith(".c") and n not in ("model_cli.c", "npy.c")]
-    sizes = {"lines": lines, "weights": written.layout.bytes}
-    more = () if compiled is None else (_OBJECT,)
-    texts["Makefile"] = building.makefile(target, objects, more)
-    texts["CMakeLists.txt"] = building.cmake(target, objects, more)
-    shown = "`kernels*.c`" if compiled is None else f"`{_OBJECT}` (of LLVM)"
-    texts["README.md"] = building.readme(model, sizes, shown)
-    code = b"" if compiled is None else compiled(written.kernels)
+    placed = place_weights(model, bake)
+    layout = placed.layout
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            _put(folder / name, partial(_write, text.encode()))
-        if code:
-            _put(folder / _OBJECT, partial(_write, code))
-        layout, mark = written.layout, written.mark
-        if layout.bytes:
-            _put(folder / "weights.bin", lambda file: weights.write(file, layout, mark))
+        with contextlib.ExitStack() as undone, ThreadPoolExecutor(1) as meanwhile:
+            if layout.bytes:
+                file = undone.enter_context(_New(folder / "weights.bin"))
+                weighed = meanwhile.submit(weights.write, file.stream, layout, placed.mark)
+            lines, contents = _contents(model, placed, compiled)
+            for name, data in contents.items():
+                with _New(folder / name) as text:
+                    text.stream.write(data)
+                    text.done()
+            if layout.bytes:
+                weighed.result()
+                file.done()
     except OSError as error:
         raise TcError(
             describe(
@@ -69,7 +65,28 @@ def export(
             )
         ) from error
     outputs = model.programs[0].outputs
-    return Exported(folder, target, lines, written.layout.bytes, outputs)
+    return Exported(folder, target, lines, layout.bytes, outputs)
+
+
+def _contents(
+    model: ModelSpec, placed: Placed, compiled: Callable[[Kernels], bytes] | None
+) -> tuple[int, dict[str, bytes]]:
+    """The lines of C, and every file but that of the weights."""
+    target = Target.parse(model.target)
+    written = write_model(model, placed)
+    texts = sources(model, written, kernels=compiled is None)
+    lines = sum(text.count("\n") for name, text in texts.items() if name[-2:] in (".c", ".h"))
+    objects = [n for n in texts if n.endswith(".c") and n not in ("model_cli.c", "npy.c")]
+    sizes = {"lines": lines, "weights": placed.layout.bytes}
+    more = () if compiled is None else (_OBJECT,)
+    texts["Makefile"] = building.makefile(target, objects, more)
+    texts["CMakeLists.txt"] = building.cmake(target, objects, more)
+    shown = "`kernels*.c`" if compiled is None else f"`{_OBJECT}` (of LLVM)"
+    texts["README.md"] = building.readme(model, sizes, shown)
+    contents = {name: text.encode() for name, text in texts.items()}
+    if compiled is not None:
+        contents[_OBJECT] = compiled(written.kernels)
+    return lines, contents
 
 
 def sources(model: ModelSpec, written: Written, kernels: bool = True) -> dict[str, str]:
@@ -89,17 +106,25 @@ def sources(model: ModelSpec, written: Written, kernels: bool = True) -> dict[st
     return texts
 
 
-def _write(data: bytes, file: BinaryIO) -> None:
-    file.write(data)
+class _New:
+    """A file that takes its place when it is done, and is gone if it never was."""
 
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        handle, name = tempfile.mkstemp(prefix=".tc-export-", dir=path.parent)
+        self._name = Path(name)
+        self.stream = os.fdopen(handle, "wb")
 
-def _put(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    handle, name = tempfile.mkstemp(prefix=".tc-export-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    def __enter__(self) -> _New:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        with contextlib.suppress(OSError):  # which `done` has raised, or another error is
+            self.stream.close()
+        self._name.unlink(missing_ok=True)
+
+    def done(self) -> None:
+        """All of it is written."""
+        self.stream.close()
+        self._name.chmod(0o644)
+        self._name.replace(self._path)

@@ -31,13 +31,11 @@ _COMMENT = """\
 
 @dataclass(slots=True)
 class Written:
-    """A model as C: the texts, the layout of the weights, and its fingerprint."""
+    """A model as C."""
 
     model_c: str
     header: str
     kernels: Kernels
-    layout: Layout
-    mark: int
 
 
 @dataclass(slots=True)
@@ -87,23 +85,41 @@ def _sources(program: ProgramSpec) -> dict[tuple[Place, int], str]:
     }
 
 
-def write_model(model: ModelSpec, bake: object = "none") -> Written:
-    """The texts of a model, and the layout of its weights; `bake`: see `bake.threshold`.
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where a model's weights lie.
+
+    `mark` is the number of this layout, `texts` has the C text of each storage's place, by program.
+    """
+
+    layout: Layout
+    mark: int
+    texts: tuple[dict[int, str], ...]
+
+
+def place_weights(model: ModelSpec, bake: object = "none") -> Placed:
+    """The layout of a model's weights; `bake`: see `bake.threshold`."""
+    weights = _Weights(Layout(threshold(bake, model)))
+    texts = tuple(weights.place(program) for program in model.programs)
+    arrays = weights.layout.arrays
+    mark = fingerprint([model.name, *((a.name, a.offset, a.memory.bytes) for a in arrays)])
+    return Placed(weights.layout, mark, texts)
+
+
+def write_model(model: ModelSpec, placed: Placed) -> Written:
+    """The texts of a model whose weights lie as `place_weights` has placed them.
 
     Raises:
         CompileError: sizes that are too large at the bounds.
     """
     kernels = Kernels(Target.parse(model.target))
-    weights = _Weights(Layout(threshold(bake, model)))
+    layout, mark = placed.layout, placed.mark
     body: list[str] = []
     temps = 0
-    for program in model.programs:
-        arrays = weights.place(program)
+    for program, arrays in zip(model.programs, placed.texts, strict=True):
         text = ProgramText(model, program, kernels, arrays.__getitem__)
         body += text.text()
         temps += text.temps
-    layout = weights.layout
-    mark = fingerprint([model.name, *((a.name, a.offset, a.memory.bytes) for a in layout.arrays)])
     made = [_COMMENT.rstrip(), "", '#include "runtime.h"', "", '#include "kernels.h"', ""]
     made += ["#include <math.h>", ""] if layout.baked else []
     if layout.arrays:
@@ -113,7 +129,7 @@ def write_model(model: ModelSpec, bake: object = "none") -> Written:
         made += definition(a.name, a.memory, a.dtype)
     made += ["", *body, *_limits(model), *_generation(model), *_messages(kernels)]
     made += [*_description(model, kernels, temps), *_about(model, layout, mark)]
-    return Written("\n".join(made), _header(model), kernels, layout, mark)
+    return Written("\n".join(made), _header(model), kernels)
 
 
 def _limits(model: ModelSpec) -> list[str]:

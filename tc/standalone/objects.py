@@ -13,7 +13,7 @@ from tc.errors import TcError, describe
 from tc.standalone import building
 from tc.standalone.export import export
 from tc.standalone.kernels import Kernels
-from tc.standalone.model_c import write_model
+from tc.standalone.model_c import place_weights, write_model
 from tc.standalone.spec import ModelSpec
 from tc.target import Target
 
@@ -27,7 +27,8 @@ def kernel_library(kernels: Kernels, target: Target) -> Library:
 
 def model_library(model: ModelSpec) -> Library:
     """The kernels that the programs of a model call."""
-    return kernel_library(write_model(model).kernels, Target.parse(model.target))
+    written = write_model(model, place_weights(model))
+    return kernel_library(written.kernels, Target.parse(model.target))
 
 
 def export_object(

@@ -13,7 +13,7 @@ import torch
 
 import tc
 from tc.codegen.c.compilers import machine_flags
-from tc.errors import TcError
+from tc.errors import CompileError, TcError
 from tc.standalone.running import Exported
 from tests.standalone.exported import (
     BATCH,
@@ -256,6 +256,18 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(TcError, match="cannot be written"):
         compiled_words().export_c(tmp_path / "file")
+
+
+def test_what_fails_leaves_nothing_half_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(*_: object) -> None:
+        raise CompileError("no such kernel")
+
+    monkeypatch.setattr("tc.standalone.export.write_model", fail)
+    with pytest.raises(CompileError, match="no such kernel"):
+        compiled_words().export_c(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("bound", [0, -1, 1.5, "8", True])
