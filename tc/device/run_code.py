@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tc.codegen.abi import Call
     from tc.codegen.c.kernel import CKernel
     from tc.codegen.c.module import CModule
+    from tc.codegen.c.shared import SharedModule
     from tc.codegen.cache import ObjectCache
     from tc.codegen.llvm.emit import KernelText
     from tc.codegen.llvm.jit import Compiler, Module
@@ -161,8 +162,8 @@ def load_functions(artifact: Artifact) -> dict[str, Function]:
     return {code.name: _function(_loaded(code, target)) for code in artifact.code}
 
 
-def _loaded(code: Code, target: Target) -> Module | CModule:
-    from tc.codegen.c.module import MAGIC, load_shared
+def _loaded(code: Code, target: Target) -> Module | SharedModule:
+    from tc.codegen.c.shared import MAGIC, load_shared
 
     if code.data.startswith(MAGIC):
         return load_shared(code.data, target, code.messages)
@@ -171,7 +172,7 @@ def _loaded(code: Code, target: Target) -> Module | CModule:
     return load_object(code.data, target, code.messages)
 
 
-def _function(module: Module | CModule) -> Function:
+def _function(module: Module | SharedModule) -> Function:
     entry = module.entry
     # The entry is valid while its module lives, so it holds it: a wrapper would cost every call.
     entry.module = module  # type: ignore[attr-defined]  # a foreign function takes attributes

@@ -1,6 +1,7 @@
 """What a compiled model offers of its code: `export_c`, `export_object`, `run_emulated`, texts.
 
-This module must not know how C is written.
+What writes sources is imported when it is asked for, for a compilation needs none of it. This
+module must not know how C is written.
 """
 
 from __future__ import annotations
@@ -18,15 +19,12 @@ import torch
 from tc.frontend.captured import Request
 from tc.frontend.recall import no_collection
 from tc.frontend.saved import Outputs
-from tc.standalone import building
-from tc.standalone.export import export, sources
-from tc.standalone.model_c import place_weights, write_model
-from tc.standalone.running import Exported
-from tc.standalone.spec import ModelSpec
 
 if TYPE_CHECKING:
     from tc.codegen.llvm.library import Library
     from tc.frontend.standalone import Parts
+    from tc.standalone.running import Exported
+    from tc.standalone.spec import ModelSpec
 
 _FLAGS = "-O1"  # of what is emulated, and not timed
 
@@ -81,6 +79,8 @@ class Exporter:
             UnsupportedError: an operator that is not compiled.
             TcError: bounds that do not fit; nothing is compiled yet; the system refuses to write.
         """
+        from tc.standalone.export import export
+
         with no_collection():
             return export(_spec(self._parts(), max_batch, max_length), Path(folder), bake)
 
@@ -142,6 +142,9 @@ class Exporter:
         return results
 
     def _built(self) -> tuple[Exported, ModelSpec]:
+        from tc.standalone import building
+        from tc.standalone.export import export
+
         if self._emulated is None:
             spec = _spec(self._parts())
             folder = tempfile.TemporaryDirectory(prefix="tc-emulated-")
@@ -157,6 +160,9 @@ class Exporter:
         return model_library(_spec(self._parts()))
 
     def _source(self) -> str:
+        from tc.standalone.export import sources
+        from tc.standalone.model_c import place_weights, write_model
+
         spec = _spec(self._parts())
         texts = sources(spec, write_model(spec, place_weights(spec)))
         shown = sorted(name for name in texts if name.startswith("kernels_"))

@@ -23,8 +23,6 @@ from tc.frontend.options import Options
 from tc.frontend.recall_entry import Built
 from tc.frontend.saved import runs_here
 from tc.frontend.tensors import DTYPES, TorchArrays
-from tc.standalone.kernels import flat
-from tc.standalone.prepare import constants, memory_of
 from tc.standalone.spec import Memory
 from tc.target import Target
 
@@ -78,6 +76,8 @@ class Runner:
         """The artifact; one for another machine with its code, which is made now."""
         if self._loaded is not None or self.artifact.code:
             return self.artifact
+        from tc.standalone.kernels import flat  # which imports writers of C
+
         artifact = self.artifact
         kernels = [flat(kernel) for kernel in artifact.kernels]
         found = entries(len(artifact.storages), artifact.prepare, artifact.main)
@@ -101,6 +101,8 @@ class Runner:
 
     def constants(self) -> dict[int, Memory]:
         """The memory of every storage that is a parameter or was prepared, as of now."""
+        from tc.standalone.prepare import constants, memory_of  # which imports writers of C
+
         if self._loaded is not None:
             return memory_of(self._loaded)
         return constants(self.artifact, self._weights, TorchArrays(), self._cache_dir)

@@ -11,7 +11,8 @@ import tc
 from tc import te
 from tc.codegen.abi import Call
 from tc.codegen.c.compilers import find_compiler, machine_flags
-from tc.codegen.c.module import CModule, compile_module, load_shared
+from tc.codegen.c.module import CModule, compile_module
+from tc.codegen.c.shared import load_shared
 from tc.codegen.cache import ObjectCache
 from tc.errors import CompileError, UnsupportedError
 from tc.ir.parser import parse_func

@@ -7,65 +7,43 @@ library. This module must not write C but what joins the parts.
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from tc import __version__
-from tc.codegen import openmp
 from tc.codegen.abi import Call
 from tc.codegen.c import compilers
 from tc.codegen.c.compilers import Compiler, find_compiler, machine_flags
 from tc.codegen.c.kernel import CKernel, render_kernel
 from tc.codegen.c.program import entry_text
+from tc.codegen.c.shared import SharedModule, packed
 from tc.codegen.c.tiles import renamed
 from tc.codegen.cache import ObjectCache
 from tc.codegen.func import messages_of
-from tc.codegen.runs_here import check_runs_here
-from tc.errors import CompileError, UnsupportedError, describe
 from tc.ir.loop import Func
 from tc.target import Target
 
-Entry = Callable[[int], None]
-
-MAGIC: Final = b"tc shared library 1\n"
-_START: Final = len(MAGIC) + hashlib.sha256().digest_size
 _KERNEL_FLAGS: Final = ("-std=c99", "-O3", *compilers.MEANING)
 _ENTRY_FLAGS: Final = ("-std=gnu11", "-O2")
 
 
 @dataclass
-class CModule:
+class CModule(SharedModule):
     """A program compiled from C.
 
     Attributes:
-        target: what it was compiled for.
-        object_code: the shared library, which `load_shared` reads back.
-        messages: what the error word counts: word - 1 is the number of a message.
-        kernels: what was rendered for each kernel that was given; empty where it was loaded.
+        kernels: what was rendered for each kernel that was given.
         texts: the C files of the distinct kernels and of the entry.
     """
 
-    target: Target
-    object_code: bytes
-    messages: tuple[str, ...]
     kernels: tuple[CKernel, ...] = ()
     texts: tuple[str, ...] = ()
-    _library: Any = field(default=None, repr=False)
-    _entry: Entry | None = field(default=None, repr=False)
-
-    @property
-    def llvm_ir(self) -> str:
-        """Raises UnsupportedError: LLVM had no part in this."""
-        raise UnsupportedError(
-            describe("llvm_ir", why="this was compiled from C", way_out="look at .c_source or .asm")
-        )
 
     @property
     def c_source(self) -> str:
@@ -77,31 +55,6 @@ class CModule:
         """The assembly that the C compiler makes of the kernels; compiled for this look."""
         flags = (*_KERNEL_FLAGS, *machine_flags(self.target))
         return "\n".join(compilers.assembly(find_compiler(), t, flags) for t in self.texts[:-1])
-
-    @property
-    def entry(self) -> Entry:
-        """The entry point, loaded at first use: takes the address of the argument array.
-
-        A call releases the interpreter lock. It is valid as long as this object lives.
-
-        Raises:
-            CompileError: this machine cannot run the code.
-        """
-        if self._entry is None:
-            self._entry = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.address)
-        return self._entry
-
-    @property
-    def address(self) -> int:
-        """Where the entry point is, loaded at first use.
-
-        Raises:
-            CompileError: this machine cannot run the code.
-        """
-        if self._library is None:
-            check_runs_here(self.target)
-            self._library = _load(self.object_code[_START:])
-        return ctypes.cast(self._library.tc_entry, ctypes.c_void_p).value or 0
 
 
 def join_kernels(kernels: Sequence[CKernel]) -> str:
@@ -145,7 +98,7 @@ def compile_module(
     jobs = [(t, (*_KERNEL_FLAGS, *machine)) for t in texts.values()]
     jobs.append((entry_text(symbols, calls), (*_ENTRY_FLAGS, *machine)))
     library = _build(compiler, jobs, cache)
-    return CModule(target, _packed(library), messages, rendered, tuple(t for t, _ in jobs))
+    return CModule(target, packed(library), messages, rendered, tuple(t for t, _ in jobs))
 
 
 def _exported(k: CKernel, name: str) -> tuple[str, str]:
@@ -185,44 +138,4 @@ def _build(
         library = compilers.link_shared(compiler, objects, folder)
     if cache is not None:
         cache.put(whole, library)
-    return library
-
-
-def _packed(library: bytes) -> bytes:
-    """A shared library behind what says that it is whole."""
-    return MAGIC + hashlib.sha256(library).digest() + library
-
-
-def load_shared(data: bytes, target: Target, messages: tuple[str, ...]) -> CModule:
-    """The program of which `data` is the shared library; nothing is compiled.
-
-    Raises:
-        CompileError: `data` is not what `CModule.object_code` gave.
-    """
-    # The loader of the system trusts what it is given: a library cut short would end the process.
-    if data != _packed(data[_START:]):
-        raise CompileError(
-            describe("object code", why="damaged or cut short", way_out="compile the model again")
-        )
-    return CModule(target, data, messages)
-
-
-def _load(data: bytes) -> Any:
-    """A shared library, loaded into this process."""
-    # The loader knows libraries by their path, so each gets one that no other ever has.
-    handle, path = tempfile.mkstemp(prefix="tc-", suffix=".so")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        library = ctypes.CDLL(path)
-    except OSError as error:
-        raise CompileError(
-            describe("object code", why=str(error), way_out="compile the model again")
-        ) from error
-    finally:
-        Path(path).unlink(missing_ok=True)
-    runtime = openmp.runtime()
-    if runtime is not None:
-        addresses = dict(runtime.addresses)
-        library.tc_use_threads(*[ctypes.c_void_p(addresses[s]) for s in openmp.SYMBOLS])
     return library
