@@ -241,7 +241,7 @@ made(torch.ones(5, 4))
 print("hits", made.stats()["program_hits"])
 unwanted = ("torch._dynamo", "torch._inductor", "sympy", "transformers", "tc.pipeline", "tc.ops",
             "torch.fx.experimental.symbolic_shapes", "tc.frontend.capture", "tc.schedule.defaults",
-            "tc.codegen.c.kernel", "tc.standalone.export")
+            "tc.codegen.c.kernel", "tc.codegen.llvm.emit", "tc.standalone.export")
 print("imported", [name for name in unwanted if name in sys.modules])
 """
 

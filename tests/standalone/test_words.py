@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -232,6 +233,25 @@ def test_weights_of_several_large_pages(tmp_path: Path) -> None:
     exported.build(flags=SANITIZED)
     (found,) = exported.run({"input_ids": ids.numpy()}).values()
     np.testing.assert_array_equal(found, Rows()(ids).numpy())
+
+
+class Volume(torch.nn.Module):
+    """Sums along two axes of five, one after the other."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.cumsum(1).cumsum(2)
+
+
+def test_a_call_needs_memory_for_its_own_sizes_alone(tmp_path: Path) -> None:
+    need("make", "cc")
+    x = torch.randn(2, 3, 4, 5, 3)
+    exported = tc.compile(Volume().eval(), example_inputs=(x,)).export_c(tmp_path)
+    exported.build(flags=SANITIZED)
+    (arena,) = re.findall(r"arena: (\d+) bytes", exported.command("info"))
+    assert int(arena) > 1 << 40  # at the limits
+    for given in (x, x[:1, :2, :1], x[:, :1]):
+        (found,) = exported.run({"x": given.numpy()}).values()
+        np.testing.assert_allclose(found, Volume()(given).numpy(), rtol=1e-5, atol=1e-6)
 
 
 def test_a_thousand_damaged_files_crash_nothing(

@@ -13,7 +13,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import llvmlite.binding as llvm
 
@@ -21,7 +21,6 @@ from tc import __version__
 from tc.codegen import openmp
 from tc.codegen.abi import Call
 from tc.codegen.cache import ObjectCache
-from tc.codegen.llvm.emit import KernelText, emit_kernel, messages_of
 from tc.codegen.llvm.hardware import hardware_of
 from tc.codegen.llvm.machine import (
     PIPELINE,
@@ -34,6 +33,9 @@ from tc.codegen.runs_here import check_runs_here
 from tc.errors import CompileError, InternalError, describe
 from tc.ir.loop import Func
 from tc.target import Target
+
+if TYPE_CHECKING:
+    from tc.codegen.llvm.emit import KernelText
 
 Entry = Callable[[int], None]
 
@@ -148,9 +150,11 @@ class Compiler:
         Raises:
             InternalError: a kernel that is not flat vector IR.
         """
-        text = kernel
-        if not isinstance(text, KernelText):
-            text = emit_kernel(text, "tc.kernel", self._hardware)
+        from tc.codegen.llvm.emit import emit_kernel  # which a program that is loaded needs not
+
+        text = (
+            emit_kernel(kernel, "tc.kernel", self._hardware) if isinstance(kernel, Func) else kernel
+        )
         if not text.messages:
             self._begin_text(_named(text.module({}))[1])
         return text
@@ -162,6 +166,8 @@ class Compiler:
             InternalError: a kernel that is not flat vector IR.
             UnsupportedError: a target that this LLVM does not know.
         """
+        from tc.codegen.llvm.emit import messages_of
+
         messages = messages_of(kernels)
         numbers = {m: n for n, m in enumerate(messages, 1)}
         emitted: list[KernelText] = []

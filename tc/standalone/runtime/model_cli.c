@@ -187,6 +187,50 @@ static model_code show(const options *o, model_error *error)
     return MODEL_OK;
 }
 
+/* --- instances */
+
+static model_limits limits_for(const options *o)
+{
+    model_limits limits = model_default_limits();
+    int64_t values[MODEL_LIMITS + 1];
+    model_limit_values(&limits, values);
+    for (int32_t n = 0; n < model_about.limits; n++) {
+        values[n] = o->limit[n] > 0 ? o->limit[n] : values[n];
+    }
+    model_set_limits(&limits, values);
+    limits.threads = o->threads;
+    limits.private_weights = o->private_weights;
+    return limits;
+}
+
+/* Limits that were not given fit the inputs: an instance for one call needs memory for no more. */
+static void fit(const options *o, const model_tensor *inputs, model_limits *limits)
+{
+    const program *p = model_description.forward;
+    int64_t values[MODEL_LIMITS + 1], needed[MODEL_LIMITS + 1] = {0};
+    model_limit_values(limits, values);
+    for (int32_t n = 0; n < p->symbols; n++) {
+        const symbol_row *row = &p->symbol[n];
+        if (row->limit >= 0 && row->input >= 0 && row->dim < inputs[row->input].rank) {
+            int64_t given = inputs[row->input].shape[row->dim];
+            needed[row->limit] = max_size(needed[row->limit], given);
+        }
+    }
+    for (int32_t n = 0; n < model_about.limits; n++) {
+        if (o->limit[n] == 0 && needed[n] > 0) {
+            values[n] = min_size(values[n], needed[n]);
+        }
+    }
+    model_set_limits(limits, values);
+}
+
+static model_code open_model(const options *o, const model_limits *limits, model **m,
+                             model_error *error)
+{
+    *m = model_create(o->weights, limits, error);
+    return *m == NULL ? error->code : MODEL_OK;
+}
+
 /* --- run */
 
 static model_code take_results(model_tensor *outputs, model_error *error)
@@ -201,8 +245,7 @@ static model_code take_results(model_tensor *outputs, model_error *error)
     return MODEL_OK;
 }
 
-static model_code compute(model *m, const options *o, model_tensor *inputs, model_tensor *outputs,
-                          model_error *error)
+static model_code read_inputs(const options *o, model_tensor *inputs, model_error *error)
 {
     for (int n = 0; n < MODEL_INPUTS; n++) {
         if (o->input[n] == NULL) {
@@ -214,6 +257,12 @@ static model_code compute(model *m, const options *o, model_tensor *inputs, mode
             return code;
         }
     }
+    return MODEL_OK;
+}
+
+static model_code compute(model *m, const options *o, const model_tensor *inputs,
+                          model_tensor *outputs, model_error *error)
+{
     model_code code = model_shape(m, inputs, outputs, error);
     if (code == MODEL_OK) {
         code = take_results(outputs, error);
@@ -239,12 +288,21 @@ static void free_all(model_tensor *inputs, model_tensor *outputs)
     }
 }
 
-static model_code run(model *m, const options *o, model_error *error)
+static model_code run(const options *o, model_limits limits, model_error *error)
 {
     model_tensor inputs[MODEL_INPUTS + 1], outputs[MODEL_OUTPUTS + 1];
+    model *m = NULL;
     memset(inputs, 0, sizeof inputs);
     memset(outputs, 0, sizeof outputs);
-    model_code code = compute(m, o, inputs, outputs, error);
+    model_code code = read_inputs(o, inputs, error);
+    if (code == MODEL_OK) {
+        fit(o, inputs, &limits);
+        code = open_model(o, &limits, &m, error);
+    }
+    if (code == MODEL_OK) {
+        code = compute(m, o, inputs, outputs, error);
+    }
+    model_free(m);
     free_all(inputs, outputs);
     return code;
 }
@@ -351,12 +409,31 @@ static model_code time_calls(model *m, int64_t repeat, model_tensor *inputs, mod
     return code;
 }
 
-static model_code bench(model *m, const options *o, model_error *error)
+/* A made-up call has one sequence of 128 where nothing else is said. */
+static void shrink(const options *o, model_limits *limits)
+{
+    int64_t values[MODEL_LIMITS + 1];
+    model_limit_values(limits, values);
+    for (int32_t n = 0; n < model_about.limits; n++) {
+        if (o->limit[n] == 0) {
+            values[n] = min_size(values[n], n == model_batch_limit ? 1 : 128);
+        }
+    }
+    model_set_limits(limits, values);
+}
+
+static model_code bench(const options *o, model_limits limits, model_error *error)
 {
     model_tensor inputs[MODEL_INPUTS + 1], outputs[MODEL_OUTPUTS + 1];
+    model *m = NULL;
     memset(inputs, 0, sizeof inputs);
     memset(outputs, 0, sizeof outputs);
-    model_code code = time_calls(m, o->repeat, inputs, outputs, error);
+    shrink(o, &limits);
+    model_code code = open_model(o, &limits, &m, error);
+    if (code == MODEL_OK) {
+        code = time_calls(m, o->repeat, inputs, outputs, error);
+    }
+    model_free(m);
     free_all(inputs, outputs);
     return code;
 }
@@ -383,10 +460,6 @@ static model_code read_ids(const char *given, int64_t **ids, int64_t *count, mod
     }
     return MODEL_OK;
 }
-
-static model_limits limits_for(const options *o);
-static model_code open_model(const options *o, const model_limits *limits, model **m,
-                             model_error *error);
 
 #if @GENERATES@
 static model_code generate_ids(model *m, const int64_t *ids, int64_t length, int64_t *made,
@@ -442,64 +515,22 @@ static model_code generate(const options *o, model_error *error)
 
 /* --- main */
 
-static model_limits limits_for(const options *o)
-{
-    model_limits limits = model_default_limits();
-    int64_t values[MODEL_LIMITS + 1];
-    model_limit_values(&limits, values);
-    for (int32_t n = 0; n < model_about.limits; n++) {
-        values[n] = o->limit[n] > 0 ? o->limit[n] : values[n];
-    }
-    model_set_limits(&limits, values);
-    limits.threads = o->threads;
-    limits.private_weights = o->private_weights;
-    return limits;
-}
-
-static model_code open_model(const options *o, const model_limits *limits, model **m,
-                             model_error *error)
-{
-    *m = model_create(o->weights, limits, error);
-    return *m == NULL ? error->code : MODEL_OK;
-}
-
-/* A made-up call has one sequence of 128 where nothing else is said. */
-static void shrink(const options *o, model_limits *limits)
-{
-    int64_t values[MODEL_LIMITS + 1];
-    model_limit_values(limits, values);
-    for (int32_t n = 0; n < model_about.limits; n++) {
-        if (o->limit[n] == 0) {
-            values[n] = min_size(values[n], n == model_batch_limit ? 1 : 128);
-        }
-    }
-    model_set_limits(limits, values);
-}
-
 static model_code command(const options *o, model_error *error)
 {
-    int benches = strcmp(o->command, "bench") == 0;
-    model *m = NULL;
-    model_limits limits = limits_for(o);
     if (strcmp(o->command, "info") == 0) {
         return show(o, error);
+    }
+    if (strcmp(o->command, "run") == 0) {
+        return run(o, limits_for(o), error);
     }
     if (strcmp(o->command, "generate") == 0) {
         return generate(o, error);
     }
-    if (!benches && strcmp(o->command, "run") != 0) {
-        return fail(error, MODEL_ERROR_USAGE, "'%.80s': unknown command; model_cli --help",
-                    o->command);
+    if (strcmp(o->command, "bench") == 0) {
+        return bench(o, limits_for(o), error);
     }
-    if (benches) {
-        shrink(o, &limits);
-    }
-    model_code code = open_model(o, &limits, &m, error);
-    if (code == MODEL_OK) {
-        code = benches ? bench(m, o, error) : run(m, o, error);
-    }
-    model_free(m);
-    return code;
+    return fail(error, MODEL_ERROR_USAGE, "'%.80s': unknown command; model_cli --help",
+                o->command);
 }
 
 int main(int count, char **words)
