@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +22,7 @@ def facts_where(cond: Expr) -> Facts:
     return facts.given(Rewriter(facts)(cond))
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(conditions(), st.lists(index_exprs(), min_size=2, max_size=6), points())
 def test_an_answer_depends_on_the_facts_alone(

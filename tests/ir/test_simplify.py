@@ -222,6 +222,7 @@ def test_prove(cond: Expr, known: list[Expr], holds: bool) -> None:
     assert prove(cond, ENV, known) is holds
 
 
+@pytest.mark.slow
 @settings(max_examples=400)
 @given(index_exprs(), points())
 def test_values_stay_and_twice_is_once(expr: Expr, point: dict[Expr, int]) -> None:
@@ -234,6 +235,7 @@ def test_values_stay_and_twice_is_once(expr: Expr, point: dict[Expr, int]) -> No
     assert value_of(simple, point) == value, f"{expr} became {simple}"
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(conditions(), conditions(), points())
 def test_conditions_keep_their_truth_under_known_ones(

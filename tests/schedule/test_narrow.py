@@ -29,6 +29,7 @@ def test_text(name: str, golden: Callable[[str, str], None]) -> None:
     golden(name, f"# {steps}\n{scheduled(kernel(), steps)}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("size", SIZES)
 def test_result(name: str, size: int) -> None:

@@ -62,6 +62,7 @@ def run(kernel: Any, given: Arrays) -> Any:
     return kernel(*(given[info.name] for info in kernel.inputs))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["host", "x86-64-v3"])
 @pytest.mark.parametrize("bias", [False, True], ids=["mask", "bias"])
 @pytest.mark.parametrize(("h", "g", "d"), [(4, 4, 8), (6, 2, 17), (3, 1, 64), (2, 2, 80)])

@@ -85,6 +85,7 @@ def test_sums_that_wait_keep_rows_in_their_order() -> None:
         scheduled(kernels.total(), "partial(out0_acc, k, 2) reorder(k1, k0, i)")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["host l2=64K", "generic l2=64K"])
 @pytest.mark.parametrize("m", [0, 1, 5, 300])
 def test_long_products_sum_in_blocks(target: str, m: int) -> None:

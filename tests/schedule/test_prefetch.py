@@ -69,6 +69,7 @@ def test_text(name: str, golden: Callable[[str, str], None]) -> None:
     golden(name, f"# {steps}\n{scheduled(kernel(), steps)}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("size", SIZES)
 def test_result(name: str, size: int) -> None:
@@ -97,6 +98,7 @@ def test_refused(kernel: Func, steps: str, message: str) -> None:
     assert message in str(error.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["host", "x86-64-v3", "generic"])
 @pytest.mark.parametrize("m", [0, 1, 5, 19])
 def test_compiled(target: str, m: int) -> None:

@@ -92,6 +92,7 @@ def test_versions() -> None:
         assert not any(isinstance(x, If) for x in inside)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["host", "x86-64-v3", "x86-64-v4", "generic"])
 @pytest.mark.parametrize("m", [None, 1, 6])
 def test_default(target: str, m: int | None) -> None:
