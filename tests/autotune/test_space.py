@@ -53,8 +53,10 @@ def test_candidates_are_legal(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WORKLOADS)
 def test_ten_thousand_candidates_are_legal(name: str) -> None:
+    # Together: products, which take longest by far, are drawn less often.
+    draws = 160 if name.startswith("gem") else 450
     for target in TARGETS:
-        assert_legal(Space(WORKLOADS[name](target)), 280, Random(7))
+        assert_legal(Space(WORKLOADS[name](target)), draws, Random(7))
 
 
 def of_model(name: str, family: str) -> Workload:

@@ -217,16 +217,12 @@ import torch
 import tc
 from tests.models import shallow
 
-out = {}
-for name in ("bert", "gpt2-lm"):
-    each = shallow(name)
-    model = each.build()
-    made = tc.compile(model)
-    with torch.no_grad():
-        result = made(**each.inputs(3, 17))
-    out[name] = [t for t in torch.utils._pytree.tree_leaves(result) if torch.is_tensor(t)]
-    print(name, made.stats()["program_hits"])
-torch.save(out, sys.argv[1])
+each = shallow("gpt2-lm")
+made = tc.compile(each.build())
+with torch.no_grad():
+    result = made(**each.inputs(3, 17))
+print("hits", made.stats()["program_hits"])
+torch.save([t for t in torch.utils._pytree.tree_leaves(result) if torch.is_tensor(t)], sys.argv[1])
 """
 
 PLAIN = """
@@ -263,12 +259,10 @@ def run(script: str, *args: str, seed: str = "0") -> str:
 def test_another_process_finds_the_programs_and_computes_the_same(tmp_path: Path) -> None:
     cold = run(SCRIPT, str(tmp_path / "cold.pt"), seed="1")
     warm = run(SCRIPT, str(tmp_path / "warm.pt"), seed="2")
-    assert [line.split()[1] for line in cold.splitlines()] == ["0"] * 2
-    assert [line.split()[1] for line in warm.splitlines()] == ["1"] * 2
+    assert (cold, warm) == ("hits 0\n", "hits 1\n")
     first, second = torch.load(tmp_path / "cold.pt"), torch.load(tmp_path / "warm.pt")
-    for name, tensors in first.items():
-        for a, b in zip(tensors, second[name], strict=True):
-            assert torch.equal(a, b)
+    assert first
+    assert all(map(torch.equal, first, second))
 
 
 @pytest.mark.usefixtures("cache_folder")
