@@ -22,7 +22,14 @@ import numpy as np
 from tc.autotune.guarded import Guarded
 from tc.autotune.kernels import Kernels
 from tc.autotune.runnable import Call, Param, Runnable
-from tc.autotune.turns import MOST_TURNS, DisturbedError, Measured, Turns, calls_of_turn
+from tc.autotune.turns import (
+    MOST_TURNS,
+    DisturbedError,
+    Measured,
+    Turns,
+    calls_of_turn,
+    clock_of,
+)
 from tc.autotune.values import POISON, error_of, is_telling, of_bytes, sample
 from tc.device.arena import Block
 from tc.errors import TuningError, describe
@@ -190,21 +197,19 @@ class Bench:
         Raises:
             DisturbedError: other work had the cores all the time.
         """
+        clock = clock_of(self.task.threads)
         if self._reference_calls is None:
             self._reference_calls = self._calls(self._default)
-            self._reference_count = calls_of_turn(self._reference_calls)
+            self._reference_count = calls_of_turn(self._reference_calls, clock)
         known = (self._reference_calls, self._floor, self._reference_count)
-        turns = Turns(self._calls(made), *known)
-        start = time.perf_counter()
-        while turns.count < MOST_TURNS:
+        turns = Turns(self._calls(made), *known, clock)
+        end = time.perf_counter() + self.task.seconds + self.task.patience
+        while turns.count < MOST_TURNS and time.perf_counter() < end:
             turns.take()
-            spent = time.perf_counter() - start
             if turns.is_hopeless or (turns.is_known and turns.is_certain):
                 break
             more = CONFIRMING if turns.is_suspicious else 1
-            if spent > more * self.task.seconds and turns.is_known:
-                break
-            if spent > self.task.seconds + self.task.patience:
+            if turns.spent > more * self.task.seconds and turns.is_known:
                 break
         self._floor = min(self._floor, min(turns.theirs))
         if not turns.is_known and not turns.is_hopeless:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -31,6 +31,8 @@ CLEAN: Final = 1.2  # times the least time of these turns: what no other work ex
 BUSY: Final = 1.7  # times the least time ever: a core whose other half works falls to 0.6 or so
 MOST_CALLS: Final = 1000
 
+Clock = Callable[[], float]
+
 
 class DisturbedError(TuningError):
     """A candidate could not be measured, through no fault of its own: it is to be tried again."""
@@ -49,11 +51,21 @@ class Measured:
     error: float
 
 
+def clock_of(threads: int) -> Clock:
+    """What times kernels of so many threads.
+
+    One that works alone is timed by what it had of a core: what else the core did in between does
+    not count. Several wait for each other, and that does.
+    """
+    return time.thread_time if threads == 1 else time.perf_counter
+
+
 class Turns:
     """The turns of a candidate and the default.
 
     Attributes:
         ours, theirs: seconds of a call, of the candidate and of the default, turn by turn.
+        spent: seconds of all calls.
     """
 
     def __init__(
@@ -62,6 +74,7 @@ class Turns:
         theirs: Sequence[Call],
         floor: float = math.inf,
         their_count: int = 0,
+        clock: Clock = time.perf_counter,
     ) -> None:
         """Each has a call for each copy of its constants.
 
@@ -71,9 +84,14 @@ class Turns:
         """
         self.ours: list[float] = []
         self.theirs: list[float] = []
+        self.spent = 0.0
         self._floor = floor
         self._calls = (ours, theirs)
-        self._counts = [calls_of_turn(ours), their_count or calls_of_turn(theirs)]
+        self._clock = clock
+        self._counts = [
+            calls_of_turn(ours, clock),
+            their_count or calls_of_turn(theirs, clock),
+        ]
         self._place = 0
 
     def take(self) -> None:
@@ -85,7 +103,8 @@ class Turns:
         order = ((1, self.theirs), (0, self.ours))
         for number, found in order if self.count % 2 == 0 else order[::-1]:
             calls, count = self._calls[number], self._counts[number]
-            found.append(_turn(calls, self._place, count))
+            found.append(_turn(calls, self._place, count, self._clock))
+            self.spent += found[-1] * count
             self._place += count
 
     @property
@@ -149,27 +168,27 @@ def _middle(ordered: Sequence[float]) -> float:
     return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
 
 
-def calls_of_turn(calls: Sequence[Call]) -> int:
+def calls_of_turn(calls: Sequence[Call], clock: Clock = time.perf_counter) -> int:
     """How many calls make a turn long enough to be timed."""
     least = math.inf
     calls[0]()
     for n in range(3):
-        start = time.perf_counter()
+        start = clock()
         calls[n % len(calls)]()
-        least = min(least, time.perf_counter() - start)
+        least = min(least, clock() - start)
         if least > LONG * SAMPLE_SECONDS:
             break  # one is enough, whatever disturbed it
     return max(1, min(MOST_CALLS, math.ceil(SAMPLE_SECONDS / max(least, 1e-7))))
 
 
-def _turn(calls: Sequence[Call], at: int, count: int) -> float:
+def _turn(calls: Sequence[Call], at: int, count: int, clock: Clock) -> float:
     """Seconds of a call, of so many that begin with the copy `at`."""
     order = [calls[(at + n) % len(calls)] for n in range(count)]
     pairs = [(call.entry, call.address) for call in order]
-    start = time.perf_counter()
+    start = clock()
     for entry, address in pairs:
         entry(address)
-    return (time.perf_counter() - start) / count
+    return (clock() - start) / count
 
 
 def _uncertainty(pairs: Sequence[tuple[float, float]]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import pytest
 
@@ -83,7 +84,7 @@ class Copy:
 def test_no_copy_of_the_constants_is_used_again_before_all_others(
     counts: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turns, "calls_of_turn", lambda calls: counts[calls is theirs])
+    monkeypatch.setattr(turns, "calls_of_turn", lambda calls, _: counts[calls is theirs])
     used: list[int] = []
     ours, theirs = ([Copy(n, used) for n in range(6)] for _ in range(2))
     taking = Turns(ours, theirs)
@@ -93,7 +94,7 @@ def test_no_copy_of_the_constants_is_used_again_before_all_others(
 
 
 def test_both_are_first_as_often_and_use_every_copy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "calls_of_turn", lambda calls: 1)
+    monkeypatch.setattr(turns, "calls_of_turn", lambda calls, _: 1)
     ours, theirs = [], []
     taking = Turns([Copy(n, ours) for n in range(7)], [Copy(n, theirs) for n in range(7)])
     for _ in range(14):
@@ -120,8 +121,25 @@ class Slow:
 def test_a_turn_is_long_enough_and_a_long_call_is_not_tried_often(
     seconds: float, count: int, made: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turns.time, "perf_counter", lambda: Slow.now)
     monkeypatch.setattr(Slow, "now", 0.0)
     call = Slow(seconds)
-    assert turns.calls_of_turn([call]) in (count, count + 1)  # as the clock rounds
+    found = turns.calls_of_turn([call], lambda: Slow.now)
+    assert found in (count, count + 1)  # as the clock rounds
     assert call.made == made
+
+
+def test_a_kernel_that_works_alone_is_not_charged_for_what_its_core_does_besides() -> None:
+    class Interrupted:
+        address = 0
+
+        def __call__(self) -> None:
+            self.entry(0)
+
+        def entry(self, address: int) -> None:
+            assert address == self.address
+            time.sleep(0.01)
+
+    for threads, seen in ((1, False), (2, True)):
+        taking = Turns([Interrupted()], [Interrupted()], clock=turns.clock_of(threads))
+        taking.take()
+        assert (min(taking.ours[0], taking.theirs[0]) > 0.005) is seen
