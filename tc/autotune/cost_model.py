@@ -2,8 +2,7 @@
 
 It learns what share of the best candidate's speed another one of the same workload has, as Zheng et
 al., "TenSet" (NeurIPS 2021), do: times of different workloads or machines are never compared.
-Trees are kept as XGBoost's own JSON or UBJ. This module must not measure, and it is the only one
-that imports XGBoost, which it does when a model is made or read.
+Trees are kept as XGBoost's own JSON or UBJ. This module must not measure.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from tc.autotune.boosting import BoostingError, Trees
 from tc.autotune.features import LAYOUT, NAMES
 from tc.errors import TuningError, describe
 
@@ -58,42 +58,35 @@ class Group:
 class CostModel:
     """Ranks candidates; without having learned anything it gives them all the same rank."""
 
-    def __init__(self, booster: Any = None) -> None:
-        self._booster = booster
+    def __init__(self, trees: Trees | None = None) -> None:
+        self._trees = trees
 
     @property
     def is_trained(self) -> bool:
         """Whether its ranks mean anything."""
-        return self._booster is not None
+        return self._trees is not None
 
     @staticmethod
     def learn(groups: Sequence[Group], seed: int = 0, base: CostModel | None = None) -> CostModel:
         """A model of these trials, on top of what `base` knows, where there is one."""
-        xgboost = _xgboost()
         useful = [g for g in groups if len(g.speeds) > 1 and len(set(g.speeds)) > 1]
         rows = sum(len(g.speeds) for g in useful)
         if rows < LEAST_ROWS:
             return base or CostModel()
         if rows > MOST_ROWS:
             useful = _newest(useful)
-        data = xgboost.DMatrix(
-            np.concatenate([np.asarray(g.features, np.float32) for g in useful]),
-            label=np.concatenate([_labels(g.speeds) for g in useful]),
-            feature_names=list(NAMES),
-            nthread=1,
-        )
-        known = None if base is None else base._booster
+        data = np.concatenate([np.asarray(g.features, np.float32) for g in useful])
+        labels = np.concatenate([_labels(g.speeds) for g in useful])
+        known = None if base is None else base._trees
         rounds = ROUNDS if known is None else MORE_ROUNDS
         parameters = {**_PARAMETERS, "seed": seed}
-        return CostModel(xgboost.train(parameters, data, rounds, xgb_model=known))
+        return CostModel((known or _trees()).trained(data, labels, NAMES, parameters, rounds))
 
     def rank(self, features: Sequence[Sequence[float]]) -> list[float]:
         """What share of the best speed each candidate of a workload should have; 0: not known."""
-        if self._booster is None or not features:
+        if self._trees is None or not features:
             return [0.0] * len(features)
-        rows = np.asarray(features, np.float32)
-        data = _xgboost().DMatrix(rows, feature_names=list(NAMES), nthread=1)
-        return [float(x) for x in self._booster.predict(data)]
+        return self._trees.predict(np.asarray(features, np.float32))
 
     def save(self, path: Path) -> None:
         """Write it as `.json` or `.ubj`.
@@ -101,12 +94,12 @@ class CostModel:
         Raises:
             TuningError: it has learned nothing, or the system refuses.
         """
-        if self._booster is None:
+        if self._trees is None:
             raise TuningError(describe("cost model", why="it has learned nothing yet"))
-        self._booster.set_attr(layout=str(LAYOUT))
+        self._trees.note("layout", str(LAYOUT))
         try:
-            self._booster.save_model(path)
-        except (OSError, _xgboost().core.XGBoostError) as error:
+            path.write_bytes(self._trees.data("json" if path.suffix == ".json" else "ubj"))
+        except (OSError, BoostingError) as error:
             raise TuningError(describe(f"cost model {path}", why=str(error)[:200])) from error
 
     @staticmethod
@@ -116,22 +109,21 @@ class CostModel:
         Raises:
             TuningError: no such file, no model, or one of other features.
         """
-        xgboost = _xgboost()
-        booster = xgboost.Booster()
         try:
             if path.stat().st_size > MOST_MODEL_BYTES:
                 raise ValueError("larger than any model")
+            data = path.read_bytes()
             if path.suffix == ".json":
-                json.loads(path.read_text(encoding="utf-8"))
-            booster.load_model(path)
-            if booster.attr("layout") != str(LAYOUT) or booster.feature_names != list(NAMES):
+                json.loads(data)
+            trees = _trees(data)
+            if trees.noted("layout") != str(LAYOUT) or trees.names != list(NAMES):
                 raise ValueError("a model of other features")
-        except (OSError, ValueError, xgboost.core.XGBoostError) as error:
+        except (OSError, ValueError, BoostingError) as error:
             why = str(error).strip().splitlines()[0][:200] if str(error).strip() else "unreadable"
             raise TuningError(
                 describe(f"cost model {path}", why=why, way_out="train it anew")
             ) from error
-        return CostModel(booster)
+        return CostModel(trees)
 
 
 def shipped_model() -> CostModel:
@@ -192,13 +184,13 @@ def _newest(groups: Sequence[Group]) -> list[Group]:
     return found[::-1]
 
 
-def _xgboost() -> Any:
+def _trees(data: bytes | None = None) -> Trees:
+    """Those of a file's content; without any, none."""
     try:
-        import xgboost
+        return Trees() if data is None else Trees.of(data)
     except ImportError as error:
         raise TuningError(
             describe(
                 "cost model", why="XGBoost is not installed", way_out="pip install 'tensorc[tune]'"
             )
         ) from error
-    return xgboost
