@@ -113,9 +113,10 @@ def tuned(
 
     path.parent.mkdir(parents=True, exist_ok=True)
     options = Options.of(target, "fp32", threads or asked.threads)
-    module, inputs = workload(name)
-    wanted = TorchSubject(module, options, inputs).wanted()[:1]
     with Database.open(path) as database, Measurer(options.cache_dir) as measurer:
+        measurer.get_ready()  # as `tc.tune` does
+        module, inputs = workload(name)
+        wanted = TorchSubject(module, options, inputs).wanted()[:1]
         row, bound = machine(options.target, options.threads)
         kind, seed = (Chance, RANDOM_SEED) if random else (Session, 0)
         given = (database, row, versions(), options.threads, wanted)

@@ -16,7 +16,7 @@ from typing import Final
 
 from tc.autotune.nests import Nest, add_leaf
 from tc.autotune.rows import TargetRow
-from tc.autotune.sizes import value_of
+from tc.autotune.sizes import moving, value_of
 from tc.autotune.traffic import Access, Traffic
 from tc.ir.expr import Binary, Dot, Expr, Fma, Load, Select, Unary
 from tc.ir.loop import (
@@ -266,16 +266,15 @@ def _load(
     if x.buffer.scope is Scope.REGISTER:
         return
     seen.accesses.append(Access(x.buffer, x.indices, loops, times, False))
-    start = [value_of(i, seen.env) for i in x.indices]
-    for name, extent, kind in loops:
-        # Iterations side by side share what they all load.
-        if kind is LoopKind.UNROLLED and extent > 1:
-            other = {**seen.env, name: extent - 1}
-            if [value_of(i, other) for i in x.indices] == start:
-                times /= extent
+    unrolled = {n: e for n, e, kind in loops if kind is LoopKind.UNROLLED and e > 1}
+    moved = moving(x.indices, unrolled, seen.env)
+    times /= math.prod(
+        e for n, e in unrolled.items() if n not in moved
+    )  # which share what is there
     if vector is None:
         seen.add("scalar_loads", times)
         return
+    start = [value_of(i, seen.env) for i in x.indices]
     beside = {**seen.env, vector: 1}
     steps = [value_of(i, beside) - b for i, b in zip(x.indices, start, strict=True)]
     if not any(steps):

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from tc.autotune.sizes import value_of
+from tc.autotune.sizes import moving
 from tc.ir.expr import Binary, Dot, Expr, Fma, Load, Select, Unary
 from tc.ir.loop import Buffer, LoopKind, Scope, Stmt, Store, Update
 from tc.ir.types import DType
@@ -81,7 +81,7 @@ def add_leaf(
     if vector is not None:
         bits = max((b.dtype.bits for b in _buffers(s)), default=32)
         wide = max(1.0, vector[1] * bits / max(64, target.vector_bits))
-    own = _moved(s.indices, unrolled, env) if isinstance(s, Update | Store) else []
+    own = moving(s.indices, unrolled, env) if isinstance(s, Update | Store) else []
     sums = math.prod(unrolled[n] for n in own)
     together: list[float] = []
     for x in own_exprs(s):
@@ -89,11 +89,11 @@ def add_leaf(
             if isinstance(e, Load):
                 if e.buffer.scope is Scope.REGISTER:
                     continue
-                moving = _moved(e.indices, unrolled, env)
-                count = times / math.prod(n for v, n in unrolled.items() if v not in moving)
-                along = vector is not None and bool(_moved(e.indices, dict([vector]), env))
+                moved = moving(e.indices, unrolled, env)
+                count = times / math.prod(n for v, n in unrolled.items() if v not in moved)
+                along = vector is not None and bool(moving(e.indices, vector[:1], env))
                 nest.loads += count * (wide if along else 1.0)
-                together.append(math.prod(unrolled[n] for n in moving if n in own))
+                together.append(math.prod(unrolled[n] for n in moved if n in own))
             elif e.dtype is not DType.I64:
                 nest.operations += times * wide * _cost(e)
     if isinstance(s, Update):
@@ -113,14 +113,6 @@ def _buffers(s: Stmt) -> Sequence[Buffer]:
     if isinstance(s, Update):
         return s.buffers
     return (s.buffer,) if isinstance(s, Store) else ()
-
-
-def _moved(indices: Sequence[Expr], loops: Mapping[str, int], env: Mapping[str, int]) -> list[str]:
-    """The loops whose next iteration is at another place."""
-    if not loops:
-        return []
-    start = [value_of(i, env) for i in indices]
-    return [n for n in loops if [value_of(i, {**env, n: 1}) for i in indices] != start]
 
 
 def _cost(x: Expr) -> float:

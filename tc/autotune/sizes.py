@@ -7,10 +7,11 @@ know what the numbers are for.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
-from tc.ir.expr import Binary, Broadcast, Cast, Const, Expr, Load, Ramp, Select, Sym, Unary, Var
+from tc.ir.expr import Binary, Broadcast, Cast, Const, Expr, Ramp, Select, Sym, Unary, Var
+from tc.ir.visit import free_vars
 
 _OPS: Final[Mapping[str, Callable[[int, int], int]]] = {
     "add": operator.add,
@@ -32,31 +33,41 @@ _OPS: Final[Mapping[str, Callable[[int, int], int]]] = {
 def value_of(x: Expr, env: Mapping[str, int]) -> int:
     """The value of an index expression; what is not in `env`, or is data, counts as 0."""
     match x:
-        case Const():
-            return int(x.value)
+        case Binary(op, a, b):
+            known = _OPS.get(op)
+            return 0 if known is None else int(known(value_of(a, env), value_of(b, env)))
         case Var(name=name) | Sym(name=name):
             return env.get(name, 0)
-        case Binary(op, a, b) if op in _OPS:
-            return int(_OPS[op](value_of(a, env), value_of(b, env)))
+        case Const():
+            return int(x.value)
         case Select(cond, a, b):
             return value_of(a if value_of(cond, env) else b, env)
         case Cast(x=inner) | Broadcast(x=inner) | Ramp(base=inner):
             return value_of(inner, env)
         case Unary(op="neg", x=inner):
             return -value_of(inner, env)
-        case Load():
-            return 0
     return 0
 
 
-def reach(index: Expr, steps: Mapping[str, int], env: Mapping[str, int]) -> int:
-    """How many places an index takes while each loop of `steps` makes so many iterations.
+def spans(index: Expr, loops: Mapping[str, int], env: Mapping[str, int]) -> dict[str, int]:
+    """How many places further an index is in the last iteration of each loop than where `env` is.
 
-    Each loop by itself, from where `env` is: exact for sums of terms of one variable.
+    Each loop by itself, so that their sum is exact for sums of terms of one variable. Loops that
+    the index does not have are left out.
     """
     start = value_of(index, env)
-    total = 1
-    for name, extent in steps.items():
-        if extent > 1:
-            total += abs(value_of(index, {**env, name: env.get(name, 0) + extent - 1}) - start)
-    return total
+    return {
+        name: abs(value_of(index, {**env, name: env.get(name, 0) + loops[name] - 1}) - start)
+        for name in (v.name for v in free_vars(index))
+        if loops.get(name, 0) > 1
+    }
+
+
+def moving(indices: Sequence[Expr], loops: Collection[str], env: Mapping[str, int]) -> list[str]:
+    """The loops whose next iteration is at another place."""
+    had = {v.name for i in indices for v in free_vars(i)}
+    found = [name for name in loops if name in had]
+    if not found:
+        return found
+    start = [value_of(i, env) for i in indices]
+    return [n for n in found if [value_of(i, {**env, n: 1}) for i in indices] != start]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tc.autotune.nests import Loops
-from tc.autotune.sizes import reach, value_of
+from tc.autotune.sizes import moving, spans, value_of
 from tc.ir.expr import Expr
 from tc.ir.loop import Buffer, LoopKind
 from tc.target import Target
@@ -78,18 +78,20 @@ class Traffic:
 
 def _footprints(a: Access, env: Mapping[str, int]) -> list[float]:
     """Bytes that the access touches in one iteration of all loops outside of depth d, by d."""
+    extents = {name: extent for name, extent, _ in a.loops}
+    further = [spans(i, extents, env) for i in a.indices]
+    line = max(1, LINE // a.buffer.dtype.bytes)
+    whole = value_of(a.buffer.shape[-1], env) if a.buffer.shape else 1
+    places = [1] * len(further)
     found = []
-    for depth in range(len(a.loops) + 1):
-        steps = {name: extent for name, extent, _ in a.loops[depth:]}
-        places = [reach(i, steps, env) for i in a.indices]
-        if places:
-            # Lines are fetched whole.
-            line = max(1, LINE // a.buffer.dtype.bytes)
-            whole = value_of(a.buffer.shape[-1], env)
-            if 1 < places[-1] < whole:
-                places[-1] = -(-places[-1] // line) * line
-        found.append(float(math.prod(places) * a.buffer.dtype.bytes))
-    return found
+    for name in (None, *reversed(extents)):
+        for n, each in enumerate(further):
+            places[n] += each.get(name, 0) if name is not None else 0
+        lines = list(places)
+        if lines and 1 < lines[-1] < whole:
+            lines[-1] = -(-lines[-1] // line) * line  # which are fetched whole
+        found.append(float(math.prod(lines) * a.buffer.dtype.bytes))
+    return found[::-1]
 
 
 def _beyond(
@@ -116,9 +118,9 @@ def _alike(a: Access, env: Mapping[str, int]) -> float:
     count = 1.0
     sizes = [max(1, value_of(n, env)) for n in a.buffer.shape]
     start = _address(a, sizes, env)
-    for name, extent, kind in a.loops:
-        if kind is not LoopKind.UNROLLED or extent < 2:
-            continue
+    unrolled = {n: e for n, e, kind in a.loops if kind is LoopKind.UNROLLED and e > 1}
+    for name in moving(a.indices, unrolled, env):
+        extent = unrolled[name]
         step = abs(_address(a, sizes, {**env, name: 1}) - start) * a.buffer.dtype.bytes
         if step >= LINE:
             count *= max(1.0, extent * math.gcd(step, SET_BYTES) / SET_BYTES)

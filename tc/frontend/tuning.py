@@ -116,6 +116,8 @@ def _tuned(
 ) -> TuningReport:
     """Tune what `subject` makes; predict, where nobody measures."""
     with open_records(options, tuning_db) as database:  # before any work that would be for nothing
+        if measurer is not None:
+            measurer.get_ready()  # while the model is captured
         made = subject()
         row, bound = machine(options.target, options.threads)
         wanted = made.wanted()

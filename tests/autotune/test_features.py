@@ -7,7 +7,7 @@ import pytest
 from tc.autotune.features import NAMES, Work, device_features, features, slog
 from tc.autotune.nests import Nest
 from tc.autotune.rows import target_row
-from tc.autotune.sizes import reach, value_of
+from tc.autotune.sizes import moving, spans, value_of
 from tc.autotune.space import Space
 from tc.ir.parser import parse_expr
 from tc.target import Target
@@ -94,6 +94,8 @@ def test_a_device_is_described_by_what_was_measured() -> None:
 def test_sizes_without_simplifying() -> None:
     x = parse_expr("min(4, n - i * 4) + (k * 8 + j) % 24")
     assert value_of(x, {"n": 10, "i": 2, "k": 3, "j": 5}) == 2 + 5
-    assert reach(parse_expr("i * 24 + j"), {"j": 24}, {}) == 24
-    assert reach(parse_expr("i * 24 + j"), {"i": 2, "j": 24}, {}) == 48
-    assert reach(parse_expr("i"), {"j": 9}, {}) == 1
+    tile = parse_expr("i * 24 + j")
+    assert spans(tile, {"j": 24, "k": 9}, {}) == {"j": 23}
+    assert spans(tile, {"i": 2, "j": 24}, {"i": 1}) == {"i": 24, "j": 23}
+    assert spans(parse_expr("i"), {"i": 1, "j": 9}, {}) == {}
+    assert moving([tile, parse_expr("k // 2")], ["k", "j", "l"], {}) == ["j"]
