@@ -1,4 +1,5 @@
-"""The twelve workloads that tuning is judged by: a small module and its inputs for each.
+"""Workloads of tuning, a small module and its inputs for each: the twelve that it is judged by, and
+those that the cost model learns from, of the same kinds but of other shapes.
 
 The kernel with the greatest share of a module's time is the workload.
 """
@@ -6,6 +7,7 @@ The kernel with the greatest share of a module's time is the workload.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from benchmarks.zoo import SEED
@@ -30,25 +32,33 @@ def _module(function: Callable[..., Any]) -> Any:
     return Function()
 
 
-def _attention(queries: int, keys: int, causal: bool) -> Made:
+def _attention(
+    queries: int, keys: int, causal: bool = False, heads: int = 12, width: int = 64
+) -> Made:
     import torch
     from torch.nn.functional import scaled_dot_product_attention
 
-    q, k, v = (torch.randn(1, 12, n, 64) for n in (queries, keys, keys))
+    q, k, v = (torch.randn(1, heads, n, width) for n in (queries, keys, keys))
     made = _module(lambda q, k, v: scaled_dot_product_attention(q, k, v, is_causal=causal))
     return made, (q, k, v)
 
 
-def _layer_norm() -> Made:
+def _layer_norm(rows: int = 128, width: int = 768) -> Made:
     import torch
 
-    return torch.nn.LayerNorm(768), (torch.randn(128, 768),)
+    return torch.nn.LayerNorm(width), (torch.randn(rows, width),)
 
 
-def _softmax() -> Made:
+def _rms_norm(rows: int, width: int) -> Made:
     import torch
 
-    return torch.nn.Softmax(-1), (torch.randn(1536, 128),)
+    return torch.nn.RMSNorm(width), (torch.randn(rows, width),)
+
+
+def _softmax(rows: int = 1536, width: int = 128) -> Made:
+    import torch
+
+    return torch.nn.Softmax(-1), (torch.randn(rows, width),)
 
 
 def _gelu() -> Made:
@@ -56,6 +66,20 @@ def _gelu() -> Made:
     from torch.nn.functional import gelu
 
     return _module(lambda x, y: gelu(x) * y + x), (torch.randn(128, 3072), torch.randn(128, 3072))
+
+
+def _gate(rows: int, width: int) -> Made:
+    import torch
+    from torch.nn.functional import silu
+
+    return _module(lambda x, y: silu(x) * y), (torch.randn(rows, width), torch.randn(rows, width))
+
+
+def _rectified(rows: int, width: int) -> Made:
+    import torch
+
+    made = _module(lambda x, y: torch.relu(x + y))
+    return made, (torch.randn(rows, width), torch.randn(rows, width))
 
 
 WORKLOADS: dict[str, Callable[[], Made]] = {
@@ -73,11 +97,35 @@ WORKLOADS: dict[str, Callable[[], Made]] = {
     "GELU chain": _gelu,
 }
 
+_PRODUCTS = (
+    (1, 384, 1536), (1, 1024, 4096), (1, 2048, 2048), (2, 1536, 2048), (3, 512, 1000),
+    (6, 1024, 3072), (12, 640, 1920), (24, 384, 384), (40, 1000, 77), (64, 512, 2048),
+    (200, 320, 640), (511, 129, 511),
+)  # fmt: skip
+_ATTENTIONS: tuple[tuple[int, int, bool, int, int], ...] = (
+    (64, 64, False, 8, 32), (197, 197, False, 12, 64), (256, 256, True, 8, 80),
+    (1, 128, False, 8, 32), (1, 1000, False, 12, 64), (1, 300, False, 6, 128),
+    (1, 384, False, 16, 96),
+)  # fmt: skip
+
+LEARNED: dict[str, Callable[[], Made]] = {
+    **{f"gemm {m}x{k}x{n}": partial(_linear, m, k, n) for m, k, n in _PRODUCTS},
+    **{f"attention {' '.join(map(str, a))}": partial(_attention, *a) for a in _ATTENTIONS},
+    "LayerNorm 64x512": partial(_layer_norm, 64, 512),
+    "LayerNorm 500x300": partial(_layer_norm, 500, 300),
+    "RMSNorm 200x1024": partial(_rms_norm, 200, 1024),
+    "softmax 300x1000": partial(_softmax, 300, 1000),
+    "softmax 4000x50": partial(_softmax, 4000, 50),
+    "gate 200x1536": partial(_gate, 200, 1536),
+    "gate 33x500": partial(_gate, 33, 500),
+    "sum and ReLU 1000x1000": partial(_rectified, 1000, 1000),
+}
+
 
 def workload(name: str) -> Made:
     """The module in eval mode, and its inputs."""
     import torch
 
     torch.manual_seed(SEED)
-    module, inputs = WORKLOADS[name]()
+    module, inputs = {**WORKLOADS, **LEARNED}[name]()
     return module.eval(), inputs

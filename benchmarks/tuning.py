@@ -4,8 +4,9 @@
     python -m benchmarks.tuning gain rate warm --trials 64
 
 Rows: search (best of 64 trials over the best of many random ones), gain (tuned over default, alone
-and end to end), model (the cost model on workloads and targets kept from it), targets (records for
-the latter: other vector levels and thread counts), rate (trials a minute, and the search's own
+and end to end), learned (half as many trials, drawn at random, of each workload that the cost model
+learns from), model (the cost model on workloads and targets kept from it), targets (records for the
+latter: other vector levels and thread counts), rate (trials a minute, and the search's own
 share), bert (BERT-base, 512 trials), warm (compiling with records over compiling without). What is
 measured lies in databases of `--folder`, so that a row that was stopped goes on when it is asked
 for again.
@@ -25,7 +26,7 @@ from random import Random
 from typing import Any
 
 from benchmarks.tuned_models import MODELS
-from benchmarks.tuned_workloads import WORKLOADS, workload
+from benchmarks.tuned_workloads import LEARNED, WORKLOADS, workload
 from tc.errors import TcError
 
 GOALS = {"search": (0.97, 0.93), "gain": 0.99, "rate": 120.0, "share": 0.20, "bert": 600.0,
@@ -146,6 +147,16 @@ def gain(asked: Asked) -> list[Row]:
     return rows
 
 
+def learned(asked: Asked) -> list[Row]:
+    """Trials for the cost model, of workloads that nothing is judged by."""
+    rows = []
+    for name in asked.names(tuple(LEARNED)):
+        path = asked.folder / "learned.db"
+        session = tuned(asked, name, path, max(1, asked.trials // 2), random=True)
+        rows.append((f"learned: {name}", f"{session.done} trials", "", True))
+    return rows
+
+
 def targets(asked: Asked) -> list[Row]:
     """Records of the same workloads on other vector levels and numbers of threads."""
     rows = []
@@ -166,6 +177,7 @@ def model(asked: Asked) -> list[Row]:
     """The cost model on what was kept from it, by the records of all rows."""
     from tc.autotune.database import Database
     from tc.autotune.model_report import report_model
+    from tc.autotune.recount import recount
     from tc.autotune.shards import merge
 
     rows = []
@@ -175,6 +187,7 @@ def model(asked: Asked) -> list[Row]:
             if other != path:
                 with Database.open(other, readonly=True) as known:
                     merge(database, known)
+        recount(database)
         for found in report_model(database):
             score = found.score
             three = (score.pairwise, score.peak1, score.peak5)
@@ -254,8 +267,8 @@ def warm(asked: Asked) -> list[Row]:
 
 
 ROWS: dict[str, Callable[[Asked], list[Row]]] = {
-    "search": search, "gain": gain, "targets": targets, "model": model, "rate": rate,
-    "bert": bert, "warm": warm,
+    "search": search, "gain": gain, "learned": learned, "targets": targets, "model": model,
+    "rate": rate, "bert": bert, "warm": warm,
 }  # fmt: skip
 
 

@@ -211,10 +211,12 @@ def learn(settings: Settings, model: Path, db: Path | None) -> None:
     """Write what the cost model learns from all trials to the file MODEL (.ubj or .json)."""
     from tc.autotune.cost_model import CostModel
     from tc.autotune.history import groups_of
+    from tc.autotune.recount import recount
     from tc.autotune.review import review
 
     with _opened(db, write=True) as database, step(settings, "learning"):
         review(database)
+        recount(database)
         groups = groups_of(database)
         CostModel.learn(groups, settings.seed).save(model)
     count = sum(len(group.speeds) for group in groups)
