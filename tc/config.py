@@ -18,17 +18,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
 
 from tc.errors import UnsupportedError, describe
+from tc.frozen import frozen
 
 MAX_DEBUG = 4
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Config:
     """Settings of one process; `None` means that the variable was not set."""
 

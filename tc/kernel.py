@@ -8,7 +8,7 @@ choose schedules, nor generate code.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final
@@ -34,6 +34,7 @@ from tc.device.run_code import Made, load_functions, make_code
 from tc.device.run_stats import Stats
 from tc.errors import CompileError, UnsupportedError, describe
 from tc.frontend.either import Either
+from tc.frozen import frozen
 from tc.graph.graph import Value
 from tc.graph.packing import pack_value
 from tc.ir.loop import Func
@@ -50,7 +51,7 @@ from tc.target import Target
 _NO_BOUND: Final = 1 << 31
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Packed:
     """An input laid out as a kernel's schedule wants it; made by `Kernel.pack`.
 

@@ -8,7 +8,6 @@ This module must not schedule or emit anything.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -17,13 +16,14 @@ from tc.codegen.cache import ObjectCache
 from tc.codegen.llvm.emit import KernelText
 from tc.device.artifact import KernelInfo
 from tc.device.artifact_io import kernel_from_json, kernel_to_json
+from tc.frozen import frozen
 from tc.sources import sources
 from tc.target import Target
 
 NO_CODE: Final = KernelText("", ())
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StoredKernel:
     """A kernel's description, and what was emitted for it; nothing in a store without code."""
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Protocol, TypeAlias
 
@@ -26,6 +26,7 @@ from tc.device.dims import dim_of
 from tc.device.run_code import Coder
 from tc.dump import Dump, dumper
 from tc.errors import ScheduleError
+from tc.frozen import frozen
 from tc.graph.compose import Composer
 from tc.graph.cost import factors, flops, moved_bytes
 from tc.graph.cse import cse
@@ -85,7 +86,7 @@ class Settings(Protocol):
     def codegen(self) -> str: ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Workload:
     """A kernel that wants a schedule; `lowered` is its naive loops."""
 
@@ -94,7 +95,7 @@ class Workload:
     target: Target
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Chosen:
     """The schedule that a workload gets.
 
@@ -115,7 +116,7 @@ Schedules: TypeAlias = Callable[[Workload], Chosen | None]
 Begin: TypeAlias = Callable[[Func | KernelText], Func | KernelText]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Compiled:
     """A program; `cache_hits` counts the objects that were found in the cache folder."""
 
@@ -123,7 +124,7 @@ class Compiled:
     cache_hits: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Assembled:
     """A program before machine code.
 

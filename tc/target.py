@@ -21,10 +21,11 @@ import re
 import sys
 import types
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from tc.errors import UnsupportedError, describe
+from tc.frozen import frozen
 from tc.target_tables import CPUS, FEATURES, LEVELS
 
 _K, _M = 1 << 10, 1 << 20
@@ -55,7 +56,7 @@ _NUMBERS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Target:
     """A machine to compile for: frozen, hashable, equal to what its text parses to.
 

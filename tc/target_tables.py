@@ -7,14 +7,15 @@ library.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from tc.frozen import frozen
 
 _V2 = ("cx16", "popcnt", "sahf", "sse3", "sse4.1", "sse4.2", "ssse3")
 _V3 = (*_V2, "avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe", "xsave")
 _V4 = (*_V3, "avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Level:
     """One row of the target table: the facts that the level's name stands for.
 
@@ -33,7 +34,7 @@ class Level:
     implies: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Feature:
     """An extra instruction set: LLVM's name, the kernel's name, the levels that it may extend."""
 
@@ -42,7 +43,7 @@ class Feature:
     levels: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Cpu:
     """What is known of one named CPU: its caches, as one core sees them, and its cache lines."""
 

@@ -13,11 +13,11 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
 from tc.errors import CompileError
+from tc.frozen import frozen
 from tc.ir import monoid as monoids
 from tc.ir.expr import (
     Binary,
@@ -116,7 +116,7 @@ def placeholder(
     return Placeholder(name or fresh("p"), shape_of(shape), _element_type(dtype))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ReduceAxis(Var):
     """A reduction variable together with its extent."""
 

@@ -33,6 +33,7 @@ from tc.autotune.turns import (
 from tc.autotune.values import POISON, error_of, is_telling, of_bytes, sample
 from tc.device.arena import Block
 from tc.errors import TuningError, describe
+from tc.frozen import frozen
 from tc.schedule.step import Schedule
 from tc.target import Target
 
@@ -42,7 +43,7 @@ CONFIRMING: Final = 6  # times the seconds of a candidate, for one whose gain is
 KEPT_PACKINGS: Final = 3  # of a constant, the last ones
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Task:
     """A workload at sizes, and how it is to be measured.
 

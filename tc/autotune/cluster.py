@@ -14,7 +14,6 @@ import ipaddress
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -24,6 +23,7 @@ from tc.autotune.bench import Task
 from tc.autotune.measure import Outcome
 from tc.autotune.rows import Versions
 from tc.errors import TuningError, describe
+from tc.frozen import frozen
 
 if TYPE_CHECKING:
     import distributed
@@ -35,7 +35,7 @@ _LOOK_SECONDS: Final = 2.0
 _CONNECT_SECONDS: Final = 3.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Slot:
     """What a worker measures for: a target, a processor's name, and versions."""
 

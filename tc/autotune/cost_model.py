@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ import numpy as np
 from tc.autotune.boosting import BoostingError, Trees
 from tc.autotune.features import LAYOUT, NAMES
 from tc.errors import TuningError, describe
+from tc.frozen import frozen
 
 SHIPPED: Final = Path(__file__).resolve().parents[1] / "tuning_db" / "cost_model.ubj"
 ROUNDS: Final = 200
@@ -40,7 +41,7 @@ _PARAMETERS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Group:
     """Trials of one workload under one set of conditions: features, and speed over the default's.
 
@@ -134,7 +135,7 @@ def shipped_model() -> CostModel:
         return CostModel()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Score:
     """How well a model ranks: the share of pairs in order, of those that differ by more than they
     spread, and the best speed among its first k over the best of all, k = 1, 5, 10."""

@@ -6,7 +6,6 @@ This module must not tune.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,10 @@ from tc.autotune.database import Database
 from tc.autotune.rows import fingerprint
 from tc.device.properties import Coverage
 from tc.errors import TuningError
+from tc.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TunedDevice:
     """A device that a database has records of.
 

@@ -18,6 +18,7 @@ from tc.autotune.nests import Nest, add_leaf
 from tc.autotune.rows import TargetRow
 from tc.autotune.sizes import moving, value_of
 from tc.autotune.traffic import Access, Traffic
+from tc.frozen import frozen
 from tc.ir.expr import Binary, Dot, Expr, Fma, Load, Select, Unary
 from tc.ir.loop import (
     Alloc,
@@ -69,7 +70,7 @@ _COUNTED: Final = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Work:
     """What a call of a workload has to do, whatever the schedule: operations, bytes, and whether
     its constants come from memory."""

@@ -11,16 +11,16 @@ import json
 import math
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from tc.autotune.cost_model import Group
 from tc.autotune.database import Database
 from tc.autotune.features import LAYOUT, NAMES
 from tc.autotune.rows import FAILED, OK, Context
+from tc.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Seen:
     """A trial that was made: its place in the database, its decisions, and how it did.
 
@@ -117,7 +117,7 @@ def put_features(
     )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Labelled:
     """Trials that can be compared, with the hash of their workload and the target for people."""
 

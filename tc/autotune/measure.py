@@ -14,7 +14,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +21,7 @@ from tc.autotune.bench import Task
 from tc.autotune.forked import Child, Nursery
 from tc.autotune.turns import Measured
 from tc.errors import TuningError, describe
+from tc.frozen import frozen
 from tc.target import Target
 
 COMMAND: Final = (sys.executable, "-m", "tc.autotune.worker")
@@ -30,7 +30,7 @@ SETUP_SECONDS: Final = 120.0
 TRIAL_SECONDS: Final = 30.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Outcome:
     """What became of a candidate: a measurement, or why there is none.
 

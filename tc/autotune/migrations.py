@@ -7,13 +7,14 @@ people, who open the file with sqlite-utils or datasette. This module must not r
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
 from typing import Final
+
+from tc.frozen import frozen
 
 APPLICATION_ID: Final = 0x54435442  # "TCTB"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Migration:
     """A step of the schema's history; `user_version` of a file counts those that it has."""
 

@@ -6,7 +6,7 @@ This module must not measure, nor change the database.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from random import Random
 from typing import Final
 
@@ -14,12 +14,13 @@ from tc.autotune.cost_model import CostModel, Score, score
 from tc.autotune.database import Database
 from tc.autotune.history import Labelled, labelled_groups
 from tc.errors import TuningError, describe
+from tc.frozen import frozen
 
 FOLDS: Final = 5
 LEAST_TRIALS: Final = 16  # of a group that is judged: among fewer, the first ten say little
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ModelScore:
     """A score on what was kept from a model.
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from random import Random
 from typing import Final
 
@@ -22,13 +21,14 @@ from tc.autotune.session import Job, Session
 from tc.autotune.space import Candidate
 from tc.autotune.static import Throughput
 from tc.errors import TcError
+from tc.frozen import frozen
 
 LOOKED_AT: Final = 6  # of a workload's candidates: by their machine code
 KEPT: Final = 3  # of these: as records
 _LEAST: Final = 0.7  # of the default's time: more than that the model may not promise
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Prediction:
     """A candidate and what its time should be over the default's; for an order, no more."""
 

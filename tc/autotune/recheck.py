@@ -6,7 +6,6 @@ This module must not change the database.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from tc.autotune.bench import Task
@@ -15,11 +14,12 @@ from tc.autotune.rows import COLD, Versions
 from tc.autotune.session import Measures
 from tc.autotune.workload import sizes_of
 from tc.errors import TuningError
+from tc.frozen import frozen
 
 SLOWER = 1.05  # times the default's time: more than what a machine's mood explains
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Recheck:
     """A record measured again: its ratio to the default then and now; None: not measured."""
 

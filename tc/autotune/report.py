@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from tc.errors import TuningError, describe
+from tc.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WorkloadReport:
     """One workload; times are seconds of one call, measured alone.
 
@@ -45,7 +46,7 @@ class WorkloadReport:
     problem: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TuningReport:
     """A run; `str` of it is a table.
 

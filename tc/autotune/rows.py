@@ -6,15 +6,16 @@ The fields are the columns. This module must not know sqlite.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
+from tc.frozen import frozen
 from tc.target import Target
 
 OK, FAILED, PREDICTED = "ok", "failed", "predicted"
 HOT, COLD = "hot", "cold"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TargetRow:
     """A machine that something was tuned for; rates in GFLOP/s and GB/s, None: not measured.
 
@@ -40,7 +41,7 @@ class TargetRow:
     measured_on: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WorkloadRow:
     """A workload; `flops` and `bytes` are sizes over its symbols, as text."""
 
@@ -53,7 +54,7 @@ class WorkloadRow:
     bytes: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Versions:
     """What a schedule's speed depends on besides the machine."""
 
@@ -61,7 +62,7 @@ class Versions:
     llvm: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Context:
     """Under which conditions a workload's trials are comparable.
 
@@ -78,7 +79,7 @@ class Context:
     versions: Versions
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Trial:
     """One schedule, measured, failed or predicted.
 

@@ -11,7 +11,6 @@ import ctypes
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +27,7 @@ from tc.device.artifact import (
 )
 from tc.device.dims import Dim, compile_dim, dim_of
 from tc.device.run_code import make_code
+from tc.frozen import frozen
 from tc.graph.graph import Value
 from tc.graph.packing import pack_value
 from tc.ir.buffer import Buffer
@@ -44,7 +44,7 @@ from tc.target import Target
 MOST_BYTES: Final = 4 << 30  # of one buffer
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Param:
     """A buffer of a kernel at known sizes."""
 
@@ -62,7 +62,7 @@ class Param:
         return count
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Compiled:
     """A kernel's machine code with what a caller has to know of it; made by one process for others.
 

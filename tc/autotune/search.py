@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from random import Random
 from typing import Final
 
 from tc.autotune.history import Seen
 from tc.autotune.space import Candidate, Space
+from tc.frozen import frozen
 from tc.schedule.knobs import read_knobs
 
 EPSILON: Final = 0.1
@@ -129,7 +129,7 @@ def _chosen(
     return kept + [rest[n] for n in (*best, *others)]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Progress:
     """How far the search of a workload is, for choosing the next.
 

@@ -31,6 +31,7 @@ from tc.autotune.search import Progress, next_task, propose
 from tc.autotune.space import Candidate, Space
 from tc.autotune.workload import Key, checked_sizes, key_of, row_of, sizes_text, work_at
 from tc.errors import TuningError, describe
+from tc.frozen import frozen
 from tc.pipeline import Workload
 from tc.schedule.step import Schedule
 
@@ -50,7 +51,7 @@ class Measures(Protocol):
     def measure(self, task: Task, schedules: Sequence[str]) -> Iterator[Outcome]: ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Wanted:
     """A workload to tune, as a model has it.
 
@@ -71,7 +72,7 @@ class Wanted:
     rate: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Bound:
     """Rates of the machine, for shares of the bound: FLOP/s and byte/s; 0: not known."""
 

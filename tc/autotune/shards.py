@@ -13,7 +13,7 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from tc.autotune.history import put_features
 from tc.autotune.rows import Context, TargetRow, Trial, Versions, WorkloadRow, columns, fingerprint
 from tc.autotune.workload import loops_of, sizes_of, text_hash
 from tc.errors import ScheduleError, TcError, TuningError, describe
+from tc.frozen import frozen
 from tc.ir.loop import Func
 from tc.schedule.foreign import read_schedule, scheduled
 from tc.target import Target
@@ -33,7 +34,7 @@ MOST_BYTES: Final = 64 << 20
 MOST_TEXT: Final = 4096  # of an error message and the like
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Imported:
     """What came of an import: trials entered, known before, and left out as not legal."""
 

@@ -13,6 +13,7 @@ from random import Random
 from typing import Final
 
 from tc.errors import ScheduleError
+from tc.frozen import frozen
 from tc.ir.loop import Func
 from tc.pipeline import Workload
 from tc.schedule.defaults import default_plan
@@ -25,7 +26,7 @@ from tc.schedule.step import Schedule
 KEPT: Final = 512  # candidates whose loops are remembered
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Candidate:
     """A point of a space.
 

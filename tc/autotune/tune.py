@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, Protocol
 
 from tc.autotune.cost_model import CostModel
@@ -20,6 +20,7 @@ from tc.autotune.rows import TargetRow, Versions
 from tc.autotune.session import Bound, BusyError, Job, Measures, Session, Wanted
 from tc.autotune.static import Throughput
 from tc.errors import TuningError, describe
+from tc.frozen import frozen
 from tc.schedule.foreign import read_schedule
 from tc.schedule.step import Schedule
 
@@ -31,7 +32,7 @@ class NoChoiceError(TuningError):
     """There is nothing to tune."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Timing:
     """A whole program's seconds, and those of its workloads by hash, all calls together."""
 
@@ -60,7 +61,7 @@ class Subject(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Plan:
     """What a run may use: trials of all workloads together, seconds, and its seed."""
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from tc.autotune.runnable import Call
 from tc.errors import TuningError
+from tc.frozen import frozen
 
 LEAST_TURNS, MOST_TURNS = 7, 400
 HOPELESS: Final = 1.25  # times the default's time: not worth more turns
@@ -38,7 +38,7 @@ class DisturbedError(TuningError):
     """A candidate could not be measured, through no fault of its own: it is to be tried again."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Measured:
     """What a candidate did; times in seconds."""
 

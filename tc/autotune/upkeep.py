@@ -6,17 +6,17 @@ This module must not measure.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from tc.autotune.database import Database
 from tc.autotune.rows import Versions
 from tc.autotune.workload import loops_of, text_hash
 from tc.errors import TcError
+from tc.frozen import frozen
 from tc.schedule.foreign import read_schedule, scheduled
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Finding:
     """What became of looking at one of the best records; `problem` is "" where it holds."""
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from tc.autotune.rows import WorkloadRow
 from tc.device.dims import compile_dim, dim_of
 from tc.errors import TcError, TuningError, describe
+from tc.frozen import frozen
 from tc.graph.cost import flops, moved_bytes
 from tc.ir.loop import Func
 from tc.ir.parser import parse
@@ -26,7 +26,7 @@ MOST_TEXT: Final = 1 << 20
 _SYMBOL: Final = re.compile(r"[(,] ?(\w+): sym\[")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Key:
     """A workload's canonical text.
 

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from tc import __version__
 from tc.cli.options import Settings, with_settings
 from tc.cli.output import print_json, print_table, step
 from tc.errors import CompileError, InternalError, TcError, describe
+from tc.frozen import frozen
 
 DISTRIBUTION = "tensorc"
 EXTRAS = ("torch", "hf", "tune", "dist", "bench")
@@ -30,7 +31,7 @@ _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)[^;]*(?:;.*extra\s*==\s*[\"']([a-z]
 TOLERANCE = 1e-6  # of the self-test, relative; a multiplication and an exponential stay far below
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Check:
     """One line of the report.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,12 @@ import click
 from tc.cli.options import Asked, Settings
 from tc.cli.output import step
 from tc.errors import CompileError, UnsupportedError, describe
+from tc.frozen import frozen
 
 BATCH, LENGTH = 1, 128
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Source:
     """What MODEL names.
 

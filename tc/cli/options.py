@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 import click
 
+from tc.frozen import frozen
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Settings:
     """What the shared options say.
 
@@ -64,7 +66,7 @@ def with_settings(function: Callable[..., Any]) -> Callable[..., Any]:
     return shared_options(run)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Asked:
     """What a command on a model is asked for; see the options of these names."""
 

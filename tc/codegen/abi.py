@@ -8,9 +8,10 @@ Both code generators make such an entry. This module must not know what a kernel
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from itertools import groupby
+
+from tc.frozen import frozen
 
 
 class Slot(IntEnum):
@@ -34,7 +35,7 @@ def stamp_count(calls: int, threads: int) -> int:
     return 2 * calls * threads
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Call:
     """One kernel run: its number, and the slots of its buffers and of its symbols.
 

@@ -5,8 +5,9 @@ See `tc.codegen.llvm.direct`. This module must not import a code generator.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum, auto
+
+from tc.frozen import frozen
 
 
 class State(IntEnum):
@@ -67,7 +68,7 @@ class Counter(IntEnum):
 MOST_OUTPUTS = 64
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Offsets:
     """Byte offsets: what the C API does not tell.
 
@@ -84,7 +85,7 @@ class Offsets:
     data: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Outside:
     """Addresses of what the machine code compares with, and asks.
 

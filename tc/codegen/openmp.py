@@ -12,13 +12,14 @@ import functools
 import importlib.util
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from tc.frozen import frozen
 
 SYMBOLS = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Runtime:
     """A loaded OpenMP runtime: the file it came from, and the address of each of `SYMBOLS`."""
 

@@ -10,11 +10,11 @@ written.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from tc.codegen.runs import Part
 from tc.codegen.scopes import Scopes
+from tc.frozen import frozen
 from tc.ir.affine import Poly, plain_poly
 from tc.ir.expr import Expr, Let, Load, Var
 from tc.ir.interval import Bounds, Interval
@@ -23,7 +23,7 @@ from tc.ir.visit import CLOSED, children
 V = TypeVar("V")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Info:
     """What a node depends on: buffers that it loads from, variables that are free in it."""
 

@@ -8,10 +8,10 @@ This module must not write code.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
+from tc.frozen import frozen
 from tc.ir.affine import ONE, plain_poly
 from tc.ir.expr import Binary, Bitcast, Broadcast, Const, Dot, Expr, Fma, Load, Ramp
 from tc.ir.loop import Scope, Seq, Store
@@ -24,7 +24,7 @@ _BITS: Final = 128  # of a register
 _OTHERS: Final = 4  # registers for what is multiplied
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Part:
     """One lane of a vector load that stands for several loads."""
 

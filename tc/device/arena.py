@@ -11,12 +11,13 @@ import contextlib
 import ctypes
 import mmap
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from tc.frozen import frozen
 
 ALIGN = 64
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Lifetime:
     """Memory of `bytes` that is in use from step `first` to step `last`, both included."""
 

@@ -9,12 +9,12 @@ it can be saved (see `artifact_io`) and compared. This module must not run or co
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from itertools import groupby
 from typing import TypeAlias
 
 from tc.device.dims import Dim
+from tc.frozen import frozen
 from tc.ir.types import DType
 
 # The slots of an entry's argument table that the runtime itself uses; storages and symbols follow.
@@ -32,7 +32,7 @@ class Place(Enum):
     TEMP = "temp"  # the arena, while it is in use
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Storage:
     """The memory of one value, row-major and dense. `number` counts within its place."""
 
@@ -42,7 +42,7 @@ class Storage:
     shape: tuple[Dim, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SymbolInfo:
     """A symbolic dim of the program; every value from `low` to `high` is served."""
 
@@ -51,7 +51,7 @@ class SymbolInfo:
     high: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TensorInfo:
     """An input, output or parameter: its dotted name, element type and shape over the symbols."""
 
@@ -60,7 +60,7 @@ class TensorInfo:
     shape: tuple[Dim, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KernelInfo:
     """One kernel of the machine code.
 
@@ -92,7 +92,7 @@ class KernelInfo:
     expression: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Repeat:
     """Calls side by side under equal loops run in turn, again for each value of the index.
 
@@ -107,7 +107,7 @@ class Repeat:
     times: Dim
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KernelCall:
     """Run a kernel: a storage for each of its buffers, a size for each of its symbols."""
 
@@ -123,14 +123,14 @@ class KernelCall:
         return tuple(0 if dim == index else dim for dim in self.symbols)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StorageArg:
     """In a fallback's arguments: the tensor in that storage."""
 
     storage: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DimArg:
     """In a fallback's arguments: a size over the program's symbols."""
 
@@ -142,7 +142,7 @@ FallbackArg: TypeAlias = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FallbackCall:
     """Run an operator of the caller's framework eagerly.
 
@@ -167,7 +167,7 @@ class FallbackCall:
 Step = KernelCall | FallbackCall
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Code:
     """The machine code of one of a program's `entries`.
 
@@ -182,7 +182,7 @@ class Code:
     messages: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Artifact:
     """A compiled program.
 
@@ -214,7 +214,7 @@ INDEX = -1
 """Stands among the slots of a call's symbols for the index of its loop."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SlotCall:
     """A kernel call by slots of the argument table, as the code generator wants it.
 
@@ -227,7 +227,7 @@ class SlotCall:
     loop: tuple[int, int] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Entry:
     """One function of machine code: the kernel calls between two fallbacks, in one go."""
 

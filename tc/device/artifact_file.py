@@ -19,13 +19,13 @@ import stat
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from tc import __version__
 from tc.device.arena import Block, align
 from tc.errors import CompileError, TcError, describe
+from tc.frozen import frozen
 
 FORMAT = 3
 MANIFEST, WEIGHTS = "manifest.json", "weights.safetensors"
@@ -35,7 +35,7 @@ _MOST_JSON = 256 << 20
 _MOST_HEADER = 100 << 20
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RawTensor:
     """A tensor in memory: safetensors' name of its type, its shape, where it lies.
 

@@ -12,7 +12,7 @@ import os
 import threading
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from types import TracebackType
 from typing import NoReturn, Protocol
 
@@ -21,9 +21,10 @@ from tc.device.lanes import Scheduler
 from tc.device.properties import Properties
 from tc.device.queue import Queue
 from tc.errors import DeviceError, describe
+from tc.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DeviceOptions:
     """How a device is opened.
 

@@ -21,11 +21,12 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tc.device.properties import Measurement
+from tc.frozen import frozen
 from tc.target import Target
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ def _pin(number: int) -> None:
             os.sched_setaffinity(0, {usable[number % len(usable)]})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MeasurementCache:
     """Keeps one measurement per machine in a JSON file with a checksum, in a private folder.
 

@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass
 from typing import Protocol
 
 from tc.errors import DeviceError, describe
+from tc.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Property:
     """A row of the table: one key that a kind of device has.
 
@@ -62,7 +63,7 @@ HOST_PROPERTIES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Measurement:
     """The measured speed of a host: fp32 FMA in GFLOP/s, streaming reads in GB/s (10^9 byte/s).
 
@@ -80,7 +81,7 @@ class Measurement:
         return asdict(self)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Coverage:
     """What tuning knows of a device.
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby, pairwise
 from time import perf_counter_ns
 
 from tc.device.artifact import KernelCall, Repeat
 from tc.device.run import Program
 from tc.device.run_profile import CallTime
+from tc.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Account:
     """The parts of a call in seconds, each the median over a number of calls.
 

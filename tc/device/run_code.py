@@ -7,12 +7,12 @@ anything.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tc.device.artifact import Artifact, Code, Entry
 from tc.errors import InternalError
+from tc.frozen import frozen
 from tc.ir.loop import Func
 from tc.target import Target
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Function = Callable[[int], object]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Made:
     """What was compiled: the code for an artifact, and what there is to look at.
 

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from tc.device.queue import Queue
 from tc.device.run_call import Arena, Frame
 from tc.device.run_planned import Planned
+from tc.frozen import frozen
 
 _WORD = 8
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Direct:
     """A call of a program, but for its arguments.
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import html
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Final
+
+from tc.frozen import frozen
 
 EAGER: Final = "(runs eagerly)"
 """What stands in place of a schedule where a kernel is an operator of the caller's framework."""
@@ -16,7 +18,7 @@ EAGER: Final = "(runs eagerly)"
 _SHORT = 60
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Row:
     """One kernel, or one eager operator, with the sum over its calls.
 
@@ -56,7 +58,7 @@ class Row:
     source: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Roofs:
     """What bounds a program on this machine with its threads; None: could not be measured.
 
@@ -69,7 +71,7 @@ class Roofs:
     bandwidth: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Event:
     """One kernel call, or eager operator, on one thread, in seconds since the first began."""
 
@@ -79,7 +81,7 @@ class Event:
     end: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Section:
     """One program: what it is called with, its kernels, the slowest first, and the rest.
 
@@ -112,7 +114,7 @@ class Section:
         return {**found, "accounted": self.accounted}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Explanation:
     """The kernels of all programs of a model; `str` of it is a table."""
 

@@ -6,17 +6,17 @@ This module must not know when they run, nor on which memory.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NoReturn
 
 from tc.device.artifact import Artifact, FallbackCall, KernelCall, segments
 from tc.device.run_call import Arena
 from tc.errors import TcError, describe
+from tc.frozen import frozen
 
 Function = Callable[[int], object]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Kernels:
     """A run of kernel calls: one foreign call, and what an error number means there."""
 

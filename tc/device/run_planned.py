@@ -6,13 +6,13 @@ This module must not touch memory or run anything.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from tc.device.run_plan import Plan
+from tc.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Planned:
     """A program at one set of shapes.
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from tc.codegen.abi import stamp_count
 from tc.device.artifact import FallbackCall, KernelCall
+from tc.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Span:
     """When one thread was at one step, in nanoseconds of CLOCK_MONOTONIC."""
 
@@ -22,7 +22,7 @@ class Span:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CallTime:
     """One step of a call: what it was, with which values of the symbols, and when it ran.
 

@@ -9,7 +9,6 @@ makes one foreign call. This module must not allocate anything in a step.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from time import perf_counter_ns
 
 from tc.device.artifact import FIRST_SLOT, Artifact, Place
@@ -17,12 +16,13 @@ from tc.device.run_call import Arena, Weights
 from tc.device.run_plan import Plan, Planner, Shape
 from tc.device.run_stats import record
 from tc.errors import InternalError
+from tc.frozen import frozen
 from tc.ir.types import DType
 
 _MOST_PLANS = 16
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StepPlan:
     """What the steppers of one program have in common at the same greatest sizes.
 

@@ -6,14 +6,15 @@ This module must not decide what becomes of a model that is too far.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.utils import _pytree as pytree
 
+from tc.frozen import frozen
 
-@dataclass(frozen=True, slots=True)
+
+@frozen
 class Accuracy:
     """The error of each output of floats, in the order of the outputs.
 

@@ -7,11 +7,12 @@ module must not run a model nor look at tensor values.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.export import Dim
+
+from tc.frozen import frozen
 
 BATCH = "batch"
 LENGTH = "length"
@@ -67,7 +68,7 @@ TRACE_SIZES: Mapping[str, int] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Dims:
     """The labels of one input's dims; None stands for a dim that stays as it is given."""
 

@@ -7,7 +7,6 @@ trace, nor import what does.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,6 +16,7 @@ from tc.frontend import capture_shapes as shapes
 from tc.frontend import capture_tree as tree
 from tc.frontend.capture_tree import NoProgramError
 from tc.frontend.signature import Signature
+from tc.frozen import frozen
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule
@@ -45,7 +45,7 @@ class SizesError(UnsupportedError, NoProgramError):
     """As many programs as there may be for one kind of call, and none takes its sizes."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Request:
     """One call that is to become a program.
 
@@ -98,7 +98,7 @@ class Request:
         return Request(model, tuple(tensors), node, tuple(names), settled, dynamic)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Weight:
     """A parameter, buffer or constant that the graph reads.
 
@@ -111,7 +111,7 @@ class Weight:
     constant: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Interface:
     """What a program of a model takes and gives.
 
@@ -129,7 +129,7 @@ class Interface:
     settled: tuple[tuple[str, Setting], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Captured(Interface):
     """One traced program: `graph` is it, operator by operator."""
 

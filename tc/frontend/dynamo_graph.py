@@ -7,7 +7,6 @@ module must not compile or run anything.
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from tc.frontend.capture import shape_of
 from tc.frontend.capture_normalise import normalise
 from tc.frontend.captured import Captured, Weight
 from tc.frontend.signature import Signature, Size, Symbol, TensorSpec
+from tc.frozen import frozen
 
 _FLASH = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 
@@ -27,7 +27,7 @@ _FLASH = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 Output = tuple[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Lifted:
     """A captured program, and how a call of the graph is one of it.
 

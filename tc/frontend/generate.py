@@ -32,7 +32,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
@@ -51,6 +50,7 @@ from tc.frontend.generate_capture import Decoder, step_module, step_request
 from tc.frontend.generate_loop import Choice, choose_tokens
 from tc.frontend.hf_weights import WeightWatch
 from tc.frontend.signature_bind import is_for
+from tc.frozen import frozen
 
 Make = Callable[[Request], tuple[Interface, ProgramRunner]]
 
@@ -187,7 +187,7 @@ class Generation:
         return steps[0], steps[1]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Call:
     """What the preparation hands over to a decoding method."""
 

@@ -9,7 +9,6 @@ choose tokens.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -22,6 +21,7 @@ from tc.frontend.hf_weights import WeightWatch
 from tc.frontend.signature import IdCheck, Signature
 from tc.frontend.signature_bind import bind, check_ids
 from tc.frontend.tensors import DTYPES
+from tc.frozen import frozen
 
 if TYPE_CHECKING:
     from tc.device.artifact import Artifact
@@ -42,7 +42,7 @@ class ProgramRunner(Runner, Protocol):
         """What it runs."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Step:
     """A program of a generation, with what must hold of its inputs."""
 

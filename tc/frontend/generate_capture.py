@@ -11,7 +11,6 @@ states, which the step's program reads. This module must not run a compiled prog
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -28,11 +27,12 @@ from tc.errors import UnsupportedError, describe
 from tc.frontend import capture_shapes as shapes
 from tc.frontend.captured import Request
 from tc.frontend.copies import twin
+from tc.frozen import frozen
 
 _LAYERS = (DynamicLayer, DynamicSlidingWindowLayer)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LayerShape:
     """One layer's part of a cache: heads of the keys and values, the dim of each, its element type.
 
@@ -46,7 +46,7 @@ class LayerShape:
     sliding: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Decoder:
     """What a generation must know of a model.
 

@@ -24,12 +24,13 @@ from transformers.generation.logits_process import (
 from transformers.generation.stopping_criteria import EosTokenCriteria, MaxLengthCriteria
 
 from tc.frontend.generate_sample import keep_nucleus
+from tc.frozen import frozen
 
 Tokens: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.int64]]"
 Logits = Callable[[Tokens], torch.Tensor]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Choice:
     """How tokens are chosen.
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
@@ -22,6 +21,7 @@ from tc.frontend.importer_floats import has_float
 from tc.frontend.importer_scalars import ITEMS, Scalars
 from tc.frontend.importer_sizes import Sizes, dtype_of
 from tc.frontend.importer_types import check_types
+from tc.frozen import frozen
 from tc.graph.compose import build, check_value
 from tc.graph.graph import Arg, Graph, Node, Value
 from tc.graph.recurrent import recurrent
@@ -37,7 +37,7 @@ _TAKES_OWN_SHAPE: Final = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Imported:
     """A graph, and the weight that each of its parameters is, in the same order."""
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from tc.config import read as read_config
 from tc.errors import TuningError, UnsupportedError, describe
+from tc.frozen import frozen
 from tc.target import Target
 
 PRECISIONS: Final = ("fp32", "bf16", "int8")
@@ -20,7 +20,7 @@ FALLBACKS: Final = ("warn", "error")
 CODEGENS: Final = ("llvm", "c")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Options:
     """How a model is compiled.
 

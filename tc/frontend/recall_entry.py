@@ -11,7 +11,6 @@ Weights are named, and taken from the model that is compiled. This module must n
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,11 +21,12 @@ from tc.errors import CompileError
 from tc.frontend import recall_tree
 from tc.frontend.captured import Interface, Request, Weight, own_tensors
 from tc.frontend.signature import Signature
+from tc.frozen import frozen
 
 _LENGTH = 8
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Built:
     """A compiled program of a model.
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import torch
 
 from tc.frontend.captured import Interface, Request, Weight, own_tensors
+from tc.frozen import frozen
 
 if TYPE_CHECKING:
     from tc.graph.graph import Graph
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _MOST: Final = 8
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Trace:
     """A program as it was traced, and its two ends. The graph's parameters are the weights."""
 
@@ -66,7 +66,7 @@ class Traces:
                 self._kept.popitem(last=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Kept:
     """A trace without parameters: of each weight its name, and its value if it is a constant."""
 

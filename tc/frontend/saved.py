@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -29,12 +29,13 @@ from tc.errors import CompileError, InternalError, TcError, UnsupportedError, de
 from tc.frontend.either import Either
 from tc.frontend.signature import IdCheck, Signature
 from tc.frontend.signature_bind import bind, check_ids
+from tc.frozen import frozen
 from tc.standalone.spec import Memory
 from tc.target import Target
 from tc.target import host as host_target
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SavedProgram:
     """One program of a model to be saved; `constants` has its parameters and what is prepared."""
 

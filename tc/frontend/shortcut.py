@@ -12,7 +12,7 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 import torch
@@ -23,6 +23,7 @@ from tc.frontend.hf_weights import Glance
 from tc.frontend.machine_call import accepting, builtin
 from tc.frontend.spares import Spare, spares
 from tc.frontend.tensor_kind import Kind, kind_of
+from tc.frozen import frozen
 
 _MOST: Final = 32
 _WORD: Final = 8
@@ -31,7 +32,7 @@ _NEVER: Final = (0, -1, 0)  # a word that no tensor holds: the address of its cl
 Call = Callable[..., Any]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Result:
     """How the result of a call is made of its outputs; with neither `finish` nor `kind` it is the
     first of them.

@@ -7,15 +7,16 @@ of ints and of text over symbol names ("s0", "s0 + s1").
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from tc.errors import CompileError
+from tc.frozen import frozen
 
 Size = int | str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Symbol:
     """A symbolic dim: every value from `low` to `high` is served (`high` None: unbounded).
 
@@ -28,7 +29,7 @@ class Symbol:
     high: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TensorSpec:
     """A flat input or output: its dotted name ("past_key_values.0.keys"), dtype and shape."""
 
@@ -37,7 +38,7 @@ class TensorSpec:
     shape: tuple[Size, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SizeCheck:
     """`size` must be at most `maximum`, the positions of the model; `input`, `dim` name it."""
 
@@ -47,7 +48,7 @@ class SizeCheck:
     size: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class IdCheck:
     """The integers in `input` must lie in [0, `count`): they index a table of `count` rows."""
 
@@ -55,7 +56,7 @@ class IdCheck:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Branch:
     """`condition` must hold of the sizes of a call: the model's Python asked, and went that way.
 
@@ -66,7 +67,7 @@ class Branch:
     dims: tuple[tuple[str, str, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Signature:
     """Everything about a program's call but its code.
 

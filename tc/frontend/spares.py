@@ -15,7 +15,6 @@ import functools
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
@@ -30,6 +29,7 @@ from tc.frontend.tensor_layout import (
     layout,
     read,
 )
+from tc.frozen import frozen
 
 _MOST_BYTES: Final = 1 << 17
 _MANAGED_DICT: Final = 1 << 4  # a flag of a type: its objects keep attributes before themselves
@@ -38,7 +38,7 @@ _ATTRIBUTES: Final = (-3 * WORD, -4 * WORD)
 Maker = tuple[Callable[..., torch.Tensor], tuple[Any, ...]]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Spare:
     """A result that nobody else has, while `words` hold.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
 from tc.device.artifact import Artifact
@@ -19,6 +19,7 @@ from tc.frontend.hf_program import Program as Call
 from tc.frontend.importer_sizes import program_names
 from tc.frontend.rules import rules_of
 from tc.frontend.signature import IdCheck, Signature, Size, SizeCheck, Symbol
+from tc.frozen import frozen
 from tc.standalone.kernels import flat
 from tc.standalone.prune import without_outputs
 from tc.standalone.share import share_layouts
@@ -61,7 +62,7 @@ class Runner(Protocol):
         """The memory of every storage that is a parameter or was prepared."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Parts:
     """What a compiled model is exported from.
 

@@ -12,11 +12,12 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+
+from tc.frozen import frozen
 
 WORD = 8
 TENSOR_WORDS = 20  # an implementation of a tensor is larger in every PyTorch since 1.13
@@ -27,7 +28,7 @@ _SCRATCH = 24  # elements of a scratch tensor
 MOST_DIMS = 5  # a tensor of more keeps its sizes elsewhere
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Layout:
     """Byte offsets.
 

@@ -7,8 +7,7 @@ Free nodes stay in main: worked out where they are read, they cost nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from tc.frozen import frozen
 from tc.graph.classify import free_nodes
 from tc.graph.dead_code import dead_code
 from tc.graph.graph import Arg, Graph, Node, Value
@@ -16,7 +15,7 @@ from tc.graph.rewrite import kept
 from tc.ir.expr import Const, Expr
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Folded:
     """The outputs of `prepare` are parameters of `main`, after those of the model."""
 

@@ -8,15 +8,15 @@ node a line: `name: f32[s0, 768] = linear(x, weight, bias)  # origin`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from tc.frozen import frozen
 from tc.ir.expr import Expr, Sym
 from tc.ir.printer import expr_text
 from tc.ir.types import DType
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Value:
     """A tensor that flows through the graph: row-major and dense unless a pass says otherwise."""
 
@@ -36,7 +36,7 @@ class Value:
 Arg: TypeAlias = "Value | Loop | Expr | int | float | bool | str | DType | tuple[Arg, ...] | None"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Node:
     """One operator. `args` follow its ATen schema; `origin` is the place in the model.
 
@@ -70,7 +70,7 @@ class Node:
         return f"{text}  # {self.origin}" if self.origin else text
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Graph:
     """A model for one set of arguments. Nodes stand in an order in which they can run.
 
@@ -95,7 +95,7 @@ class Graph:
         return "\n".join(lines) + "\n"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Loop:
     """A graph that is run again and again: the first argument of a node of the operator "loop".
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from tc.frozen import frozen
 from tc.graph.graph import Arg, Loop, Node, Value
 from tc.ir.tensor import Placeholder, Tensor
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Computation:
     """What a kernel computes, whatever it is applied to; equal groups share one object.
 
@@ -21,7 +21,7 @@ class Computation:
     constants: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Group:
     """One kernel of a program.
 
@@ -48,7 +48,7 @@ class Group:
         return tuple(dict.fromkeys(n.origin for n in self.nodes if n.origin))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Turns:
     """A loop: its node, its body with what is constant among its parameters, and that in groups."""
 
@@ -68,7 +68,7 @@ class Turns:
         return zip(self.node.loop.body.inputs, self.node.args[1:], strict=True)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fused:
     """A graph cut into kernels, loops and fallbacks, in an order in which they can run.
 

@@ -9,8 +9,8 @@ Everything else stays a tensor of the kernel, for the schedule to place.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
+from tc.frozen import frozen
 from tc.ir.expr import Binary, Const, Expr, Let, Read, Reduce, Select, Unary, Var
 from tc.ir.interval import Interval
 from tc.ir.simplify import simplify
@@ -22,7 +22,7 @@ TRIVIAL = 10  # nodes of a body that may be computed again wherever it is read
 _COSTLY = frozenset(["div", "pow", "floordiv", "mod", "atan2"])
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Use:
     """One read of a tensor: by whom, where, under which axes, and in what."""
 

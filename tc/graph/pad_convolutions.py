@@ -10,16 +10,16 @@ section 4). This pass must not change what is computed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+from tc.frozen import frozen
 from tc.graph.graph import Arg, Graph, Node, Value
 from tc.graph.rewrite import with_nodes
 from tc.ops.conv import each, sides_of
 from tc.ops.dims import tidy
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Convolution:
     """The arguments of a convolution, whatever operator it is.
 

@@ -10,16 +10,16 @@ dropout between layers, which is random, are not here.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from tc.errors import UnsupportedError
+from tc.frozen import frozen
 from tc.graph.graph import Arg, Node, Value
 from tc.graph.writer import BodyWriter, Writer
 from tc.ir.expr import Const
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Weights:
     """The parameters of one layer in one direction: `*_x` for its input, `*_h` for its state.
 
@@ -38,7 +38,7 @@ States = tuple[Value, ...]
 Step = Callable[[Writer, Value, States, Weights], States]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Cell:
     """A kind of recurrent layer; `both`: the two biases may be added beforehand."""
 

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from numbers import Real
 from operator import attrgetter
 from typing import Any, Final, TypeAlias, TypeVar, Union
 
 from tc.errors import CompileError, InternalError
-from tc.ir.quick import quick
+from tc.frozen import frozen
 from tc.ir.text import Printed
 from tc.ir.types import BOOL, F32, I64, DType
 
@@ -152,8 +151,7 @@ def _once(slot: str, work_out: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return remembered
 
 
-@quick
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen
 class Const(Expr):
     """A literal. Equality is that of the bits: 0.0 is not -0.0, and NaN equals itself."""
 
@@ -183,8 +181,7 @@ class Const(Expr):
         return hash(value) if value == value else 0  # each NaN object has a hash of its own
 
 
-@quick
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen
 class Var(Expr):
     """A loop variable, reduction axis, or the name that a `Let` binds."""
 
@@ -213,8 +210,7 @@ class Var(Expr):
 
 
 @remembers
-@quick
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sym(Expr):
     """A symbolic dim: an i64 that is fixed during a call, with lo <= value <= hi."""
 
@@ -228,8 +224,7 @@ class Sym(Expr):
 
 
 @remembers
-@quick
-@dataclass(frozen=True, slots=True)
+@frozen
 class Unary(Expr):
     """`op` applied to one operand; the operators are in `UNARY_OPS`."""
 
@@ -249,8 +244,7 @@ class Unary(Expr):
 
 
 @remembers
-@quick
-@dataclass(frozen=True, slots=True)
+@frozen
 class Binary(Expr):
     """`op` applied to two operands of one dtype; the operators are in `BINARY_OPS`."""
 

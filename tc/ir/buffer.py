@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
+from tc.frozen import frozen
 from tc.ir.arith import Expr
-from tc.ir.quick import quick
 from tc.ir.types import DType
 
 
@@ -18,8 +17,7 @@ class Scope(Enum):
     SCRATCH = "scratch"  # memory of one thread, from its share of the arena
 
 
-@quick
-@dataclass(frozen=True, slots=True)
+@frozen
 class Buffer:
     """Memory of `shape` elements, row-major and dense, aligned to 64 bytes unless a parameter.
 

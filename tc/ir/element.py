@@ -5,12 +5,10 @@ Import the nodes from `tc.ir.expr` and `Tensor` from `tc.ir.tensor`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tc.errors import CompileError, InternalError
+from tc.frozen import frozen
 from tc.ir.arith import Expr, ExprLike, Var, remembers, wrap
 from tc.ir.monoid import Monoid
-from tc.ir.quick import quick
 from tc.ir.text import Printed
 from tc.ir.types import DType
 
@@ -44,8 +42,7 @@ class Tensor(Printed):
 
 
 @remembers
-@quick
-@dataclass(frozen=True, slots=True)
+@frozen
 class Read(Expr):
     """An element of a tensor (tensor expressions only; lowering turns it into a `Load`)."""
 
@@ -58,8 +55,7 @@ class Read(Expr):
 
 
 @remembers
-@quick
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reduce(Expr):
     """The fold of `values` over all points of `axes` (tensor expressions only).
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
+from tc.frozen import frozen
 from tc.ir.affine import Poly, expr_of, plain_poly, repeated_atoms, separated
 from tc.ir.expr import (
     Binary,
@@ -27,14 +27,12 @@ from tc.ir.expr import (
     Unary,
     Var,
 )
-from tc.ir.quick import quick
 from tc.ir.types import BOOL, I64, U8, DType
 
 End = int | float  # an int, or plus or minus infinity
 
 
-@quick
-@dataclass(frozen=True, slots=True)
+@frozen
 class Interval:
     """The integers from `lo` to `hi`, both included; None is unbounded on that side."""
 

@@ -5,13 +5,12 @@ Loops run from 0. A buffer's scope says where it lives; what a kernel is given h
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
+from tc.frozen import frozen
 from tc.ir.buffer import Buffer, Scope
 from tc.ir.expr import Expr, Sym, Var
 from tc.ir.monoid import Monoid
-from tc.ir.quick import quick
 from tc.ir.text import Printed
 
 __all__ = [
@@ -36,8 +35,7 @@ class Stmt(Printed):
     __slots__ = ()
 
 
-@quick
-@dataclass(frozen=True, slots=True)
+@frozen
 class For(Stmt):
     """Run `body` for each value of `var` in [0, extent)."""
 
@@ -47,16 +45,14 @@ class For(Stmt):
     body: Stmt
 
 
-@quick
-@dataclass(frozen=True, slots=True)
+@frozen
 class Seq(Stmt):
     """The statements one after the other; empty does nothing."""
 
     body: tuple[Stmt, ...]
 
 
-@quick
-@dataclass(frozen=True, slots=True)
+@frozen
 class If(Stmt):
     """`then` where `cond`, else `other`."""
 
@@ -65,8 +61,7 @@ class If(Stmt):
     other: Stmt | None = None
 
 
-@quick
-@dataclass(frozen=True, slots=True)
+@frozen
 class Alloc(Stmt):
     """A buffer that lives while `body` runs; its content is undefined at first."""
 
@@ -74,8 +69,7 @@ class Alloc(Stmt):
     body: Stmt
 
 
-@quick
-@dataclass(frozen=True, slots=True)
+@frozen
 class Store(Stmt):
     """buffer[indices] = value, where `mask`. Vector indices store a vector."""
 
@@ -85,8 +79,7 @@ class Store(Stmt):
     mask: Expr | None = None
 
 
-@quick
-@dataclass(frozen=True, slots=True)
+@frozen
 class Update(Stmt):
     """All states at once: buffers[indices] = monoid.combine(buffers[indices], values)."""
 
@@ -96,8 +89,7 @@ class Update(Stmt):
     values: tuple[Expr, ...]
 
 
-@quick
-@dataclass(frozen=True, slots=True)
+@frozen
 class Assert(Stmt):
     """Report `message` to the caller where `cond` is false; the kernel runs on.
 
@@ -108,8 +100,7 @@ class Assert(Stmt):
     message: str
 
 
-@quick
-@dataclass(frozen=True, slots=True)
+@frozen
 class Prefetch(Stmt):
     """A hint that buffer[indices] is read soon; it computes nothing, and may point anywhere.
 
@@ -122,8 +113,7 @@ class Prefetch(Stmt):
     near: bool = False
 
 
-@quick
-@dataclass(frozen=True, slots=True)
+@frozen
 class Func(Printed):
     """A kernel. Parameters in calling order: buffers (pointers), then symbols (i64).
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TypeGuard
 
 from tc.errors import InternalError
+from tc.frozen import frozen
 from tc.ir.expr import (
     Binary,
     Const,
@@ -42,7 +43,7 @@ from tc.ir.tensor_walk import bodies, topological
 from tc.ir.visit import children, map_expr, sub_exprs, substitute, with_children
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Lowered:
     """Naive loops, and how tensors and axes of the expression are called in them.
 

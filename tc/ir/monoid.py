@@ -8,14 +8,14 @@ in the pairwise form of Chan, Golub and LeVeque, "Updating formulae" (1979).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
+from tc.frozen import frozen
 from tc.ir.arith import Binary, Const, Expr, Var, binary, unary
 from tc.ir.nodes import Fma, equal, select
 from tc.ir.types import BOOL, F32, I64, DType
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Monoid:
     """An associative `combine` of two states with an `identity`.
 

@@ -5,17 +5,14 @@ Import from `tc.ir.expr`, which has these nodes beside all others.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from tc.frozen import frozen
 from tc.ir.arith import Const, Expr, ExprLike, Var, binary, remembers, wrap
 from tc.ir.buffer import Buffer
-from tc.ir.quick import quick
 from tc.ir.types import BOOL, DType
 
 
 @remembers
-@quick
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fma(Expr):
     """a * b + c, rounded once."""
 
@@ -33,8 +30,7 @@ class Fma(Expr):
 
 
 @remembers
-@quick
-@dataclass(frozen=True, slots=True)
+@frozen
 class Select(Expr):
     """`then` where `cond`, else `other`; loads of the side not taken touch no memory."""
 
@@ -52,8 +48,7 @@ class Select(Expr):
 
 
 @remembers
-@quick
-@dataclass(frozen=True, slots=True)
+@frozen
 class Cast(Expr):
     """Value conversion: floats to integers truncate, to bool compare with zero."""
 
@@ -70,8 +65,7 @@ class Cast(Expr):
 
 
 @remembers
-@quick
-@dataclass(frozen=True, slots=True)
+@frozen
 class Bitcast(Expr):
     """The same bits as another type; one of another size has more or fewer lanes, in all as long.
 
@@ -91,8 +85,7 @@ class Bitcast(Expr):
 
 
 @remembers
-@quick
-@dataclass(frozen=True, slots=True)
+@frozen
 class Dot(Expr):
     """c + Σ a * b over the lanes of a and b that belong to each lane of c: 32 bits of each.
 
@@ -114,8 +107,7 @@ class Dot(Expr):
 
 
 @remembers
-@quick
-@dataclass(frozen=True, slots=True)
+@frozen
 class Let(Expr):
     """`body` with `var` standing for `value`, which is evaluated once."""
 
@@ -133,8 +125,7 @@ class Let(Expr):
 
 
 @remembers
-@quick
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ramp(Expr):
     """The vector base, base + stride, … of `width` lanes."""
 
@@ -152,8 +143,7 @@ class Ramp(Expr):
 
 
 @remembers
-@quick
-@dataclass(frozen=True, slots=True)
+@frozen
 class Broadcast(Expr):
     """A scalar repeated in `width` lanes."""
 
@@ -170,8 +160,7 @@ class Broadcast(Expr):
 
 
 @remembers
-@quick
-@dataclass(frozen=True, slots=True)
+@frozen
 class LaneReduce(Expr):
     """All lanes of a vector folded with add, mul, min, max, and, or: a balanced tree."""
 
@@ -184,8 +173,7 @@ class LaneReduce(Expr):
 
 
 @remembers
-@quick
-@dataclass(frozen=True, slots=True)
+@frozen
 class Load(Expr):
     """An element of a buffer of the loop IR; where `mask` is false nothing is read, giving 0.
 

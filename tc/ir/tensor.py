@@ -6,8 +6,7 @@ by name, so names must be unique in one expression.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from tc.frozen import frozen
 from tc.ir.element import Shape, Tensor
 from tc.ir.expr import Expr, Var
 from tc.ir.monoid import Monoid
@@ -16,7 +15,7 @@ from tc.ir.types import DType
 __all__ = ["Compute", "Placeholder", "Scan", "Scatter", "Shape", "Tensor"]
 
 
-@dataclass(frozen=True, slots=True, unsafe_hash=False)
+@frozen
 class Placeholder(Tensor):
     """An input: its elements come from a buffer that the caller gives."""
 
@@ -32,7 +31,7 @@ class Placeholder(Tensor):
         return hash(self.name)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Compute(Tensor):
     """body for each point of `axes`; the body may hold `Reduce` nodes anywhere."""
 
@@ -49,7 +48,7 @@ class Compute(Tensor):
         return hash(self.name)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Scan(Tensor):
     """Running fold along `axes[dim]`: the element at n is the fold of `value` at 0 … n."""
 
@@ -68,7 +67,7 @@ class Scan(Tensor):
         return hash(self.name)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Scatter(Tensor):
     """`base` with elements replaced: for each point of `axes` in order, where `mask`,
 

@@ -6,9 +6,9 @@ Part i of m of n elements goes from i n // m to the first that is not below (i +
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from tc import te
+from tc.frozen import frozen
 from tc.ir import monoid as monoids
 from tc.ir.expr import Const, Expr, cast, select
 from tc.ir.tensor import Tensor
@@ -22,7 +22,7 @@ from tc.ops.samples import array, sample
 Sizes = Dim | Sequence[Dim]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Parts:
     """The parts of one dim; `longest` is as much as any of them may have."""
 

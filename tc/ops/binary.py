@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
 from tc.errors import UnsupportedError
+from tc.frozen import frozen
 from tc.ir.expr import Const, Expr, binary, equal, unary
 from tc.ir.tensor import Tensor
 from tc.ir.types import BOOL
@@ -19,7 +19,7 @@ from tc.ops.samples import array, ints, sample, special
 from tc.ops.table import Kind, Sample, operator
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Row:
     """One operator; its overloads are those of `aten.<name>`."""
 

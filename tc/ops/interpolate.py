@@ -10,7 +10,6 @@ is made smaller are not here.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 
 from tc import te
 from tc.errors import UnsupportedError
+from tc.frozen import frozen
 from tc.ir.expr import Const, Expr, cast, maximum, minimum, unary
 from tc.ir.tensor import Tensor
 from tc.ir.types import F32, F64, I64, DType
@@ -33,7 +33,7 @@ Factors = Sequence[float] | None
 Taps = list[tuple[Expr, Expr | None]]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Axis:
     """One dim: its size before and after, the factor that was given, and where numbers count."""
 

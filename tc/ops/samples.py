@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
+from tc.frozen import frozen
 from tc.ops.table import Sample
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Array:
     """An array of a sample: uniform in [low, high), integers too; `special` mixes in NaN, ±inf,
 

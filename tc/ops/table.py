@@ -9,11 +9,11 @@ operator's shape and dtype inference.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, TypeVar
 
 from tc.errors import InternalError, UnsupportedError
+from tc.frozen import frozen
 from tc.ir.tensor import Tensor
 
 Result = Tensor | tuple[Tensor, ...]
@@ -35,7 +35,7 @@ class Kind(Enum):
     LOOP = "loop"  # a graph that is run again and again
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sample:
     """One call for the tests: arrays are given as `samples.Array`, the rest as it is.
 
@@ -46,7 +46,7 @@ class Sample:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Operator:
     """A row. `reference` computes the same on NumPy arrays in float64.
 

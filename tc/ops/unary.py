@@ -5,12 +5,12 @@ reference and the range of its samples.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from tc import te
+from tc.frozen import frozen
 from tc.ir.expr import Bitcast, Const, Expr, cast, equal, unary
 from tc.ir.types import BOOL, F32, I32, I64, U8
 from tc.ops import references as ref
@@ -19,7 +19,7 @@ from tc.ops.samples import SHAPES, array, ints, sample, special
 from tc.ops.table import Sample
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Row:
     """One operator `aten.<name>.default` and what else it is called."""
 

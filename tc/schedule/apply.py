@@ -6,11 +6,13 @@ import functools
 import inspect
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
-# Importing the modules enters their primitives.
 from tc.errors import ScheduleError
+
+# Importing the modules enters their primitives.
+from tc.frozen import frozen
 from tc.ir.loop import Func
 from tc.ir.lower import lower
 from tc.ir.tensor import Placeholder, Tensor
@@ -87,7 +89,7 @@ def _signature(fn: Callable[..., Func]) -> inspect.Signature:
     return inspect.signature(fn)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Scheduled:
     """Tensors with a schedule for the kernel that computes them; each method adds a step."""
 

@@ -12,9 +12,10 @@ import contextlib
 import functools
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
+from tc.frozen import frozen
 from tc.ir.expr import Binary, Const, Expr, Load, Var
 from tc.ir.facts import Facts
 from tc.ir.interval import Interval, bounds
@@ -129,7 +130,7 @@ def _apart(accesses: list[Access], shape: tuple[Expr, ...], place: _Place) -> bo
     return False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Place:
     """A loop variable, what is known of it and the loops inside, and simplifiers to share."""
 

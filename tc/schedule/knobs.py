@@ -9,11 +9,12 @@ of code for both. This module must not know any decision.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
+from tc.frozen import frozen
 
-@dataclass(frozen=True, slots=True)
+
+@frozen
 class Knob:
     """A decision: its name, the default's value, and all legal values, the default's first."""
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from tc.errors import ScheduleError
+from tc.frozen import frozen
 from tc.ir.expr import Cast, Const, Expr, Load, Var, select
 from tc.ir.loop import Alloc, Buffer, For, Func, If, LoopKind, Scope, Stmt, Store, seq
 from tc.ir.simplify import simplify
@@ -25,7 +25,7 @@ from tc.schedule.rewrite import (
 from tc.schedule.step import Schedule
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Packing:
     """How parameter `buffer` must be given: blocks of `factor` along `dim`, innermost.
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from tc.frozen import frozen
 from tc.ir.expr import Const, Expr, Var, maximum, select
 from tc.ir.interval import bounds
 from tc.ir.loop import Buffer, For, Func, Prefetch, Stmt, seq
@@ -99,7 +99,7 @@ def prefetch(
     return rewrite_loops(func, "prefetch", over[0], lambda x: map_stmt(x, None, innermost))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Block:
     """Where what the next iteration reads begins, the dim of its places, how many elements."""
 

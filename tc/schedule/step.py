@@ -9,10 +9,10 @@ business of tc.schedule.apply.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
 from tc.errors import ScheduleError
+from tc.frozen import frozen
 
 Arg = str | int
 
@@ -20,7 +20,7 @@ _STEP: Final = re.compile(r"\s*([a-z_]+)\(([^()]*)\)")
 _NAME: Final = re.compile(r"[A-Za-z_]\w*\Z")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Step:
     """One primitive with its arguments: loop and buffer names, and integers."""
 
@@ -33,7 +33,7 @@ class Step:
         return f"{self.name}({', '.join(parts)})"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Schedule:
     """Steps in the order in which they are applied."""
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 
 from tc.codegen.c.kernel import CKernel, render_kernel
 from tc.codegen.c.text import comment as block_comment
 from tc.codegen.c.tiles import renamed
 from tc.device.artifact import Artifact, KernelInfo
+from tc.frozen import frozen
 from tc.ir.loop import Func
 from tc.ir.parser import parse_func
 from tc.ir.passes import place_scratch, run_passes
@@ -25,7 +26,7 @@ _BODY = "\n{"
 _FILE_LINES = 1500  # of one file of kernels, so that several are compiled at once
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Function:
     """A kernel in C: the name of its function, its text, where its messages are among all.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Final
 
 from tc.codegen.assembly.counts import ARCHITECTURES, LoopCounts, count_loops
@@ -18,6 +18,7 @@ from tc.codegen.llvm.library import library
 from tc.device.artifact import Artifact, FallbackCall, KernelCall, KernelInfo
 from tc.device.dims import Dim
 from tc.errors import UnsupportedError, describe
+from tc.frozen import frozen
 from tc.ir.loop import Func
 from tc.standalone.kernels import flat
 from tc.target import Target
@@ -26,7 +27,7 @@ _SHORT: Final = 60
 _NAMES: Final = 32
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LoopRow:
     """One inner loop; `timing` is None where there is no model, or it does not know the code."""
 
@@ -44,7 +45,7 @@ class LoopRow:
                 "timing": timing or None}  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KernelRow:
     """One kernel.
 
@@ -70,7 +71,7 @@ class KernelRow:
         return {**plain, "loops": [loop.as_dict() for loop in self.loops]}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LoopSection:
     """One program: its kernels in the order of their first call, and its eager operators."""
 
@@ -79,7 +80,7 @@ class LoopSection:
     eager: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LoopReport:
     """The inner loops of all programs of a model; `str` of it is a table.
 

@@ -11,6 +11,7 @@ from importlib import resources
 from tc import __version__
 from tc.codegen.c.text import float_literal
 from tc.device.artifact import KernelCall, Place
+from tc.frozen import frozen
 from tc.ir.types import DType
 from tc.standalone import lines
 from tc.standalone.bake import definition, threshold
@@ -85,7 +86,7 @@ def _sources(program: ProgramSpec) -> dict[tuple[Place, int], str]:
     }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Placed:
     """Where a model's weights lie.
 

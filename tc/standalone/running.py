@@ -8,20 +8,20 @@ from __future__ import annotations
 import subprocess
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tc.errors import TcError, describe
+from tc.frozen import frozen
 from tc.standalone import building
 from tc.target import Target
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Exported:
     """A folder that was written.
 

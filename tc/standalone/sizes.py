@@ -10,11 +10,11 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 
 from tc.device.dims import Dim
 from tc.errors import CompileError, describe
+from tc.frozen import frozen
 
 MOST = 1 << 61  # of bytes, so that sums of some sizes are in range
 _COMPARE = {ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<="}
@@ -22,7 +22,7 @@ _BITS = {ast.BitAnd: "&", ast.BitOr: "|", ast.BitXor: "^"}
 _CALLS = {"min": "min_size", "max": "max_size"}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Symbols:
     """The symbols of a size: the C text of each, and its least and greatest value."""
 
@@ -31,7 +31,7 @@ class Symbols:
     high: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Size:
     """An expression: its C text (a whole one, as an operand), bounds, whether it only grows.
 

@@ -6,12 +6,13 @@ Plain data that the front end fills in. This module must not read memory or writ
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 
 from tc.device.artifact import Artifact, FallbackCall
 from tc.device.dims import Dim
 from tc.errors import CompileError, UnsupportedError, describe
+from tc.frozen import frozen
 
 BATCH = "batch"
 
@@ -28,7 +29,7 @@ class Role(Enum):
     REACH = "ROLE_REACH"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Position:
     """`size` of dim `dim` of input number `input` must be at most `maximum`."""
 
@@ -38,7 +39,7 @@ class Position:
     size: Dim
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Memory:
     """Bytes in memory; `owner` keeps them alive."""
 
@@ -47,7 +48,7 @@ class Memory:
     owner: object
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ProgramSpec:
     """One program.
 
@@ -73,7 +74,7 @@ class ProgramSpec:
     positions: tuple[Position, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rules:
     """What a search may choose.
 
@@ -96,7 +97,7 @@ class Rules:
     last: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GenerationSpec:
     """The programs of a generation by name, what their inputs are, with which id a decoder starts
     and what rules there are for those that follow."""
@@ -112,7 +113,7 @@ class GenerationSpec:
     rules: Rules
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ModelSpec:
     """A model: `programs[0]` is the one that `model_run` runs.
 

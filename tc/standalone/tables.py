@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 
 from tc.device.artifact import KernelCall, Place, Storage, TensorInfo, turns
 from tc.device.dims import Dim
+from tc.frozen import frozen
 from tc.ir.types import DType
 from tc.standalone import lines
 from tc.standalone.kernels import Kernels
@@ -22,7 +22,7 @@ from tc.standalone.spec import ModelSpec, ProgramSpec
 Lines = list[str]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Temp:
     """A temporary: its storages, and the first and last step that uses it."""
 

@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from tc.frozen import frozen
 from tc.ir.types import DType
 from tc.standalone.spec import Memory
 
@@ -26,7 +27,7 @@ _PRIME, _BASIS = np.uint64(1099511628211), 14695981039346656037
 _BLOCK = 1 << 22  # a multiple of large pages' size
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Array:
     """One array: a C identifier, its bytes, where it begins in the file; -1: it is baked."""
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Final
 
 from tc.codegen.assembly import aarch64, x86_64
 from tc.codegen.assembly.effect import Effect
 from tc.codegen.assembly.loops import Instruction, Loop, inner_loops
+from tc.frozen import frozen
 
 _TABLES: Final[Mapping[str, ModuleType]] = {"aarch64": aarch64, "x86_64": x86_64}
 ARCHITECTURES: Final = tuple(_TABLES)
@@ -21,7 +21,7 @@ _SPILLS: Final = ("Spill", "Reload")  # what LLVM writes beside them
 _LLVM: Final = "-- Begin function"  # of its assembly with comments
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LoopCounts:
     """An inner loop, and what one iteration of it does.
 

@@ -5,10 +5,10 @@ This module must not know any instruction.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from tc.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Effect:
     """What an instruction does.
 

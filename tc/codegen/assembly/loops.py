@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from tc.frozen import frozen
+
 _LABEL: Final = re.compile(r"^([.\w$]+):")
 _INSTRUCTION: Final = re.compile(r"^\s+([a-z][\w.]*)(?:\s+(.*))?$")
 _COMMENT: Final = {"aarch64": "//", "x86_64": "#"}
@@ -21,7 +23,7 @@ _BRANCHES: Final = {
 _ENDS: Final = {"aarch64": ("b", "ret", "br"), "x86_64": ("jmp", "ret", "retq")}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Instruction:
     """One instruction: its name, its operands as text, and what a comment says of it."""
 
@@ -40,7 +42,7 @@ class _Block:
     next: list[int] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Loop:
     """An inner loop: the function that it is in, and its instructions in the order of memory."""
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Final
 
 from tc.codegen.assembly.counts import LoopCounts, probes
 from tc.errors import UnsupportedError, describe
+from tc.frozen import frozen
 from tc.target import Target
 
 _VERSIONS: Final = range(30, 13, -1)  # later ones know more processors, and better
@@ -23,7 +23,7 @@ _ITERATIONS: Final = 200
 _PROBES: Final = {"aarch64": 24, "x86_64": 14}  # independent sums that fit the registers
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Timing:
     """What the model says of a loop.
 

@@ -12,11 +12,11 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from tc.errors import CompileError, InternalError, UnsupportedError, describe
+from tc.frozen import frozen
 from tc.target import Target
 
 CANDIDATES: Final = ("cc", "gcc", "clang")
@@ -28,7 +28,7 @@ MEANING: Final = ("-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
 _X86_FLAGS: Final = {"sahf": None, "cx16": None, "xsave": None}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Compiler:
     """A C compiler: the words that call it, and what it says its version is."""
 

@@ -9,11 +9,12 @@ a kernel does.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
+from tc.frozen import frozen
 
-@dataclass(frozen=True, slots=True)
+
+@frozen
 class Helper:
     """A static function: its text, the system headers it needs, the helpers that it calls."""
 

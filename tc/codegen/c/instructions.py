@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from tc.codegen.c.helpers import Helper
+from tc.frozen import frozen
 from tc.ir.types import BF16, BOOL, F32, F64, I8, I32, I64, U8, DType
 from tc.target import Target
 
@@ -28,7 +29,7 @@ ELEMENTS: Final[Mapping[str, tuple[DType, int]]] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Instruction:
     """One row.
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from tc.codegen.c import hints, memory, scalar
 from tc.codegen.c.helpers import HELPERS, closure
@@ -37,6 +37,7 @@ from tc.codegen.c.vectors import Vectors
 from tc.codegen.c.writer import Writer
 from tc.codegen.func import has_parallel
 from tc.codegen.statements import Inside, Statements, parallel_nest
+from tc.frozen import frozen
 from tc.ir.expr import Const, Var
 from tc.ir.interval import Bounds
 from tc.ir.loop import (
@@ -59,7 +60,7 @@ from tc.target import Target
 _TAIL_PARAMS = ("int64_t tid", "int64_t team", "void *scratch", "int32_t *error")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CKernel:
     """A kernel as C.
 

@@ -8,7 +8,6 @@ computes a node is said by `tc.codegen.c.vectors`; what none does goes lane by l
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from tc.codegen.c import memory
@@ -24,6 +23,7 @@ from tc.codegen.c.text import (
 )
 from tc.codegen.c.values import Values
 from tc.codegen.c.writer import LONGEST_INLINE, Writer
+from tc.frozen import frozen
 from tc.ir.expr import (
     Broadcast,
     Const,
@@ -41,7 +41,7 @@ KINDS: Final = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Vec:
     """A vector: the kind of its registers, and an expression for each of them."""
 
@@ -49,7 +49,7 @@ class Vec:
     parts: tuple[Term, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Held:
     """A buffer in variables: one for each register, or for each scalar where `lanes` is 1."""
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from tc.codegen.c.text import INDENT, wrap
 from tc.codegen.runs import shared_factors
+from tc.frozen import frozen
 from tc.ir.affine import ONE, Monomial, Poly, add, constant, expr_of, plain_poly
 from tc.ir.expr import Const, Expr, Let, Load, Ramp, Sym, Var
 from tc.ir.interval import bounds
@@ -34,7 +34,7 @@ _FAR: Final = 1 << 31
 _KINDS: Final = (Alloc, For, If, Prefetch, Seq, Store)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tile:
     """A tile as a kernel of its own.
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from tc.codegen.c import memory, scalar
@@ -18,6 +17,7 @@ from tc.codegen.c.text import LOOSE, SUM, VALUE, Term, identifier, literal
 from tc.codegen.c.writer import LONGEST_INLINE, Writer
 from tc.codegen.placement import Info, Placement
 from tc.errors import InternalError
+from tc.frozen import frozen
 from tc.ir.expr import (
     Binary,
     Bitcast,
@@ -40,7 +40,7 @@ from tc.ir.types import BF16, F32, I32, I64
 from tc.ir.visit import children
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Lane:
     """The lane that vectors are computed for: scale * name + offset."""
 

@@ -7,13 +7,14 @@ must not know the IR.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from tc.codegen.llvm.builder import Builder
 from tc.codegen.scopes import Lines
+from tc.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Counter:
     """A loop's counter, which runs from `first`, a value known in `header`.
 

@@ -8,7 +8,6 @@ triple or layout, so that it depends on nothing but the kernel and `Hardware`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from tc.codegen.func import has_parallel
@@ -19,6 +18,7 @@ from tc.codegen.llvm.counters import Counter
 from tc.codegen.llvm.hardware import PLAIN, Hardware
 from tc.codegen.llvm.values import Values
 from tc.codegen.statements import Inside, Statements, parallel_nest
+from tc.frozen import frozen
 from tc.ir.expr import Var
 from tc.ir.interval import Bounds
 from tc.ir.loop import (
@@ -40,7 +40,7 @@ from tc.ir.visit import sub_stmts
 _Action: TypeAlias = Callable[[], None]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KernelText:
     """The LLVM module of one kernel, before its messages are numbered among those of a program.
 

@@ -5,13 +5,13 @@ This module must not emit anything.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from tc.frozen import frozen
 from tc.target import Target
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Hardware:
     """Special instructions; without any of them the same is computed with more.
 

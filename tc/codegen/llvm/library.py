@@ -6,16 +6,16 @@ This module must not load anything.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from tc.codegen.llvm.emit import emit_kernel
 from tc.codegen.llvm.hardware import hardware_of
 from tc.codegen.llvm.machine import Machine
+from tc.frozen import frozen
 from tc.ir.loop import Func
 from tc.target import Target
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Library:
     """Functions with the parameters of `tc.codegen.llvm.emit`; `texts` has the module of each.
 

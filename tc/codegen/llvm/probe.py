@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import llvmlite.binding as llvm
 
 from tc.codegen.runs_here import check_runs_here
 from tc.errors import CompileError, describe
+from tc.frozen import frozen
 from tc.target import Target
 
 _SUM_ACCUMULATORS = 8
 _MOST_ACCUMULATORS = 24  # 4 pipes with a latency of 6, more than any processor known needs
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Kernels:
     """The compiled kernels; calling one releases the interpreter lock while it runs.
 

@@ -12,8 +12,7 @@ not ask what the target has.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from tc.frozen import frozen
 from tc.ir.affine import Poly, expr_of, plain_poly
 from tc.ir.expr import (
     Binary,
@@ -36,7 +35,7 @@ from tc.ir.visit import map_stmt, uses, with_body
 WORD = 32  # bits of an operand that belong to one lane
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Factor:
     """One side of the products: the element of iteration 0 in lane 0."""
 

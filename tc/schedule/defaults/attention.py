@@ -9,8 +9,8 @@ values under them follow each other (Dao, "FlashAttention-2", arXiv 2307.08691, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from tc.frozen import frozen
 from tc.ir.expr import Read, Reduce, Var
 from tc.ir.tensor import Compute, Placeholder, Tensor
 from tc.ir.visit import uses
@@ -36,7 +36,7 @@ MOST_WAITED = 16  # lines on their way to a core
 UNROLL = 4  # steps of a sum: loops over 64 elements are short enough then to be predicted
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Attention:
     """The tensors and axes of an attention group.
 
@@ -54,7 +54,7 @@ class Attention:
     batch: tuple[Var, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Block:
     """How many queries and keys are attended at once; `loop` is over the blocks of keys."""
 

@@ -6,8 +6,7 @@ smaller: that of a group stays in registers, the other one is touched once in a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from tc.frozen import frozen
 from tc.ir.expr import Const, Reduce
 from tc.ir.tensor import Compute, Placeholder, Tensor
 from tc.ir.tensor_walk import bodies
@@ -25,7 +24,7 @@ VECTORS_BY_LANES = 3  # the more, the less what is done once for each row weighs
 BESIDE = 4  # registers beside sums and weights: a row's operand, a product, two constants
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Grouped:
     """Σ over `outer` of what is made of the sum `product` over one group."""
 

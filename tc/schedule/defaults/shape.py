@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from tc.frozen import frozen
 from tc.ir.expr import Binary, Cast, Const, Expr, Read, Reduce, Var
 from tc.ir.simplify import simplify
 from tc.ir.tensor import Compute, Placeholder, Scan, Scatter, Tensor
@@ -12,7 +12,7 @@ from tc.ir.tensor_walk import bodies, topological
 from tc.ir.visit import sub_exprs, substitute, uses
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Product:
     """A sum of products: out[axes] = Σ over `reduce` of a * b, with whatever is done to it.
 

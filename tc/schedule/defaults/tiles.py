@@ -8,8 +8,7 @@ than 8 rows of an A that is not packed collide in the L1 cache at power-of-two s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from tc.frozen import frozen
 from tc.target import Target
 
 MAX_ROWS = 8
@@ -18,7 +17,7 @@ _WIDE, _MOST_COLUMNS = 4, 64
 WIDEST = 12  # vectors: sums that keep three units busy for the four cycles that each takes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tile:
     """Rows, and columns as vectors times lanes."""
 
