@@ -22,7 +22,7 @@ MAX_LINES = 400
 BASE = {"tc.errors", "tc.frozen", "tc.target", "tc.target_tables"}
 CORE = BASE | {"tc.ir", "tc.schedule", "tc.ops", "tc.graph"}
 CODEGEN = {"tc.codegen", "tc.codegen.llvm", "tc.codegen.c"}
-PROGRAM = CORE | CODEGEN | {"tc.device", "tc.config"}
+PROGRAM = CORE | CODEGEN | {"tc.device", "tc.config", "tc.beside"}
 TUNING = PROGRAM | {"tc.pipeline"}
 FRONTEND = TUNING | {"tc.autotune", "tc.sources", "tc.standalone"}
 PUBLIC = FRONTEND | {"tc.frontend", "tc.te"}
@@ -34,6 +34,7 @@ LAYERS: Mapping[str, set[str]] = {
     "tc.target_tables": {"tc.frozen"},  # facts alone
     "tc.target": {"tc.errors", "tc.frozen", "tc.target_tables"},
     "tc.config": {"tc.errors", "tc.frozen"},
+    "tc.beside": set(),
     "tc.ir": BASE,
     "tc.schedule": BASE | {"tc.ir"},
     "tc.te": BASE | {"tc.ir", "tc.schedule"},

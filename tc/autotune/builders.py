@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Final, NoReturn
 
-from tc.autotune.forked import die_with_parent
+from tc.beside import die_with_parent
 from tc.errors import TcError
 
 _NUMBER: Final = 2  # bytes of a candidate's number; a pipe gives them whole

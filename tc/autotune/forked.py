@@ -9,7 +9,6 @@ know what the processes do.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import signal
@@ -22,7 +21,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
-_DIES_WITH_PARENT: Final = 1  # prctl's PR_SET_PDEATHSIG
+from tc.beside import die_with_parent
+
 _TOLD: Final = 400  # characters of a dead process's last words
 
 
@@ -190,12 +190,6 @@ def _run(child: Callable[[], int], given: Sequence[int]) -> NoReturn:
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.flush()
         os._exit(status)
-
-
-def die_with_parent() -> None:
-    """Have this process killed when the one that forked it ends."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_DIES_WITH_PARENT, signal.SIGKILL)
 
 
 def last_line(said: Path) -> str:

@@ -8,6 +8,8 @@ NumPy, rich) are made in the functions that need them, so that `--help` answers 
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 import traceback
@@ -18,6 +20,9 @@ import click
 
 from tc.cli.group import cli
 from tc.errors import InternalError, TcError
+
+# A process that ends needs no cycle found among its objects, which took seconds after PyTorch.
+atexit.register(gc.freeze)
 
 
 class ExitCode(IntEnum):

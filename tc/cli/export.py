@@ -66,7 +66,7 @@ def command(
         why = "it is compiled already, and C is made from the model itself"
         raise CompileError(describe(f"MODEL {model!r}", why=why, way_out="give the model"))
     with step(settings, f"compiling for {target}"):
-        compiled = source.compile(target, precision, None)
+        compiled = source.compile(target, precision, None, whole=True)
     with step(settings, f"writing {output}"):
         exported = compiled.export_c(output, max_batch=max_batch, max_length=max_length, bake=bake)
     found: dict[str, Any] = {

@@ -19,6 +19,7 @@ import click
 from tc.cli.options import Asked, Settings
 from tc.cli.output import step
 from tc.errors import CompileError, UnsupportedError, describe
+from tc.frontend.collection import no_collection
 from tc.frozen import frozen
 
 BATCH, LENGTH = 1, 128
@@ -41,26 +42,33 @@ class Source:
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
 
-    def compile(self, target: str, precision: str, threads: int | None) -> Any:
+    def compile(
+        self, target: str, precision: str, threads: int | None, *, whole: bool = False
+    ) -> Any:
         """The compiled model, compiled now unless it is one.
+
+        Args:
+            whole: all of it is going to be asked for, its generation too.
 
         Raises:
             TcError: what tc.compile raises.
         """
         if self.compiled is not None:
             return self.compiled
-        from tc.api import compile as compile_model
+        with no_collection():
+            from tc.frontend.model import compile_model
 
-        kwargs = dict(self.kwargs)
-        natural = isinstance(getattr(self.module, "main_input_name", None), str)
-        example = None if natural else (kwargs or self.args)
-        return compile_model(
-            self.module,
-            target=target,
-            precision=precision,
-            threads=threads,
-            example_inputs=example,
-        )
+            kwargs = dict(self.kwargs)
+            natural = isinstance(getattr(self.module, "main_input_name", None), str)
+            example = None if natural else (kwargs or self.args)
+            return compile_model(
+                self.module,
+                target=target,
+                precision=precision,
+                threads=threads,
+                example_inputs=example,
+                ahead=whole,
+            )
 
     def work(self, target: str) -> str:
         """What `compile` is going to do, in words; nothing for a compiled model."""
@@ -100,6 +108,17 @@ def open_model(
         click.UsageError: a batch or length for a function, which gives its own inputs.
         CompileError: there is no such model, or it cannot be read.
     """
+    with no_collection():
+        return _open(text, settings, batch, length, threads)
+
+
+def _open(
+    text: str,
+    settings: Settings,
+    batch: int | None,
+    length: int | None,
+    threads: int | None,
+) -> Source:
     path = Path(text)
     if path.is_dir() and (path / "config.json").exists():
         return _from_folder(text, path, settings, batch or BATCH, length or LENGTH)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from tc.frontend.captured import Request
-from tc.frontend.recall import no_collection
+from tc.frontend.collection import no_collection
 from tc.frontend.saved import Outputs
 
 if TYPE_CHECKING:

@@ -46,7 +46,7 @@ from tc.frontend import capture_shapes as shapes
 from tc.frontend.captured import Interface, Request, TraceError
 from tc.frontend.generate_beams import SessionCache, SessionModel
 from tc.frontend.generate_cache import ProgramRunner, Session, Step
-from tc.frontend.generate_capture import Decoder, step_module, step_request
+from tc.frontend.generate_capture import Calls
 from tc.frontend.generate_loop import Choice, choose_tokens
 from tc.frontend.hf_weights import WeightWatch
 from tc.frontend.signature_bind import is_for
@@ -91,15 +91,17 @@ class Generation:
         runners: of the prompt's and the step's program, once they are compiled.
     """
 
-    def __init__(self, model: Any, made: Any, make: Make) -> None:
+    def __init__(self, model: Any, made: Any, make: Make, calls: Calls | None = None) -> None:
         """Prepare nothing yet.
 
         Args:
             model: what was compiled.
             made: the compiled model, whose own settings and forward are used.
             make: compiles a call.
+            calls: of the two programs; None: found when they are wanted.
         """
         self._model, self._made, self._make = model, made, make
+        self._calls = calls
         self.encodes = bool(model.config.is_encoder_decoder)
         self._lock = threading.Lock()
         self._steps: tuple[Step, Step] | None = None
@@ -173,13 +175,13 @@ class Generation:
             return self._steps
 
     def _compiled(self) -> tuple[Step, Step]:
-        model = self._model
-        self._decoder = Decoder.of(model)
-        traced = step_module(model, self._decoder)
+        calls = self._calls or Calls.of(self._model)
+        self._decoder = calls.decoder
         steps = []
-        for prompt in (True, False):
-            captured, runner = self._make(step_request(traced, self._decoder, prompt))
-            steps.append(Step(captured.signature, runner, WeightWatch(traced, captured.weights)))
+        for request in (calls.prompt, calls.step):
+            captured, runner = self._make(request)
+            watch = WeightWatch(calls.module, captured.weights)
+            steps.append(Step(captured.signature, runner, watch))
         artifact = steps[1].runner.artifact
         if any(isinstance(step, FallbackCall) for step in artifact.main):
             raise UnsupportedError("generation: the step has operators that run eagerly")

@@ -236,12 +236,7 @@ def _filled(keys: list[torch.Tensor], values: list[torch.Tensor]) -> list[Any]:
     return layers
 
 
-def step_module(model: torch.nn.Module, decoder: Decoder) -> torch.nn.Module:
-    """What the programs are traced from; it shares the model's parameters."""
-    return _Step(model, decoder)
-
-
-def step_request(step: torch.nn.Module, decoder: Decoder, prompt: bool) -> Request:
+def _request(step: torch.nn.Module, decoder: Decoder, prompt: bool) -> Request:
     """The call of the program over a whole prompt, or over one new token for each sequence.
 
     Its inputs are, in order, those of them that the model takes:
@@ -284,3 +279,27 @@ def step_request(step: torch.nn.Module, decoder: Decoder, prompt: bool) -> Reque
         call["reach"] = torch.zeros(3, dtype=torch.bool)
         labels.append((shapes.REACH,))
     return Request.of(step, (), call, labels=labels)
+
+
+@frozen
+class Calls:
+    """The calls that become the programs of a generation.
+
+    Attributes:
+        decoder: of the model.
+        module: what both are traced from; it shares the model's parameters.
+        prompt, step: over a whole prompt, and over one new token for each sequence.
+    """
+
+    decoder: Decoder
+    module: torch.nn.Module
+    prompt: Request
+    step: Request
+
+    @staticmethod
+    def of(model: Any) -> Calls:
+        """Those of a model. Raises as `Decoder.of`."""
+        decoder = Decoder.of(model)
+        module = _Step(model, decoder)
+        requests = [_request(module, decoder, prompt) for prompt in (True, False)]
+        return Calls(decoder, module, *requests)

@@ -35,6 +35,7 @@ from tc.frontend.saved import SavedProgram, host_runs, nothing_compiled, save_mo
 
 if TYPE_CHECKING:
     from tc.frontend.generate import Generation
+    from tc.frontend.generate_capture import Calls
     from tc.frontend.standalone import Parts
     from tc.graph.graph import Graph
     from tc.pipeline import Compiled
@@ -56,8 +57,12 @@ def compile_model(
     fallback: str = "warn",
     codegen: str = "llvm",
     natural: bool = True,
+    ahead: bool = False,
 ) -> ModelT:
     """See `tc.compile`; without `natural` nothing is compiled before the first call.
+
+    With `ahead` the programs of a generation are made by processes beside this one from now on
+    (see `Builder.ahead`), for they are going to be asked for.
 
     Raises:
         UnsupportedError: an unknown option, a model that is none or compiled already, or an
@@ -78,6 +83,7 @@ def compile_model(
     eager = EagerCalls(type(model).__name__, options)
 
     build = Builder(options, pipeline)
+    calls = _begun(model, build) if ahead else None
 
     def make(request: Request) -> tuple[Interface, Runner]:
         built = build(request)
@@ -93,7 +99,7 @@ def compile_model(
     )
     dispatcher = dispatcher_of(made)
     assert dispatcher is not None
-    generation = _generation(model, made, make)
+    generation = _generation(model, made, make, calls)
     dispatchers = [dispatcher]
     if generation is not None and generation.encodes:
         _compile_encoder(
@@ -138,18 +144,38 @@ def _without_code(options: Options) -> Options:
     return replace(options, codegen="none")
 
 
+def _generates(model: torch.nn.Module) -> bool:
+    can_generate = getattr(model, "can_generate", None)
+    return is_generative(model) and can_generate is not None and bool(can_generate())
+
+
+def _begun(model: torch.nn.Module, build: Builder) -> Calls | None:
+    """Have the programs of a generation made beside what comes next; the calls of them."""
+    if not _generates(model):
+        return None
+    from tc.frontend.generate_capture import Calls  # which imports transformers
+
+    try:
+        calls = Calls.of(model)
+    except UnsupportedError:  # which is said where they are asked for
+        return None
+    build.ahead(calls.prompt)
+    build.ahead(calls.step)
+    return calls
+
+
 def _generation(
     model: torch.nn.Module,
     made: torch.nn.Module,
     make: Callable[[Request], tuple[Interface, Runner]],
+    calls: Calls | None,
 ) -> Generation | None:
     """Give the compiled copy of a generative model a `generate` of its own."""
-    can_generate = getattr(model, "can_generate", None)
-    if not is_generative(model) or can_generate is None or not can_generate():
+    if not _generates(model):
         return None
     from tc.frontend.generate import Generation  # which imports transformers
 
-    found = made.__dict__["generate"] = Generation(model, made, make)
+    found = made.__dict__["generate"] = Generation(model, made, make, calls)
     return found
 
 

@@ -8,12 +8,16 @@ is traced and compiled each time. This module must not know how a program is fou
 from __future__ import annotations
 
 import contextlib
-import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+import torch
+
+from tc.beside import Beside, spare_cores
 from tc.codegen.cache import ObjectCache
 from tc.frontend.captured import Interface, Request
+from tc.frontend.collection import no_collection
 from tc.frontend.options import Options
 from tc.frontend.recall_entry import Built, from_bytes, to_bytes
 from tc.frontend.recall_key import description_of, key_of
@@ -27,22 +31,7 @@ if TYPE_CHECKING:
 Pipeline = Callable[["Graph", Options], "Compiled"]
 
 _TRACES: Final = Traces()
-
-
-@contextlib.contextmanager
-def no_collection() -> Iterator[None]:
-    """Let nobody look for cycles meanwhile, if anybody would.
-
-    A trace makes millions of objects beside all those that PyTorch holds, nearly all of them long
-    lived: the collector looks through them over and over again for a third of the time.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
+_HITS: Final = 8  # bytes of a number in front of what another process has made
 
 
 class Builder:
@@ -55,6 +44,20 @@ class Builder:
         self._recall = recall and not options.debug and options.dump_ir is None  # passes are seen
         self._name = f"{pipeline.__module__}.{pipeline.__qualname__}"
         self._cache = ObjectCache(options.cache_dir, "programs")
+        self._ahead: dict[str, Beside] = {}
+
+    def ahead(self, request: Request) -> None:
+        """Have a process beside this one make the program of a call that is asked for later.
+
+        Nothing but the time it takes is different without; and with no core to spare, nothing at
+        all. The process is forked: to be used where no other thread of this one holds a lock.
+        """
+        if not spare_cores() or not self._recall or (description := _described(request)) is None:
+            return
+        if self._cache.get(key_of(description, self._options, self._name)) is None:
+            _prepare_to_trace()
+            with contextlib.suppress(OSError):
+                self._ahead[description] = Beside(lambda: self._alone(request, description))
 
     def __call__(self, request: Request) -> Built:
         """The program for a call.
@@ -70,11 +73,29 @@ class Builder:
             found = from_bytes(data, request)
             if found is not None:
                 return found
-        with no_collection():
-            built = self._build(_trace(request, description))
+        built = None if description is None else self._made_beside(request, description)
+        if built is None:
+            with no_collection():
+                built = self._build(_trace(request, description))
         if key is not None:
             self._keep(key, built)
         return built
+
+    def _alone(self, request: Request, description: str) -> bytes:
+        """The program of a call, in a process of its own, which is forked from one that may have
+        had threads for PyTorch's operators."""
+        torch.set_num_threads(1)
+        with no_collection():
+            built = self._build(_trace(request, description))
+        return built.cache_hits.to_bytes(_HITS, "little") + to_bytes(built)
+
+    def _made_beside(self, request: Request, description: str) -> Built | None:
+        beside = self._ahead.pop(description, None)
+        data = None if beside is None else beside.result()
+        built = None if data is None else from_bytes(data[_HITS:], request)
+        if data is None or built is None:
+            return None
+        return replace(built, cache_hits=int.from_bytes(data[:_HITS], "little"), recalled=False)
 
     def _build(self, trace: Trace) -> Built:
         compiled = self._pipeline(trace.graph, self._options)
@@ -99,7 +120,6 @@ def _trace(request: Request, description: str | None) -> Trace:
     """The call as a graph, traced or found."""
     if description is not None and (found := _TRACES.find(description, request)) is not None:
         return found
-    # What traces and compiles is imported where something is to be traced and compiled.
     from tc.frontend.capture import capture_request
     from tc.frontend.importer import import_graph
 
@@ -115,3 +135,12 @@ def _trace(request: Request, description: str | None) -> Trace:
     if description is not None:
         _TRACES.keep(description, made)
     return made
+
+
+def _prepare_to_trace() -> None:
+    """Import what traces and compiles, which is done only where something is traced."""
+    from importlib import import_module
+
+    for name in ("torch.export._trace", "tc.frontend.capture", "tc.frontend.importer"):
+        import_module(name)
+    import_module("tc.pipeline")

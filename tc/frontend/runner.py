@@ -76,7 +76,7 @@ class Runner:
         """The artifact; one for another machine with its code, which is made now."""
         if self._loaded is not None or self.artifact.code:
             return self.artifact
-        from tc.standalone.kernels import flat  # which imports writers of C
+        from tc.standalone.rendering import flat  # which imports writers of C
 
         artifact = self.artifact
         kernels = [flat(kernel) for kernel in artifact.kernels]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any, Final, Protocol
 
 from tc.device.artifact import Artifact
@@ -20,7 +21,7 @@ from tc.frontend.importer_sizes import program_names
 from tc.frontend.rules import rules_of
 from tc.frontend.signature import IdCheck, Signature, Size, SizeCheck, Symbol
 from tc.frozen import frozen
-from tc.standalone.kernels import flat
+from tc.ir.parser import parse_func
 from tc.standalone.prune import without_outputs
 from tc.standalone.share import share_layouts
 from tc.standalone.spec import (
@@ -205,7 +206,7 @@ def _program(
     )
     lows = {own[s.name]: s.low for s in signature.symbols}
     artifact = replace(
-        without_outputs(artifact, wanted, lambda k: flat(artifact.kernels[k])),
+        without_outputs(artifact, wanted, cache(lambda k: parse_func(artifact.kernels[k].text))),
         symbols=tuple(replace(s, low=max(s.low, lows.get(s.name, 1), 1)) for s in artifact.symbols),
     )
     names = [spec.name for spec in signature.inputs]

@@ -9,17 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
 
-from tc.codegen.c.kernel import CKernel, render_kernel
+from tc.codegen.c.kernel import CKernel
 from tc.codegen.c.text import comment as block_comment
 from tc.codegen.c.tiles import renamed
-from tc.device.artifact import Artifact, KernelInfo
+from tc.device.artifact import Artifact, KernelCall, KernelInfo
 from tc.frozen import frozen
 from tc.ir.loop import Func
-from tc.ir.parser import parse_func
-from tc.ir.passes import place_scratch, run_passes
 from tc.standalone.names import MOST, Names, comment
+from tc.standalone.rendering import Job, flat, render, render_all
 from tc.target import Target
 
 _BODY = "\n{"
@@ -30,16 +28,20 @@ _FILE_LINES = 1500  # of one file of kernels, so that several are compiled at on
 class Function:
     """A kernel in C: the name of its function, its text, where its messages are among all.
 
-    `func` is what the text says, `tiles` are those of its tiles that no kernel before it has,
-    `infos` are the kernels of programs that it is.
+    `tiles` are those of its tiles that no kernel before it has, `infos` are the kernels of programs
+    that it is.
     """
 
     name: str
-    func: Func
     kernel: CKernel
     check: int | None
     tiles: tuple[str, ...]
     infos: tuple[KernelInfo, ...]
+
+    @property
+    def func(self) -> Func:
+        """What the text says."""
+        return flat(self.infos[0])
 
     @property
     def prototypes(self) -> list[str]:
@@ -57,10 +59,14 @@ class Function:
 
 
 class Kernels:
-    """The kernels that programs call, rendered when they are first called."""
+    """The kernels that programs call."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, artifacts: Sequence[Artifact] = ()) -> None:
+        """Those that `artifacts` call are rendered now, others when they are first called."""
         self._target = target
+        jobs = _jobs(artifacts)
+        rendered = zip(jobs, render_all(jobs, target), strict=True)
+        self._rendered = {(job.name, job.info.text): kernel for job, kernel in rendered}
         self._names = Names()
         self._by_text: dict[str, Function] = {}
         self._tiles: dict[str, str] = {}
@@ -79,9 +85,10 @@ class Kernels:
         return known
 
     def _make(self, info: KernelInfo) -> Function:
-        name = self._names(f"kernel_{place_of(info)}")
-        func = flat(info)
-        kernel = render_kernel(func, self._target, name)
+        name = self._names(_name_of(info))
+        kernel = self._rendered.pop((name, info.text), None) or render(
+            Job(info, name), self._target
+        )
         check = None
         if kernel.messages:
             check = len(self.messages)
@@ -89,8 +96,7 @@ class Kernels:
         before = set(self._tiles)
         text, tiles = renamed(kernel.text, kernel.tiles, self._tiles)
         new = tuple(tiles[n] for n in tiles if n not in before)
-        return Function(name, func, replace(kernel, text=text, tiles=tiles), check, new,
-                        (info,))  # fmt: skip
+        return Function(name, replace(kernel, text=text, tiles=tiles), check, new, (info,))
 
     @property
     def functions(self) -> list[Function]:
@@ -122,6 +128,23 @@ class Kernels:
         return "\n".join([*lines, "", "#endif", ""])
 
 
+def _jobs(artifacts: Sequence[Artifact]) -> list[Job]:
+    """The kernels that programs call, under the names that they get if asked for in this order."""
+    names = Names()
+    found: dict[str, Job] = {}
+    for artifact in artifacts:
+        called = dict.fromkeys(s.kernel for s in artifact.main if isinstance(s, KernelCall))
+        for info in (artifact.kernels[number] for number in called):
+            text = nameless(info)
+            if text not in found:
+                found[text] = Job(info, names(_name_of(info)))
+    return list(found.values())
+
+
+def _name_of(info: KernelInfo) -> str:
+    return f"kernel_{place_of(info)}"
+
+
 def _file(functions: list[Function]) -> str:
     headers = sorted({h for f in functions for h in f.kernel.headers})
     helpers: Mapping[str, str] = {
@@ -146,16 +169,6 @@ def _used(helpers: Mapping[str, str], texts: Sequence[str]) -> list[str]:
             words.update(re.findall(r"\w+", text))
             found.append(text)
     return found[::-1]
-
-
-def flat(info: KernelInfo) -> Func:
-    """The kernel after the last pass, from its scheduled loops."""
-    return _flat(info.name, info.text)
-
-
-@lru_cache(512)
-def _flat(_name: str, text: str) -> Func:
-    return place_scratch(run_passes(parse_func(text)))[0]
 
 
 def nameless(info: KernelInfo) -> str:

@@ -20,7 +20,7 @@ from tc.device.dims import Dim
 from tc.errors import UnsupportedError, describe
 from tc.frozen import frozen
 from tc.ir.loop import Func
-from tc.standalone.kernels import flat
+from tc.standalone.rendering import flat
 from tc.target import Target
 
 _SHORT: Final = 60

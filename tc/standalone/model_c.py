@@ -113,7 +113,8 @@ def write_model(model: ModelSpec, placed: Placed) -> Written:
     Raises:
         CompileError: sizes that are too large at the bounds.
     """
-    kernels = Kernels(Target.parse(model.target))
+    artifacts = [program.artifact for program in model.programs]
+    kernels = Kernels(Target.parse(model.target), artifacts)
     layout, mark = placed.layout, placed.mark
     body: list[str] = []
     temps = 0

@@ -15,7 +15,7 @@ from tc.device.arrays import Arrays
 from tc.device.artifact import Artifact, KernelCall, entries
 from tc.device.run import Program
 from tc.device.run_code import load_functions, make_code
-from tc.standalone.kernels import flat
+from tc.standalone.rendering import flat
 from tc.standalone.spec import Memory
 from tc.target import host
 
