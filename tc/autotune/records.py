@@ -11,7 +11,6 @@ import hashlib
 import json
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +20,7 @@ from tc.autotune.migrations import BEST
 from tc.autotune.rows import PREDICTED, Versions, fingerprint
 from tc.codegen.runs_here import check_runs_here
 from tc.errors import CompileError, ScheduleError
+from tc.frozen import frozen
 from tc.target import Target
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SHIPPED: Final = Path(__file__).resolve().parents[1] / "tuning_db"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Record:
     """A workload's best schedule, as text, and where it comes from, for people."""
 
