@@ -26,6 +26,19 @@ def test_an_inner_loop_does_not_multiply():
     assert " mul " not in inner
 
 
+def test_strides_that_a_size_decides_are_added_up_too():
+    """The hints of a product go through the next block in steps that the number of rows decides."""
+    m, k = te.sym("M"), te.reduce_axis(64)
+    a, b = te.placeholder((m, 64)), te.placeholder((64, 48))
+    c = te.compute((m, 48), lambda i, j: te.sum(a[i, k] * b[k, j], axis=k))
+    kernel = tc.build(c, target="x86-64-v3", constants=(b,))
+    loops = kernel.llvm_ir.split("\nbody")[1:]
+    inner = [text.partition("\nexit")[0] for text in loops if "@llvm.prefetch" in text]
+    inner = [text for text in inner if text.count("@llvm.fma") >= 12]
+    assert inner
+    assert not any(" mul " in text or " sdiv " in text for text in inner)
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_a_parallel_loop_begins_with_its_own_multiple(threads):
     x = te.placeholder((7, 40))

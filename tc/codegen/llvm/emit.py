@@ -197,7 +197,7 @@ class _Kernel(Statements):
         b.label(f"next{name}")
         b.out.append(counter.steps)
         b.do(f"{step} = add nuw nsw i64 {var}, 1")
-        more = b.ins(f"icmp slt i64 {step}, {end}")
+        more = counter.goes_on(b, step, end)
         b.do(f"br i1 {more}, label %body{name}, label %exit{name}")
         b.pop()
         b.label(f"exit{name}")

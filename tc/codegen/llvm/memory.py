@@ -14,7 +14,7 @@ from tc.codegen.llvm.counters import Counter
 from tc.codegen.llvm.hardware import Hardware
 from tc.codegen.llvm.text import mangled, memory_type, splat, vector
 from tc.errors import InternalError
-from tc.ir.affine import ONE, Monomial, Poly, atom_order
+from tc.ir.affine import ONE, Monomial, Poly, atom_order, without
 from tc.ir.expr import Const, Expr, LaneReduce, Load, Ramp
 from tc.ir.loop import Buffer, Scope, Store
 from tc.ir.types import BOOL, DType
@@ -107,19 +107,53 @@ def _moved(v: Values, pointer: str, dtype: DType, offset: str) -> str:
 
 
 def _sum(v: Values, terms: list[tuple[Monomial, int]]) -> str:
+    counted: dict[Expr, list[tuple[Monomial, int]]] = {}
     total = ""
     for m, c in terms:
-        counter = v.counters.get(m[0]) if len(m) == 1 and c not in SCALES else None
-        if counter is not None:
-            term = counter.times(v.b, c)
+        if (var := _counter_of(v, m)) is not None:
+            counted.setdefault(var, []).append((without(m, var), c))
         else:
-            term = v(m[0]) if m else str(c)
-            for atom in m[1:]:
-                term = v.b.ins(f"mul i64 {term}, {v(atom)}")
-            if m and c != 1:
-                term = v.b.ins(f"mul i64 {term}, {c}")
-        total = v.b.ins(f"add i64 {total}, {term}") if total else term
+            total = _plus(v, total, _product(v, m, c))
+    for var, factors in counted.items():
+        total = _plus(v, total, _multiple(v, var, factors))
     return total
+
+
+def _plus(v: Values, total: str, term: str) -> str:
+    return v.b.ins(f"add i64 {total}, {term}") if total else term
+
+
+def _product(v: Values, m: Monomial, c: int) -> str:
+    term = v(m[0]) if m else str(c)
+    for atom in m[1:]:
+        term = v.b.ins(f"mul i64 {term}, {v(atom)}")
+    return v.b.ins(f"mul i64 {term}, {c}") if m and c != 1 else term
+
+
+def _counter_of(v: Values, m: Monomial) -> Expr | None:
+    """The counter of an innermost loop that a term is a multiple of, by what holds before it."""
+    var = next((atom for atom in m if atom in v.counters), None)
+    own = None if var is None else v.depth_of(var)
+    if var is None or own is None:
+        return None
+    depths = [v.depth_of(atom) for atom in without(m, var)]
+    return var if all(d is not None and d < own for d in depths) else None
+
+
+def _multiple(v: Values, var: Expr, factors: list[tuple[Monomial, int]]) -> str:
+    """A counter times the sum of factors: added up, but for what an address has in itself."""
+    counter = v.counters[var]
+    if all(not m for m, _ in factors):
+        factor = sum(c for _, c in factors)
+        return _product(v, (var,), factor) if factor in SCALES else counter.times(v.b, factor)
+    key = ("factor", *factors)
+    fixed, here = v.b.scopes[-1].fixed, v.b.out
+    if key not in fixed:
+        v.b.out, total = counter.header, ""
+        for m, c in factors:
+            total = _plus(v, total, _product(v, m, c))
+        fixed[key], v.b.out = total, here
+    return counter.times(v.b, fixed[key])
 
 
 def at_offset(v: Values, pointer: str, dtype: DType, offset: int) -> str:
