@@ -68,18 +68,17 @@ def _gelu() -> Made:
     return _module(lambda x, y: gelu(x) * y + x), (torch.randn(128, 3072), torch.randn(128, 3072))
 
 
-def _gate(rows: int, width: int) -> Made:
-    import torch
+def _gated(x: Any, y: Any) -> Any:
     from torch.nn.functional import silu
 
-    return _module(lambda x, y: silu(x) * y), (torch.randn(rows, width), torch.randn(rows, width))
+    return silu(x) * y
 
 
-def _rectified(rows: int, width: int) -> Made:
+def _pair(function: Callable[..., Any], rows: int, width: int) -> Made:
+    """A function of two tensors of one shape."""
     import torch
 
-    made = _module(lambda x, y: torch.relu(x + y))
-    return made, (torch.randn(rows, width), torch.randn(rows, width))
+    return _module(function), (torch.randn(rows, width), torch.randn(rows, width))
 
 
 WORKLOADS: dict[str, Callable[[], Made]] = {
@@ -98,27 +97,38 @@ WORKLOADS: dict[str, Callable[[], Made]] = {
 }
 
 _PRODUCTS = (
-    (1, 384, 1536), (1, 1024, 4096), (1, 2048, 2048), (2, 1536, 2048), (3, 512, 1000),
-    (6, 1024, 3072), (12, 640, 1920), (24, 384, 384), (40, 1000, 77), (64, 512, 2048),
-    (200, 320, 640), (511, 129, 511),
+    (1, 384, 1536), (1, 1024, 4096), (1, 2048, 2048), (1, 4096, 1000), (2, 768, 768),
+    (2, 1536, 2048), (3, 512, 1000), (4, 2048, 1024), (5, 300, 2000), (6, 1024, 3072),
+    (12, 640, 1920), (24, 384, 384), (40, 1000, 77), (64, 512, 2048), (200, 320, 640),
+    (511, 129, 511),
 )  # fmt: skip
 _ATTENTIONS: tuple[tuple[int, int, bool, int, int], ...] = (
     (64, 64, False, 8, 32), (197, 197, False, 12, 64), (256, 256, True, 8, 80),
     (1, 128, False, 8, 32), (1, 1000, False, 12, 64), (1, 300, False, 6, 128),
     (1, 384, False, 16, 96),
 )  # fmt: skip
+_PAIRS: dict[str, tuple[Callable[..., Any], int, int]] = {
+    "gate 200x1536": (_gated, 200, 1536),
+    "gate 33x500": (_gated, 33, 500),
+    "sum and ReLU 1000x1000": (lambda x, y: (x + y).relu(), 1000, 1000),
+    "tanh 64x4096": (lambda x, y: x.tanh() + y, 64, 4096),
+    "tanh GELU 128x1024": (
+        lambda x, y: x * ((x * 0.8 + x * x * x * 0.036).tanh() + 1) * 0.5 + y, 128, 1024
+    ),
+    "exp 300x700": (lambda x, y: (x * y).exp(), 300, 700),
+    "sigmoid 512x512": (lambda x, y: x.sigmoid() * y, 512, 512),
+    "polynomial 96x3072": (lambda x, y: ((x * y + 1) * x + 2) * y - x, 96, 3072),
+}  # fmt: skip
 
 LEARNED: dict[str, Callable[[], Made]] = {
     **{f"gemm {m}x{k}x{n}": partial(_linear, m, k, n) for m, k, n in _PRODUCTS},
     **{f"attention {' '.join(map(str, a))}": partial(_attention, *a) for a in _ATTENTIONS},
+    **{name: partial(_pair, *pair) for name, pair in _PAIRS.items()},
     "LayerNorm 64x512": partial(_layer_norm, 64, 512),
     "LayerNorm 500x300": partial(_layer_norm, 500, 300),
     "RMSNorm 200x1024": partial(_rms_norm, 200, 1024),
     "softmax 300x1000": partial(_softmax, 300, 1000),
     "softmax 4000x50": partial(_softmax, 4000, 50),
-    "gate 200x1536": partial(_gate, 200, 1536),
-    "gate 33x500": partial(_gate, 33, 500),
-    "sum and ReLU 1000x1000": partial(_rectified, 1000, 1000),
 }
 
 

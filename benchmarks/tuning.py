@@ -174,7 +174,11 @@ def targets(asked: Asked) -> list[Row]:
 
 
 def model(asked: Asked) -> list[Row]:
-    """The cost model on what was kept from it, by the records of all rows."""
+    """The cost model on what was kept from it, by the records of all rows.
+
+    The workloads that `search` measured are kept in turn; the others, as `learned` draws them, are
+    there to learn from.
+    """
     from tc.autotune.database import Database
     from tc.autotune.model_report import report_model
     from tc.autotune.recount import recount
@@ -182,13 +186,16 @@ def model(asked: Asked) -> list[Row]:
 
     rows = []
     path = asked.folder / "all.db"
+    judged: set[str] = set()
     with Database.open(path) as database:
         for other in sorted(asked.folder.glob("*.db")):
             if other != path:
                 with Database.open(other, readonly=True) as known:
                     merge(database, known)
+                    if other.stem == "search":
+                        judged = {row["hash"] for row in known.query("SELECT hash FROM workloads")}
         recount(database)
-        for found in report_model(database):
+        for found in report_model(database, judged=judged):
             score = found.score
             three = (score.pairwise, score.peak1, score.peak5)
             text = " ".join(f"{x:.3f}" for x in (*three, score.peak10))

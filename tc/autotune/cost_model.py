@@ -1,7 +1,8 @@
 """The cost model: gradient-boosted trees that rank the candidates of a workload by their features.
 
 It learns what share of the best candidate's speed another one of the same workload has, as Zheng et
-al., "TenSet" (NeurIPS 2021), do: times of different workloads or machines are never compared.
+al., "TenSet" (NeurIPS 2021), do, and how many of the others it beats, since where all are close to
+the best the shares say little: times of different workloads or machines are never compared.
 Trees are kept as XGBoost's own JSON or UBJ. This module must not measure.
 """
 
@@ -21,19 +22,19 @@ from tc.errors import TuningError, describe
 from tc.frozen import frozen
 
 SHIPPED: Final = Path(__file__).resolve().parents[1] / "tuning_db" / "cost_model.ubj"
-ROUNDS: Final = 200
-MORE_ROUNDS: Final = 60  # on top of a model that knows other trials
+ROUNDS: Final = 300
+MORE_ROUNDS: Final = 80  # on top of a model that knows other trials
 LEAST_ROWS: Final = 12  # fewer teach nothing
 MOST_ROWS: Final = 4000
 MOST_MODEL_BYTES: Final = 64 << 20
 TOLD: Final = 0.01  # a difference of speeds that a measurement can tell at best
 _PARAMETERS: Final = {
     "objective": "reg:squarederror",
-    "max_depth": 4,
-    "eta": 0.08,
+    "max_depth": 5,
+    "eta": 0.06,
     "min_child_weight": 2.0,
     "subsample": 0.9,
-    "colsample_bytree": 0.5,
+    "colsample_bytree": 0.3,
     "tree_method": "hist",
     "max_bin": 64,
     "nthread": 1,  # the sum's order, and so the model, is the same each time; no pool to be forked
@@ -84,7 +85,7 @@ class CostModel:
         return CostModel((known or _trees()).trained(data, labels, NAMES, parameters, rounds))
 
     def rank(self, features: Sequence[Sequence[float]]) -> list[float]:
-        """What share of the best speed each candidate of a workload should have; 0: not known."""
+        """How good each candidate of a workload should be, 1 the best; 0: not known."""
         if self._trees is None or not features:
             return [0.0] * len(features)
         return self._trees.predict(np.asarray(features, np.float32))
@@ -169,8 +170,11 @@ def score(model: CostModel, groups: Sequence[Group]) -> Score:
 
 
 def _labels(speeds: Sequence[float]) -> Any:
+    """The mean of the share of the best speed and the share of the others that are slower."""
     found = np.asarray(speeds, np.float32)
-    return found / max(float(found.max()), 1e-9)
+    slower = (found[:, None] > found[None, :]).sum(axis=1, dtype=np.float32)
+    equal = (found[:, None] == found[None, :]).sum(axis=1, dtype=np.float32) - 1
+    return (found / max(float(found.max()), 1e-9) + (slower + equal / 2) / (len(found) - 1)) / 2
 
 
 def _newest(groups: Sequence[Group]) -> list[Group]:

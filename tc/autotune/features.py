@@ -17,6 +17,7 @@ from typing import Final
 from tc.autotune.nests import Nest, add_leaf
 from tc.autotune.rows import TargetRow
 from tc.autotune.sizes import moving, value_of
+from tc.autotune.streams import Fetch, Streams
 from tc.autotune.traffic import Access, Traffic
 from tc.frozen import frozen
 from tc.ir.expr import Binary, Dot, Expr, Fma, Load, Select, Unary
@@ -37,7 +38,7 @@ from tc.ir.types import DType
 from tc.ir.visit import own_exprs, sub_exprs
 from tc.target import Target
 
-LAYOUT: Final = 3  # of the list of features: those of another one are not comparable
+LAYOUT: Final = 4  # of the list of features: those of another one are not comparable
 L1_BYTES: Final = 32.0  # a cycle from the cache behind the first
 L2_BYTES: Final = 12.0  # and from the one behind that
 RARE: Final = 0.01  # of a branch that is for ends and for single rows, beside the usual one
@@ -50,6 +51,7 @@ class _Seen:
     env: dict[str, int]
     target: Target
     accesses: list[Access] = field(default_factory=list)
+    fetches: list[Fetch] = field(default_factory=list)
     counts: dict[str, float] = field(default_factory=dict)
     parallel: int = 1
     chunks: int = 1
@@ -119,6 +121,7 @@ def features(
     ]
     moved = Traffic(seen.accesses, seen.env, target)
     traffic = [slog(x) for x in (*moved.beyond, *moved.alone, moved.unique, moved.inner)]
+    ways = Streams.of(moved.reads, seen.fetches, seen.env)
     estimate = _estimates(seen, moved, rounds / threads, work, device)
     return [
         *counts,
@@ -126,6 +129,11 @@ def features(
         *shape,
         *traffic,
         slog(moved.alike),
+        ways.places,
+        ways.run,
+        ways.gap,
+        ways.ahead,
+        ways.fetched,
         *estimate,
         float(work.cold),
         *device,
@@ -150,6 +158,7 @@ NAMES: Final = (
     *_SHAPE,
     "l1_traffic", "l2_traffic", "l3_traffic", "l1_alone", "l2_alone", "l3_alone",
     "unique_bytes", "inner_bytes", "alike",
+    "places", "run", "gap", "ahead", "fetched",
     *_ESTIMATES, "cold",
     *_DEVICE,
 )  # fmt: skip
@@ -209,8 +218,9 @@ def _walk(s: Stmt, loops: tuple[tuple[str, int, LoopKind], ...], times: float, s
             else:
                 seen.add("scratch_bytes", size * buffer.dtype.bytes)
             _walk(body, loops, times, seen)
-        case Prefetch():
+        case Prefetch(buffer, indices):
             seen.add("prefetches", times)
+            seen.fetches.append(Fetch(buffer, indices, times))
         case _:
             _leaf(s, loops, times, seen)
 

@@ -5,7 +5,7 @@ This module must not measure, nor change the database.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from random import Random
 from typing import Final
@@ -41,16 +41,22 @@ class ModelScore:
         return {**values, **asdict(self.score)}
 
 
-def report_model(database: Database, seed: int = 0) -> list[ModelScore]:
+def report_model(
+    database: Database, seed: int = 0, judged: Collection[str] = ()
+) -> list[ModelScore]:
     """Scores on held-out workloads (each a fifth of the time), then on each held-out target.
 
     A target here is a machine with a number of threads.
+
+    Args:
+        judged: hashes of the workloads to hold out in turn, while the others are always learned
+            from; none: all.
 
     Raises:
         TuningError: too few trials, or workloads, to keep any.
     """
     groups = labelled_groups(database)
-    names = sorted({g.workload for g in groups})
+    names = sorted({g.workload for g in groups if not judged or g.workload in judged})
     Random(seed).shuffle(names)
     folds = [set(names[n::FOLDS]) for n in range(FOLDS)]
     found = [_kept("workloads", groups, [_of(f) for f in folds], seed)]
@@ -84,8 +90,10 @@ def _kept(
     for keeps in folds:
         known = [g.group for g in groups if not keeps(g)]
         rest = [g.group for g in groups if keeps(g) and len(g.group.speeds) >= LEAST_TRIALS]
+        if not rest:
+            continue
         model = CostModel.learn(known, seed)
-        if not rest or not model.is_trained:
+        if not model.is_trained:
             continue
         scores.append(score(model, rest))
         learned += sum(len(g.speeds) for g in known)

@@ -49,6 +49,8 @@ class Traffic:
         unique: bytes of all different lines.
         inner: bytes of one run of the innermost loops.
         alike: lines that an unrolled body wants at once in one set of the first cache.
+        reads: what is read of buffers that the first cache does not hold, with the bytes that each
+            touches in all.
     """
 
     def __init__(self, accesses: Sequence[Access], env: Mapping[str, int], target: Target) -> None:
@@ -72,6 +74,8 @@ class Traffic:
             sum(_beyond(a, feet, None, cache * FILLED) for a, feet in known) for cache in caches
         ]
         self.unique = sum(feet[0] for _, feet in known)
+        far = [(a, feet[0]) for a, feet in known if not a.write and feet[0] > caches[0] / 2]
+        self.reads = far or [(a, feet[0]) for a, feet in known if not a.write]
         self.inner = sum(feet[-1] for _, feet in known)
         self.alike = max((_alike(a, env) for a, _ in known), default=1.0)
 
@@ -117,18 +121,19 @@ def _alike(a: Access, env: Mapping[str, int]) -> float:
     """How many lines of one set of the first cache an unrolled body touches."""
     count = 1.0
     sizes = [max(1, value_of(n, env)) for n in a.buffer.shape]
-    start = _address(a, sizes, env)
+    start = address(a.indices, sizes, env)
     unrolled = {n: e for n, e, kind in a.loops if kind is LoopKind.UNROLLED and e > 1}
     for name in moving(a.indices, unrolled, env):
         extent = unrolled[name]
-        step = abs(_address(a, sizes, {**env, name: 1}) - start) * a.buffer.dtype.bytes
+        step = abs(address(a.indices, sizes, {**env, name: 1}) - start) * a.buffer.dtype.bytes
         if step >= LINE:
             count *= max(1.0, extent * math.gcd(step, SET_BYTES) / SET_BYTES)
     return count
 
 
-def _address(a: Access, sizes: Sequence[int], env: Mapping[str, int]) -> int:
+def address(indices: Sequence[Expr], sizes: Sequence[int], env: Mapping[str, int]) -> int:
+    """The place of an element in a buffer of these sizes."""
     place = 0
-    for index, size in zip(a.indices, sizes, strict=True):
+    for index, size in zip(indices, sizes, strict=True):
         place = place * size + value_of(index, env)
     return place

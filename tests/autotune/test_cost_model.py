@@ -93,3 +93,9 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path, content: bytes) -> N
         CostModel.load(path)
     with pytest.raises(TuningError, match="train it anew"):
         CostModel.load(tmp_path / "none.json")
+
+
+def test_where_all_are_close_the_order_is_learned_all_the_same() -> None:
+    close = [Group(g.features, [1 + s / 1000 for s in g.speeds]) for g in groups(5)]
+    wide = Group(groups(6)[0].features, [0.05] * 20 + [1.0] * 20)
+    assert score(CostModel.learn([*close, wide]), groups(2)).pairwise > 0.7

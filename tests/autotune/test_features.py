@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tc import te
 from tc.autotune.features import NAMES, Work, device_features, features, slog
 from tc.autotune.nests import Nest
 from tc.autotune.rows import target_row
@@ -11,7 +12,7 @@ from tc.autotune.sizes import moving, spans, value_of
 from tc.autotune.space import Space
 from tc.ir.parser import parse_expr
 from tc.target import Target
-from tests.autotune.workloads import WORKLOADS, product
+from tests.autotune.workloads import WORKLOADS, product, workload
 
 V3 = Target.parse("x86-64-v3 cores=2 l3=32M")
 WORK = Work(1e6, 1e5)
@@ -99,3 +100,22 @@ def test_sizes_without_simplifying() -> None:
     assert spans(tile, {"i": 2, "j": 24}, {"i": 1}) == {"i": 24, "j": 23}
     assert spans(parse_expr("i"), {"i": 1, "j": 9}, {}) == {}
     assert moving([tile, parse_expr("k // 2")], ["k", "j", "l"], {}) == ["j"]
+
+
+@pytest.mark.parametrize(("streams", "near"), [(1, 1024), (2, 0), (4, 256)])
+def test_the_way_in_which_weights_are_read_is_told(streams: int, near: int) -> None:
+    knobs = {"mr": 1, "vectors": 3, "unroll_k": 2, "streams": streams, "near": near}
+    found = named(product(None, 768, 3072), 1, **knobs)
+    assert 2 ** found["places"] == pytest.approx(streams, rel=0.02)
+    assert 2 ** found["run"] == pytest.approx(2 * 24 * 4, rel=0.02)  # two rows of a packed tile
+    assert found["gap"] == pytest.approx(0, abs=0.1)  # the next ones come right after them
+    assert 2 ** found["ahead"] - 1 == pytest.approx(near, rel=0.02)
+    assert (found["fetched"] > 0) is bool(near)
+
+
+def test_rows_that_are_read_in_part_are_told_by_the_gap() -> None:
+    x = te.placeholder((64, 4096), name="x")
+    k = te.reduce_axis(64)
+    made = workload([te.compute((4096,), lambda j: te.sum(x[k, j], axis=k))], [x])
+    found = named(made)
+    assert 2 ** (found["run"] + found["gap"]) == pytest.approx(4096 * 4, rel=0.02)
