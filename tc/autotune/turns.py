@@ -20,7 +20,8 @@ from tc.frozen import frozen
 LEAST_TURNS, MOST_TURNS = 7, 400
 HOPELESS: Final = 1.25  # times the default's time: not worth more turns
 KNOWN: Final = 0.004  # the standard error of the ratio at which turns end
-ROUGHLY: Final = 0.01  # the same, where the candidate is behind for sure
+ROUGHLY: Final = 0.01  # the same, where the candidate is behind for sure,
+FARTHER: Final = 0.1  # and such a share of what it is behind by on top
 SURE: Final = 4  # standard errors
 SUSPICIOUS: Final = (
     0.01  # that of a candidate that seems to be better, which is then looked at again
@@ -130,8 +131,8 @@ class Turns:
         """Whether more of them would not change much: the less, the further it is behind."""
         pairs = self.clean
         error = _uncertainty(pairs)
-        behind = _middle(sorted(a / b for a, b in pairs)) > 1 + SURE * error
-        return error < (ROUGHLY if behind else KNOWN)
+        behind = _middle(sorted(a / b for a, b in pairs)) - 1
+        return error < (ROUGHLY + FARTHER * behind if behind > SURE * error else KNOWN)
 
     @property
     def is_suspicious(self) -> bool:

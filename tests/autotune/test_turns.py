@@ -51,13 +51,19 @@ def test_who_is_far_behind_is_not_the_best_because_the_default_was_disturbed() -
 
 @pytest.mark.parametrize(("spread", "certain"), [(0.0, True), (0.01, True), (0.15, False)])
 def test_the_spread_decides_how_long_it_takes(spread: float, certain: bool) -> None:
-    ours = [1.0 + spread * (n % 5) / 4 for n in range(20)]
+    ours = [1.0 + spread * (n % 5 - 2) / 4 for n in range(20)]
     assert Clockwork(ours, [1.0] * 20).is_certain is certain
 
 
 @pytest.mark.parametrize(("level", "certain"), [(0.9, False), (0.985, False), (1.2, True)])
 def test_who_is_behind_for_sure_need_not_be_known_as_well(level: float, certain: bool) -> None:
     ours = [level * (1.0 + 0.04 * (n % 5) / 4) for n in range(20)]
+    assert Clockwork(ours, [1.0] * 20).is_certain is certain
+
+
+@pytest.mark.parametrize(("level", "certain"), [(1.0, False), (1.05, False), (1.1, True)])
+def test_the_further_behind_the_less_need_be_known(level: float, certain: bool) -> None:
+    ours = [level * (1.0 + 0.14 * (n % 5 - 2) / 4) for n in range(20)]
     assert Clockwork(ours, [1.0] * 20).is_certain is certain
 
 
