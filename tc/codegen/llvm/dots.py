@@ -62,7 +62,7 @@ def _x86_dot(
     if 32 * lanes > hardware.madd_bits:
         return None
     if small and hardware.maddub:
-        return _int8_in_i16(b, a, w, c, lanes)
+        return _int8_in_i16(b, a, w, c, lanes, hardware)
     return _int8_pairs(b, a, w, c, lanes)
 
 
@@ -90,11 +90,13 @@ def _words(b: Builder, x: str, element: str, count: int, lanes: int) -> str:
     return b.ins(f"bitcast {vector(element, count * lanes)} {x} to {vector('i32', lanes)}")
 
 
-def _int8_in_i16(b: Builder, a: str, w: str, c: str, lanes: int) -> str:
+def _int8_in_i16(b: Builder, a: str, w: str, c: str, lanes: int, hardware: Hardware) -> str:
     """Sums of two in i16, which do not saturate as `a` is small, then sums of two of those."""
     bytes_, i16, i32 = vector("i8", 4 * lanes), vector("i16", 2 * lanes), vector("i32", lanes)
     twos = b.call(i16, f"llvm.x86.{_MADD_BYTES[lanes]}", [bytes_, bytes_], [a, w])
     ones = splat("i16", "1", 2 * lanes)
+    if hardware.literal_loads:
+        ones = b.literal(i16, ones)
     sums = b.call(i32, f"llvm.x86.{_MADD[lanes]}", [i16, i16], [twos, ones])
     return b.ins(f"add {i32} {c}, {sums}")
 

@@ -32,7 +32,7 @@ from tc.ir.expr import (
     Unary,
     Var,
 )
-from tc.ir.types import BOOL, F32, F64, DType
+from tc.ir.types import BOOL, F32, F64, U8, DType
 
 
 class Values(Placement[str]):
@@ -108,7 +108,7 @@ class Values(Placement[str]):
         c = x.x if isinstance(x, Broadcast) else x
         if lanes == 1 or not isinstance(c, Const) or not self.hardware.literal_loads:
             return self.wide(x, lanes)
-        if c.type not in (F32, F64) or not c.value or c.value != c.value:
+        if c.type not in (F32, F64, U8) or not c.value or c.value != c.value:
             return self.wide(x, lanes)  # zero is made of nothing, and a NaN is to be recognised
         return self.b.literal(value_type(c.type, lanes), literal(c, lanes))
 
