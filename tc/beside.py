@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import Final, NoReturn
 
 _DIES_WITH_PARENT: Final = 1  # prctl's PR_SET_PDEATHSIG
-_PATIENCE: Final = 10.0  # seconds beyond as many again as a process has had when it is asked
+_PATIENCE: Final = 60.0  # seconds beyond as many again as a process has had when it is asked
 _BLOCK: Final = 1 << 20
 
 
@@ -34,12 +34,14 @@ class Beside:
             OSError: the system has no room for one more.
         """
         self._began = time.monotonic()
+        self._pid: int | None = None
+        self._home = os.getpid()
         self._said, say = os.pipe()
         try:
             with warnings.catch_warnings():
                 # Newer Pythons warn of threads that a fork leaves behind: `make` waits for none.
                 warnings.simplefilter("ignore", DeprecationWarning)
-                self._pid: int | None = os.fork()
+                self._pid = os.fork()
         except OSError:
             os.close(self._said)
             os.close(say)
@@ -63,9 +65,12 @@ class Beside:
         self.close()
         return None
 
+    def __del__(self) -> None:
+        self.close()
+
     def close(self) -> None:
         """End the process, if it is still there."""
-        if self._pid is not None:
+        if self._pid is not None and self._home == os.getpid():  # not in one forked since
             os.kill(self._pid, signal.SIGKILL)
             self._ended()
 

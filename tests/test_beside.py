@@ -78,3 +78,17 @@ def test_one_that_is_not_wanted_any_more_is_ended() -> None:
     process.close()
     process.close()
     assert is_gone(pid)
+
+
+def test_one_that_nobody_has_any_more_is_ended_here_alone() -> None:
+    held = [Beside(sleeping)]
+    pid = held[0]._pid
+
+    def forget() -> bytes:
+        held.clear()
+        return b"forgotten"
+
+    assert Beside(forget).result() == b"forgotten"
+    assert not is_gone(pid)
+    held.clear()
+    assert is_gone(pid)

@@ -159,8 +159,11 @@ def _begun(model: torch.nn.Module, build: Builder) -> Calls | None:
         calls = Calls.of(model)
     except UnsupportedError:  # which is said where they are asked for
         return None
-    build.ahead(calls.prompt)
-    build.ahead(calls.step)
+    requests = [calls.prompt, calls.step]
+    if calls.decoder.cross:
+        requests.append(Request.of(model.get_encoder(), (), _ids_and_mask()))  # type: ignore[operator]
+    for request in requests:
+        build.ahead(request)
     return calls
 
 
@@ -327,8 +330,13 @@ def _encoder(model: torch.nn.Module) -> ProgramCall:
     """The program of an encoder over ids and their mask."""
     part = dispatcher_of(model.get_encoder())  # type: ignore[operator]  # of a model that has one
     assert part is not None
+    return part.prepare((), _ids_and_mask())
+
+
+def _ids_and_mask() -> dict[str, torch.Tensor]:
+    """What an encoder is called with."""
     ids = torch.ones(2, 8, dtype=torch.long)
-    return part.prepare((), {"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
 def _runners_of(dispatcher: Dispatcher) -> list[Runner]:

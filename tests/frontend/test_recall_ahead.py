@@ -14,7 +14,7 @@ from tc.device.artifact import Artifact
 from tc.errors import TcError
 from tc.frontend import recall
 from tc.frontend.captured import Request
-from tc.frontend.model import compile_model, pipeline
+from tc.frontend.model import _encoder, compile_model, pipeline
 from tc.frontend.options import Options
 from tc.frontend.recall import Builder
 from tests.frontend.recalls import X, small
@@ -98,11 +98,17 @@ def test_what_cannot_be_compiled_is_said_where_it_is_asked_for() -> None:
 
 def test_a_generation_made_ahead_generates_as_ever(traced: list[Request]) -> None:
     each = shallow("gpt2-lm")
-    model = each.build()
+    model: Any = each.build()
     prompt = each.inputs(2, 7)
     made: Any = compile_model(model, natural=False, ahead=True)
     kept = {"max_new_tokens": 4, "do_sample": False}
-    assert torch.equal(made.generate(**prompt, **kept), model.generate(**prompt, **kept))  # type: ignore[operator]
+    assert torch.equal(made.generate(**prompt, **kept), model.generate(**prompt, **kept))
     assert not traced
     assert made.stats()["compilations"] == 2
     assert made.stats()["program_hits"] == 0
+
+
+def test_the_encoder_of_an_export_is_made_ahead(traced: list[Request]) -> None:
+    made = compile_model(shallow("t5").build(), target="arm-neon", natural=False, ahead=True)
+    assert _encoder(made).ids
+    assert not traced
