@@ -100,7 +100,7 @@ def _run_mca(command: tuple[str, ...], body: tuple[str, ...]) -> tuple[float, fl
         text=True,
         check=False,
     )
-    if done.returncode:
+    if done.returncode or "error:" in done.stderr:  # some leave out what they do not know
         return None
     names = ("Total Cycles", "Block RThroughput", "Total uOps", "Dispatch Width")
     found = {name: re.search(rf"{name}:\s+([\d.]+)", done.stdout) for name in names}
