@@ -14,6 +14,7 @@ from tc.target import Target
 MAX_ROWS = 8
 MOST_VECTORS, MOST_TILE_ROWS = 8, 14  # of tiles that are worth trying
 _WIDE, _MOST_COLUMNS = 4, 64
+LOADS = 0.635  # for each FMA: a core that two threads share is as much slower as there are more
 WIDEST = 12  # vectors: sums that keep three units busy for the four cycles that each takes
 
 
@@ -77,5 +78,5 @@ def _efficiency(tile: Tile, columns: int | None) -> float:
     accumulators = tile.mr * tile.vectors
     hidden = min(1.0, accumulators / 10)
     loads = (tile.mr + tile.vectors) / accumulators
-    fed = min(1.0, 0.65 / loads)
+    fed = min(1.0, LOADS / loads)
     return used * hidden * fed + 0.001 * accumulators
