@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 import warnings
 from typing import NoReturn
@@ -13,8 +12,6 @@ import pytest
 
 from tc import beside
 from tc.beside import Beside
-
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks")
 
 
 def failing() -> NoReturn:
