@@ -1,5 +1,9 @@
 """The best records for a target, as the pipeline asks for schedules, found by key.
 
+A model may have several programs of the same weights. What lies in memory once is read by all of
+them in one layout, and no program knows which schedules another one gets: the layout that all can
+have is that of the analytical schedules, which follows from the weight.
+
 Records come from the database that the caller names, else from those that ship with tc; those of
 another machine, number of threads or version are never taken. Reading is on the way of every
 compilation, so that it takes the standard library alone. This module must not write.
@@ -12,7 +16,7 @@ import json
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tc import __version__
 from tc.autotune.database import Database
@@ -25,16 +29,27 @@ from tc.target import Target
 
 if TYPE_CHECKING:
     from tc.pipeline import Chosen, Workload
+    from tc.schedule.step import Schedule, Step
 
 SHIPPED: Final = Path(__file__).resolve().parents[1] / "tuning_db"
+WORTH_A_COPY: Final = 0.8  # of the default's time, measured, for which weights may lie twice
 
 
 @frozen
 class Record:
-    """A workload's best schedule, as text, and where it comes from, for people."""
+    """A good schedule of a workload.
+
+    Attributes:
+        schedule: as text.
+        source: where it comes from, for people.
+        ratio: of its time to the default's.
+        measured: False: it is a prediction.
+    """
 
     schedule: str
     source: str
+    ratio: float = 1.0
+    measured: bool = True
 
 
 class Records:
@@ -62,30 +77,48 @@ class Records:
 
     def __call__(self, workload: Workload) -> Chosen | None:
         """As `tc.pipeline.Schedules`."""
+        record = self._best(workload)
+        return None if record is None else _chosen(record)
+
+    def of_several(self, workload: Workload) -> Chosen | None:
+        """As `tc.pipeline.Schedules`, for one of several programs of the same weights.
+
+        The best record that has these as the analytical schedule has them, unless another layout
+        is worth a second copy of them.
+        """
+        best = self._best(workload)
+        if best is None:
+            return None
+        from tc.autotune.workload import key_of
+        from tc.pipeline import default_of
+
+        own = _packs(default_of(workload))
+        for record in (best, *self._others(key_of(workload).hash)):
+            found = _chosen(record)
+            if found is None:
+                return None
+            worth = record.measured and record.ratio <= WORTH_A_COPY
+            if worth or _packs(found.schedule) == own:
+                return found
+        return None
+
+    def _best(self, workload: Workload) -> Record | None:
         if not self.digest:
             return None
-        # A program that is only found again needs none of these.
-        from tc.autotune.workload import key_of
-        from tc.pipeline import Chosen
-        from tc.schedule.foreign import read_schedule
+        from tc.autotune.workload import key_of  # no program that is only found again needs it
 
-        record = self.of(key_of(workload).hash)
-        if record is None:
-            return None
-        try:
-            return Chosen(read_schedule(record.schedule), record.source, trusted=False)
-        except ScheduleError as error:
-            said = f"a record is not used: {record.source}: {error.message}"
-            warnings.warn(said, RuntimeWarning, stacklevel=2)
-            return None
-
-    def of(self, workload: str) -> Record | None:
-        """The best record of a workload, by its hash."""
+        key = key_of(workload).hash
         if self._path is not None:
-            found = tuned(self._path, workload, self._target, self._threads)
+            found = tuned(self._path, key, self._target, self._threads)
             if found is not None:
                 return found
-        return self._shipped.get(workload)
+        return self._shipped.get(key)
+
+    def _others(self, workload: str) -> list[Record]:
+        """What beats the default besides the best record, by a workload's hash; the best first."""
+        if self._path is None:
+            return []
+        return beating(self._path, workload, self._target, self._threads)
 
     def _digest(self) -> str:
         found = hashlib.sha256()
@@ -138,10 +171,46 @@ def tuned(path: Path, workload: str, target: str, threads: int) -> Record | None
         only = "AND workload_id = ? AND target_id = ? AND threads = ? AND tc_version = ? "
         each = (ids[0]["workload"], ids[0]["target"], threads, have.tc, have.llvm)
         rows = database.query(BEST.format(only=f"{only} AND llvm_version = ?"), each * 2)
-    if not rows:
+    return _record(rows[0]) if rows else None
+
+
+def beating(path: Path, workload: str, target: str, threads: int) -> list[Record]:
+    """All records of a database that beat the default, the best first; see `tuned`."""
+    have = versions()
+    with Database.open(path, readonly=True, check=False) as database:
+        rows = database.query(
+            "SELECT schedule, AVG(ratio) AS ratio, MAX(status) AS status, MIN(trials.id) AS "
+            "trial_id FROM trials JOIN workloads ON workloads.id = workload_id "
+            "JOIN targets ON targets.id = target_id WHERE hash = ? AND fingerprint = ? AND "
+            "threads = ? AND tc_version = ? AND llvm_version = ? AND status IN ('ok', 'predicted') "
+            "GROUP BY schedule HAVING MAX(ratio) < 1 ORDER BY 3, 2, 4",
+            (workload, target, threads, have.tc, have.llvm),
+        )
+    return [_record(row) for row in rows]
+
+
+def _record(row: Mapping[str, Any]) -> Record:
+    measured = row["status"] != PREDICTED
+    source = f"{'tuned' if measured else 'predicted'} (trial {row['trial_id']})"
+    return Record(row["schedule"], source, row["ratio"], measured)
+
+
+def _chosen(record: Record) -> Chosen | None:
+    """What a record says, if it can be read."""
+    from tc.pipeline import Chosen
+    from tc.schedule.foreign import read_schedule
+
+    try:
+        return Chosen(read_schedule(record.schedule), record.source, trusted=False)
+    except ScheduleError as error:
+        said = f"a record is not used: {record.source}: {error.message}"
+        warnings.warn(said, RuntimeWarning, stacklevel=2)
         return None
-    word = "predicted" if rows[0]["status"] == PREDICTED else "tuned"
-    return Record(rows[0]["schedule"], f"{word} (trial {rows[0]['trial_id']})")
+
+
+def _packs(schedule: Schedule) -> frozenset[Step]:
+    """The layouts that a schedule asks for."""
+    return frozenset(step for step in schedule.steps if step.name == "pack")
 
 
 def shipped(root: Path, target: Target, threads: int) -> Iterable[tuple[str, Record]]:
@@ -165,8 +234,12 @@ def shipped(root: Path, target: Target, threads: int) -> Iterable[tuple[str, Rec
                 if not better or (predicted and here):
                     continue
                 if (row["threads"], row["tc"], row["llvm"]) == wanted:
-                    word = "predicted" if predicted else "shipped"
-                    yield row["workload"], Record(row["schedule"], f"{word} ({path.name})")
+                    source = f"{'predicted' if predicted else 'shipped'} ({path.name})"
+                    ratio = 1.0 if row.get("ratio") is None else float(row["ratio"])
+                    yield (
+                        row["workload"],
+                        Record(row["schedule"], source, ratio, not predicted),
+                    )
         except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
             said = f"tuning records {path} are not used: {error}"
             warnings.warn(said, RuntimeWarning, stacklevel=2)

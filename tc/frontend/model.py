@@ -82,7 +82,7 @@ def compile_model(
         )
     eager = EagerCalls(type(model).__name__, options)
 
-    build = Builder(options, pipeline)
+    build = Builder(options, pipeline_of_several if _generates(model) else pipeline)
     calls = _begun(model, build) if ahead else None
 
     def make(request: Request) -> tuple[Interface, Runner]:
@@ -211,6 +211,14 @@ def pipeline(graph: Graph, options: Options) -> Compiled:
     from tc.pipeline import compile_graph
 
     return compile_graph(graph, options, records_of(options))
+
+
+def pipeline_of_several(graph: Graph, options: Options) -> Compiled:
+    """As `pipeline`, for one of the programs of a generation, which share their weights."""
+    from tc.frontend.tuned import records_of
+    from tc.pipeline import compile_graph
+
+    return compile_graph(graph, options, records_of(options).of_several)
 
 
 class _Handle:

@@ -13,10 +13,11 @@ import tc
 from tc.autotune import records
 from tc.autotune.database import Database
 from tc.autotune.rows import OK, PREDICTED, Context, Trial, Versions, target_row
+from tc.autotune.space import Space
 from tc.autotune.workload import key_of, key_of_text, loops_of, row_of, sizes_of, sizes_text
 from tc.device.physical import cpu_name
 from tc.errors import TuningError
-from tc.pipeline import Workload, default_of
+from tc.pipeline import Chosen, Workload, default_of
 from tc.schedule.step import Schedule
 from tc.target import Target
 from tests.autotune.conftest import TEXT
@@ -112,6 +113,39 @@ def test_what_is_not_for_here_is_not_used(product: Workload, path: Path, other: 
 def test_a_prediction_says_so(product: Workload, path: Path) -> None:
     enter(path, product, other_schedule(product), status=PREDICTED)
     assert "predicted (trial 1)" in sources(compiled(path)).values()
+
+
+def test_weights_of_several_programs_have_the_layout_that_all_can_have(
+    product: Workload, path: Path
+) -> None:
+    space = Space(product)
+    wider = space.make({"vectors": max(space.default.asked["vectors"].values)}).schedule
+    assert [s for s in wider.steps if s.name == "pack"] != [
+        s for s in space.default.schedule.steps if s.name == "pack"
+    ]
+
+    def chosen(several: bool) -> Chosen | None:
+        found = records.load(path, HOST, cpu_name(), 2)
+        return found.of_several(product) if several else found(product)
+
+    enter(path, product, str(wider), status=PREDICTED, ratio=0.5)
+    assert chosen(False) == Chosen(wider, "predicted (trial 1)", trusted=False)
+    assert chosen(True) is None
+    enter(path, product, str(wider), ratio=0.9)
+    assert chosen(False) == Chosen(wider, "tuned (trial 1)", trusted=False)
+    assert chosen(True) is None
+    enter(path, product, other_schedule(product), ratio=0.95)
+    same = Chosen(Schedule.parse(other_schedule(product)), "tuned (trial 2)", trusted=False)
+    assert chosen(False) == Chosen(wider, "tuned (trial 1)", trusted=False)
+    assert chosen(True) == same
+
+
+def test_a_great_gain_is_worth_a_second_copy(product: Workload, path: Path) -> None:
+    space = Space(product)
+    wider = space.make({"vectors": max(space.default.asked["vectors"].values)}).schedule
+    enter(path, product, str(wider), ratio=records.WORTH_A_COPY)
+    found = records.load(path, HOST, cpu_name(), 2).of_several(product)
+    assert found == Chosen(wider, "tuned (trial 1)", trusted=False)
 
 
 @pytest.mark.parametrize(

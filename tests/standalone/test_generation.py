@@ -20,10 +20,14 @@ from transformers import (
 )
 
 import tc
+from tc.autotune.records import Record, Records
+from tc.autotune.space import Space
 from tc.errors import TcError, UnsupportedError
 from tc.frontend import model as frontend
 from tc.frontend.rules import rules_of
-from tc.pipeline import compile_graph, naive
+from tc.frontend.standalone import model_spec
+from tc.pipeline import Workload, compile_graph, naive
+from tc.standalone.model_c import place_weights
 from tc.standalone.spec import Rules
 from tests.standalone.exported import SANITIZED, need
 
@@ -53,7 +57,8 @@ def t5() -> PreTrainedModel:
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kernels without a schedule: little C, which a compiler with sanitizers is done with soon."""
-    monkeypatch.setattr(frontend, "pipeline", lambda graph, o: compile_graph(graph, o, naive))
+    for name in ("pipeline", "pipeline_of_several"):
+        monkeypatch.setattr(frontend, name, lambda graph, o: compile_graph(graph, o, naive))
 
 
 def model(make: Any) -> Any:
@@ -148,3 +153,29 @@ def test_no_weight_is_stored_for_each_program(tmp_path: Path) -> None:
     exported = tc.compile(made).export_c(tmp_path)
     weights = sum(p.nbytes for p in made.parameters())
     assert exported.weights < 1.5 * weights
+
+
+def test_records_of_one_program_do_not_double_the_weights(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TC_CACHE_DIR", str(tmp_path))
+    found: list[str] = []
+
+    def best(_records: Records, workload: Workload) -> Record | None:
+        """Wider panels for what a step, of one position, does not compute."""
+        space = Space(workload)
+        knob = space.default.asked.get("vectors")
+        if knob is None or len(workload.lowered.func.symbols) < 2:
+            return None
+        wider = space.make({"vectors": max(knob.values)})
+        found.append(str(wider.schedule))
+        return Record(found[-1], "another program's", 0.9)
+
+    monkeypatch.setattr(Records, "_best", best)
+    made = model(gpt2)
+    compiled: Any = tc.compile(made, target="arm-neon")
+    spec = model_spec(compiled.export_c.__self__._parts())
+    packed = {text.partition("pack(")[2].partition(")")[0] for text in found}
+    assert packed and all(text.endswith("32") for text in packed)
+    weights = sum(p.nbytes for p in made.parameters())
+    assert place_weights(spec).layout.bytes < 1.1 * weights
