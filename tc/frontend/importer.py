@@ -25,10 +25,13 @@ from tc.frozen import frozen
 from tc.graph.compose import build, check_value
 from tc.graph.graph import Arg, Graph, Node, Value
 from tc.graph.recurrent import recurrent
+from tc.graph.sorting import sorting
 from tc.ir.expr import Const
 from tc.ir.tensor import Placeholder, Tensor
 from tc.ops.table import Operator, by_aten, by_name
 
+# Operators that become several nodes; each of these gives None for what is not its own.
+_OF_SEVERAL: Final = (recurrent, sorting)
 # Where a tensor lies is not the graph's affair.
 _NO_MEANING: Final = frozenset(("device", "layout", "pin_memory", "memory_format", "generator"))
 # The size that a view is asked for may hold a -1; the traced result has none.
@@ -161,7 +164,8 @@ class _Importer:
         outputs = tuple(
             self._new(f"{node.name}.{n}" if many else node.name, t) for n, t in enumerate(traced)
         )
-        made = recurrent(overload, args, outputs, _origin(node))
+        given = overload, args, outputs, _origin(node)
+        made = next((found for made_of in _OF_SEVERAL if (found := made_of(*given))), None)
         if made is None:
             made = [Node(self._row(overload, args, outputs), args, outputs, _origin(node))]
             if made[0].is_fallback and has_float(args):

@@ -15,6 +15,7 @@ from tc.graph.group import Group, Turns
 from tc.graph.inline import reads_in_place, uses_of
 from tc.graph.rewrite import producers, users, with_inputs, with_nodes
 from tc.ir.expr import Const, Expr, Reduce
+from tc.ir.tensor import Scatter
 from tc.ir.tensor_walk import bodies, topological
 from tc.ir.visit import sub_exprs
 from tc.ops.dims import same
@@ -100,6 +101,8 @@ def _reads_as_it_writes(
     tensors = topological(made.outputs)
     if any(isinstance(x, Reduce) for t in tensors for body in bodies(t) for x in sub_exprs(body)):
         return False  # partial sums may be stored before
+    if any(isinstance(t, Scatter) for t in tensors):
+        return False  # what is read at a point is stored at another one
     uses = [u for t in tensors for u in uses_of(t, name)]
     return all(u.reader.name == own and reads_in_place(u) for u in uses)
 

@@ -23,7 +23,7 @@ class Writer:
     def __init__(self, prefix: str, origin: str = "") -> None:
         self.nodes: list[Node] = []
         self._prefix = prefix
-        self._origin = origin
+        self.origin = origin
         self._count = 0
 
     def value(self, name: str, shape: tuple[Expr, ...], dtype: DType) -> Value:
@@ -33,11 +33,11 @@ class Writer:
 
     def __call__(self, op: str, *args: Arg) -> Value:
         """The value of an operator of the table that gives one; `args` follow its schema."""
-        node = Node(op, args, (), self._origin)
+        node = Node(op, args, (), self.origin)
         env: dict[Value, Tensor] = {v: Placeholder(v.name, v.shape, v.dtype) for v in node.inputs}
         (made,) = build(node, env)
         out = self.value(op, made.shape, made.dtype)
-        self.nodes.append(Node(op, args, (out,), self._origin))
+        self.nodes.append(Node(op, args, (out,), self.origin))
         return out
 
     def loop(self, body: BodyWriter, times: Expr) -> tuple[Value, ...]:
@@ -45,7 +45,7 @@ class Writer:
         graph = body.graph()
         ends = tuple(self.value("end", v.shape, v.dtype) for v, _ in graph.mutated)
         loop = Loop(body.index, times, graph)
-        self.nodes.append(Node("loop", (loop, *body.given), ends, self._origin))
+        self.nodes.append(Node("loop", (loop, *body.given), ends, self.origin))
         return ends
 
     def named(self, names: Mapping[Value, Value]) -> list[Node]:

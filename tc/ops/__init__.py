@@ -37,6 +37,7 @@ from tc.ops import (  # noqa: F401  # imported for the rows that they enter
     scatter,
     slices,
     softmax,
+    sort,
     statistics,
     unary,
     views,

@@ -1,7 +1,7 @@
 """Operators that put elements in order: the greatest few along a dim, places in a sorted row.
 
 The greatest few are found one after the other, each the best of those behind the one before, so a
-row is read as often as there are to find; many of them are left to eager. A place in a sorted row
+row is read as often as there are to find; for many of them all are sorted. A place in a sorted row
 is the number of elements before it, so it takes time as the row's length, not its logarithm.
 """
 
@@ -21,8 +21,10 @@ from tc.ops.dims import Dim, axis_of, known
 from tc.ops.promotion import compute_type, result_type
 from tc.ops.reductions import rowwise
 from tc.ops.samples import array, ints, sample, special
+from tc.ops.slices import build_slice
+from tc.ops.sort import build_sort
 
-_MOST_FOUND: Final = 32
+MOST_FOUND: Final = 32
 _LONGEST_ROW: Final = 1024
 
 
@@ -40,19 +42,19 @@ def _topk_ref(x: Any, k: int, dim: int = -1, largest: bool = True, *_: bool) -> 
          sample(array(2, 17), 1, -1, True, False), sample(array(1, 1), 1, 0, True, True),
          sample(array(0, 5), 2, 1, True, True), sample(array(3, 8), 8, 1, True, True),
          sample(array(4, 9), 2, -1, False, True), sample(array(3, 5), 0, -1, True, True),
-         sample(array(2, 5, dtype="f64"), 3, -1, True, True))  # fmt: skip
+         sample(array(2, 5, dtype="f64"), 3, -1, True, True),
+         sample(array(2, 40), 33, -1, False, True),
+         sample(array(2, 5, dtype="f64"), 3, -1, False, True))  # fmt: skip
 def build_topk(
     x: Tensor, k: Dim, dim: int = -1, largest: bool = True, _sorted: bool = True
 ) -> tuple[Tensor, Tensor]:
     """The k greatest elements along a dim, the greatest first, and where they are."""
-    count = known(k)
-    if count is None or count > _MOST_FOUND:
-        raise UnsupportedError(f"topk: {k} elements; {_MOST_FOUND} at most are compiled")
     if x.dtype is BOOL or x.rank == 0:
         raise UnsupportedError(f"topk: of {x.dtype} with {x.rank} dims")
-    if x.dtype is F64 and not largest:
-        raise UnsupportedError("topk: the least of f64")
-    axis = axis_of(dim, x.rank, "topk")
+    count, axis = known(k), axis_of(dim, x.rank, "topk")
+    if count is None or count > MOST_FOUND or (x.dtype is F64 and not largest):
+        values, order = build_sort(x, axis, largest)
+        return build_slice(values, axis, 0, k, 1), build_slice(order, axis, 0, k, 1)
     found: list[Tensor] = []
     for _ in range(count):
         found.append(_best(x, axis, found[-1] if found else None, largest))

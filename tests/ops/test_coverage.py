@@ -12,13 +12,13 @@ from tc.ir.lower import lower
 from tc.ir.visit import exprs_of
 from tc.ops import by_name, operators
 
-# At least these are compiled; topk and sort may run eagerly. Where torch.export keeps a name that
+# At least these are compiled. Where torch.export keeps a name that
 # others are made of, it is that name.
 FAMILIES = (
     "sum mean amax amin prod any all argmax argmin var logsumexp cumsum softmax log_softmax",
     "layer_norm rms_norm group_norm batch_norm",
     "mm bmm addmm baddbmm linear matmul einsum scaled_dot_product_attention",
-    "embedding index index_select gather index_put scatter slice_scatter index_copy",
+    "sort topk embedding index index_select gather index_put scatter slice_scatter index_copy",
     "view permute expand slice select cat stack split chunk repeat flip roll pad tril triu",
     "arange full eye conv1d conv2d conv3d convolution",
     "max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d cross_entropy_loss",
