@@ -22,6 +22,7 @@ from torch import nn
 from torch._decomp import decompositions
 from torch.nn.modules import transformer
 
+from tc.frontend.capture_experts import experts_functions
 from tc.frontend.capture_grids import OF_SIZES
 
 _ONE_AT_A_TIME: Final = threading.RLock()
@@ -104,7 +105,7 @@ _FUNCTIONS: Final[tuple[tuple[Any, str, Function], ...]] = (
 def any_values() -> Iterator[None]:
     """Let this thread's layers hold for every length and every mask."""
     with _ONE_AT_A_TIME, contextlib.ExitStack() as stack:
-        for module, name, ours in _FUNCTIONS:
+        for module, name, ours in (*_FUNCTIONS, *experts_functions()):
             theirs = getattr(module, name, None)
             if theirs is not None:
                 setattr(module, name, _for_this_thread(ours, theirs))

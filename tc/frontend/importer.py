@@ -23,6 +23,7 @@ from tc.frontend.importer_sizes import Sizes, dtype_of
 from tc.frontend.importer_types import check_types
 from tc.frozen import frozen
 from tc.graph.compose import build, check_value
+from tc.graph.experts import grouped_products
 from tc.graph.graph import Arg, Graph, Node, Value
 from tc.graph.recurrent import recurrent
 from tc.graph.sorting import sorting
@@ -31,7 +32,7 @@ from tc.ir.tensor import Placeholder, Tensor
 from tc.ops.table import Operator, by_aten, by_name
 
 # Operators that become several nodes; each of these gives None for what is not its own.
-_OF_SEVERAL: Final = (recurrent, sorting)
+_OF_SEVERAL: Final = (recurrent, sorting, grouped_products)
 # Where a tensor lies is not the graph's affair.
 _NO_MEANING: Final = frozenset(("device", "layout", "pin_memory", "memory_format", "generator"))
 # The size that a view is asked for may hold a -1; the traced result has none.

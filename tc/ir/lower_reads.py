@@ -90,13 +90,20 @@ class Reads:
         That is data, and a count of positions that may run beyond a table of fixed size.
         """
         if self._is_data(index):
-            return True
+            return not _lies_within(index, extent)
         if path is not None or not isinstance(extent, Const) or isinstance(index, Const):
             return False
         return not bounds(index, self.ranges).within(Interval(0, int(extent.value) - 1))
 
     def _is_data(self, x: Expr) -> bool:
         return any(isinstance(n, Load) or n in self.data for n in sub_exprs(x))
+
+
+def _lies_within(index: Expr, extent: Expr) -> bool:
+    """Whether an index is in range whatever data it follows from, as one that is clamped."""
+    if not isinstance(extent, Const):
+        return False
+    return bounds(index).within(Interval(0, int(extent.value) - 1))
 
 
 def message(buffer: Buffer, dim: int) -> str:

@@ -17,6 +17,7 @@ from tc.ops import (  # noqa: F401  # imported for the rows that they enter
     conv_transpose,
     create,
     einsum,
+    experts,
     gather,
     grid_sample,
     images,

@@ -17,6 +17,7 @@ from tc.ir.loop import Func
 from tc.ir.lower import lower
 from tc.ir.tensor import Placeholder, Tensor
 from tc.schedule import (  # noqa: F401  (each import registers primitives)
+    agree,
     compute_at,
     kinds,
     layout,
@@ -180,6 +181,9 @@ class Scheduled:
 
     def zigzag(self, loop: str) -> Scheduled:
         return self.step("zigzag", loop)
+
+    def agree(self, loop: str, buffer: str) -> Scheduled:
+        return self.step("agree", loop, buffer)
 
     def uniform(self, loop: str) -> Scheduled:
         return self.step("uniform", loop)

@@ -48,6 +48,17 @@ def half_weights(m: te.DimLike = M, k: te.DimLike = 3, n: te.DimLike = 5) -> Fun
     return lower((out,))
 
 
+def experts(m: te.DimLike = M, k: te.DimLike = 3, n: te.DimLike = 5) -> Func:
+    """Each row times one of three matrices, whose number is data."""
+    x, w, g = te.placeholder((m, k)), te.placeholder((3, k, n)), te.placeholder((m,), te.I64)
+
+    def element(i: te.Expr, j: te.Expr) -> te.Expr:
+        r = te.reduce_axis(k)
+        return te.sum(x[i, r] * w[te.minimum(te.maximum(g[i], 0), 2), r, j], axis=r)
+
+    return lower((te.compute((m, n), element),))
+
+
 def two_steps(n: te.DimLike = M, m: te.DimLike = 4) -> Func:
     """An intermediate t0 that the output reads where it was computed."""
     x = te.placeholder((n, m))

@@ -48,6 +48,16 @@ def linear_kn(b: te.DimLike, k: int, n: int) -> Group:
     return group(y, (x, w), (w,))
 
 
+def experts(m: te.DimLike, k: int, n: int) -> Group:
+    """Each row with its matrix of three."""
+    x, w, g = te.placeholder((m, k)), te.placeholder((3, n, k)), te.placeholder((m,), te.I64)
+    c = te.reduce_axis(k)
+    y = te.compute(
+        (m, n), lambda i, o: te.sum(x[i, c] * w[te.minimum(te.maximum(g[i], 0), 2), o, c], axis=c)
+    )
+    return group(y, (x, w, g), (w,))
+
+
 def windows(c: int, n: te.DimLike, k: int, stride: int) -> Group:
     """A convolution of each channel by itself."""
     x, w = te.placeholder((c, n)), te.placeholder((c, k))
@@ -214,6 +224,9 @@ CASES: dict[str, Callable[[], Group]] = {
     "linear static": lambda: linear_rows(7, 13, 41),
     "linear one row": lambda: linear_rows(1, 13, 41),
     "linear kn": lambda: linear_kn(M, 6, 31),
+    "experts": lambda: experts(M, 6, 31),
+    "experts static": lambda: experts(9, 5, 16),
+    "experts one row": lambda: experts(1, 3, 1),
     "matmul": lambda: matmul(M, 2, S, 5, 9),
     "matmul symbolic k, j": lambda: matmul(1, 1, M, S, S),
     "matmul static": lambda: matmul(1, 2, 3, 4, 5),
@@ -284,6 +297,12 @@ def test_default(name: str, where: str) -> None:
         assert_same(results(func, given, symbols), want, told)
         if n == 1:
             assert_same(results(turned(func), given, symbols), want, "turned " + told)
+
+
+def test_rows_with_one_matrix_are_multiplied_together() -> None:
+    outputs, inputs, constants = experts(M, 64, 64)
+    text = str(default_schedule(outputs, inputs, constants, Target.parse("x86-64-v3")))
+    assert "agree(" in text and "pack(p1, 1, 24)" in text
 
 
 @pytest.mark.parametrize("where", TARGETS)

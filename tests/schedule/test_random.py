@@ -88,6 +88,7 @@ def kernel(rng: random.Random) -> Func:
         lambda: kernels.scan(m(), d()),
         lambda: kernels.scatter(m(), d()),
         lambda: gather(m(), d()),
+        lambda: kernels.experts(m(), k, d()),
         lambda: triangle(rng.choice((M, d()))),
     ]
     return rng.choice(makers)()
@@ -137,6 +138,7 @@ def random_step(rng: random.Random, func: Func) -> Step:
         Step("narrow", (rng.choice(names), loop)),
         Step("permute", (rng.choice(local), *rng.choice(((1, 0), (0, 2, 1), (1, 0, 2))))),
         Step("uniform", (loop,)),
+        Step("agree", (loop, rng.choice(params))),
         Step("streams", (loop, factor)),
         Step("zigzag", (loop,)),
     ]

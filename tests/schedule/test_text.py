@@ -55,7 +55,7 @@ def test_text_that_is_no_schedule(text: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("frobnicate(i)", "frobnicate(i): no primitive 'frobnicate'; there are bake, cache, "),
+        ("frobnicate(i)", "frobnicate(i): no primitive 'frobnicate'; there are agree, bake, "),
         ("split(i)", "split(i): missing a required argument: 'factor'"),
         ("split(i, 8, cut, 3)", "too many positional arguments"),
         ("split(i, 8, tale=cut)", "got an unexpected keyword argument 'tale'"),

@@ -11,6 +11,7 @@ from tc.ir.tensor import Compute, Placeholder, Tensor
 from tc.schedule.apply import remember
 from tc.schedule.defaults.attention import attention_of, query_dim, schedule_attention
 from tc.schedule.defaults.contraction import schedule_contraction
+from tc.schedule.defaults.experts import is_of_experts, schedule_experts
 from tc.schedule.defaults.few_queries import are_few, schedule_few_queries
 from tc.schedule.defaults.grouped import grouped_of, schedule_grouped
 from tc.schedule.defaults.plan import Plan
@@ -63,6 +64,9 @@ def default_plan(outputs: tuple[Tensor, ...], constants: frozenset[str], plan: P
     elif parts is not None:
         plan.family = "few queries"
         schedule_few_queries(plan, parts)
+    elif product is not None and is_of_experts(last, product, constants):
+        plan.family = "experts"
+        schedule_experts(plan, last, product)
     elif product is not None and streams(product, constants):
         plan.family = "contraction"
         schedule_contraction(plan, last, product, constants)
