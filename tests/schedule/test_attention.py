@@ -184,6 +184,25 @@ def test_only_the_part_of_a_row_that_is_a_head_is_fetched() -> None:
     np.testing.assert_allclose(made, wanted(Variant(), values), atol=2e-6, rtol=2e-5)
 
 
+@pytest.mark.parametrize("rows", [50, 1], ids=["many", "one"])
+@pytest.mark.parametrize("silent", ["queries", "keys"])
+def test_batch_of_one_that_one_side_does_not_mention(rows: int, silent: str) -> None:
+    q, joined = te.placeholder((1, rows, 32), F32), te.placeholder((1, 130, 64), F32)
+
+    def part(t: Tensor, first: int, zero: bool) -> Tensor:
+        shape = (1, 2, t.shape[1], 16)
+        return te.compute(shape, lambda b, h, i, c: t[0 if zero else b, i, h * 16 + c + first])
+
+    queries = part(q, 0, silent == "queries")
+    both = [part(joined, first, silent == "keys") for first in (0, 32)]
+    kernel = tc.build(inlined((build_attention(queries, *both),)), "x86-64-v3", threads=1)
+    assert "online(" in kernel.schedule
+    values = arrays(Variant(), 1, rows, 130)
+    flat = [values[name].swapaxes(1, 2).reshape(1, -1, 32) for name in "qkv"]
+    made = kernel(flat[0], np.concatenate(flat[1:], 2))
+    np.testing.assert_allclose(made, wanted(Variant(), values), atol=2e-6, rtol=2e-5)
+
+
 def test_two_threads_give_the_same_bits_each_time() -> None:
     v = Variant(heads=3, groups=1, causal="bottom")
     kernel, given = tc.build(expression(v), threads=2), arrays(v, 1, 200, 200)

@@ -9,6 +9,7 @@ values under them follow each other (Dao, "FlashAttention-2", arXiv 2307.08691, 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tc.frozen import frozen
 from tc.ir.expr import Read, Reduce, Var
@@ -100,7 +101,12 @@ def _product(scores: Compute) -> Product | None:
     key = scores.axes[-1]
     for a, b in (sides, sides[::-1]):
         if any(uses(i, key) for i in b.indices) and not any(uses(i, key) for i in a.indices):
-            return classified(scores, found[0], a, b, (key,))
+            made = classified(scores, found[0], a, b, (key,))
+            if made is None:
+                return None
+            rows = _several(scores, made.rows)
+            alone = tuple(v for v in made.rows if v not in rows)
+            return replace(made, rows=rows, batch=(*made.batch, *alone))
     return None
 
 
@@ -115,7 +121,17 @@ def _axes(out: Compute, fold: Reduce) -> tuple[Var, Var] | None:
         columns = [single.pop()]
     if not rows and single:
         rows = [single.pop()]
+    rows, columns = ([*_several(out, tuple(found))] for found in (rows, columns))
     return (rows[0], columns[0]) if len(rows) == 1 and len(columns) == 1 else None
+
+
+def _several(t: Compute, axes: tuple[Var, ...]) -> tuple[Var, ...]:
+    """Of axes that one side alone mentions, those of several places; the last, if there are none.
+
+    A batch of one is a zero where a side was computed with that size known, and belongs to neither.
+    """
+    several = tuple(v for v in axes if fixed(t.shape[t.axes.index(v)]) != 1)
+    return several or axes[-1:]
 
 
 def query_dim(a: Attention) -> int | None:
