@@ -12,6 +12,7 @@ from tc.ir.expr import Const, Expr, cast, select
 from tc.ir.tensor import Tensor
 from tc.ops import pool_reference
 from tc.ops.conv import each, inside, window_place
+from tc.ops.dims import known
 from tc.ops.pool_reference import outputs
 from tc.ops.promotion import compute_type
 from tc.ops.reductions import rowwise
@@ -46,6 +47,16 @@ def _windows(
     return (k, s, p, d), sizes, checks
 
 
+def _taps(x: Tensor, k: Sequence[int], p: Sequence[int], d: Sequence[int]) -> list[te.ReduceAxis]:
+    """An axis for each dim of a window, no longer than what of it can lie inside the input."""
+    found = []
+    for size, taps, padding, step in zip(x.shape[2:], k, p, d, strict=True):
+        room = known(size)
+        reach = taps if room is None else min(taps, max(room - 1 + padding, 0) // step + 1)
+        found.append(te.reduce_axis(reach, "k"))
+    return found
+
+
 def max_pool(
     x: Tensor, rank: int, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes,
     ceil_mode: bool,
@@ -55,7 +66,7 @@ def max_pool(
     lowest = monoids.max_of(x.dtype).identity[0]
 
     def element(*index: Expr) -> Expr:
-        ks = [te.reduce_axis(n, "k") for n in k]
+        ks = _taps(x, k, p, d)
         places = window_place(index[2:], ks, s, p, d)
         value = x[(*index[:2], *places)]
         ok = inside(places, x.shape[2:], checks)
@@ -73,7 +84,7 @@ def max_places(
     fold = monoids.argmax_of(x.dtype)
 
     def element(*index: Expr) -> Expr:
-        ks = [te.reduce_axis(n, "k") for n in k]
+        ks = _taps(x, k, p, d)
         places = window_place(index[2:], ks, s, p, d)
         value, flat = x[(*index[:2], *places)], Const(0)
         at: Expr = flat
@@ -106,7 +117,7 @@ def avg_pool(
         return te.minimum(start + k[n], size) - te.maximum(start, 0)
 
     def element(*index: Expr) -> Expr:
-        ks = [te.reduce_axis(n, "k") for n in k]
+        ks = _taps(x, k, p, d)
         places = window_place(index[2:], ks, s, p, d)
         value = cast(x[(*index[:2], *places)], inner)
         ok = inside(places, x.shape[2:], checks)
@@ -131,6 +142,7 @@ def _max_samples(rank: int) -> tuple[Sample, ...]:
         sample(x, (3,) * rank, (2,) * rank, (1,) * rank, one, False),
         sample(x, (3,) * rank, (2,) * rank, (0,) * rank, one, True),
         sample(array(3, *_SHAPE[:rank]), (2,) * rank, (1,) * rank, (0,) * rank, (2,) * rank, False),
+        sample(x, (20,) * rank, (5,) * rank, (9,) * rank, one, False, note="beyond the input"),
     )
 
 
@@ -143,6 +155,12 @@ def _avg_samples(rank: int) -> tuple[Sample, ...]:
         sample(x, k, (2,) * rank, (1,) * rank, False, False, *more),
         sample(x, (2,) * rank, (2,) * rank, (0,) * rank, True, True, *more),
     )
+    if rank < 3:  # beyond the input, which ATen refuses of three dims
+        out = (
+            *out,
+            sample(x, (20,) * rank, (5,) * rank, (9,) * rank, False, True, *more),
+            sample(x, (50,) * rank, (50,) * rank, (0,) * rank, True, True, *more),
+        )
     return out if rank == 1 else (*out, sample(x, k, (2,) * rank, (1,) * rank, False, True, 5))
 
 

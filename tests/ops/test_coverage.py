@@ -11,6 +11,8 @@ from tc import te
 from tc.ir.lower import lower
 from tc.ir.visit import exprs_of
 from tc.ops import by_name, operators
+from tc.schedule.defaults.plan import fixed
+from tc.schedule.defaults.shape import reductions
 
 # At least these are compiled. Where torch.export keeps a name that
 # others are made of, it is that name.
@@ -54,3 +56,13 @@ def test_an_operator_of_several_steps_stays_short(name: str, most: int) -> None:
     a, b = te.placeholder((5,)), te.placeholder((5,))
     made = by_name(name).build(a, b)
     assert sum(1 for _ in exprs_of(lower((made,)).body)) <= most
+
+
+@pytest.mark.parametrize(("name", "more"), [("max_pool2d", (1, True)), ("avg_pool2d", (True,))])
+def test_window_larger_than_its_input_has_no_more_places_than_that(
+    name: str, more: tuple[object, ...]
+) -> None:
+    """A model may name a window of any size for all that there is: it took seconds to run."""
+    made = by_name(name).build(te.placeholder((1, 2, 7, 5)), 1280, (), 0, *more)
+    (fold,) = reductions(made)
+    assert [fixed(n) for n in fold.extents] == [7, 5]
