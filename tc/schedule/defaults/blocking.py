@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from tc.ir.loop import LoopKind
 from tc.ir.tensor import Placeholder
 from tc.schedule.defaults.plan import Plan, fixed, longest
-from tc.schedule.defaults.shape import Product
+from tc.schedule.defaults.shape import Product, elements_beside
 from tc.schedule.defaults.tiles import WIDEST, Tile
 from tc.schedule.prefetch import LINE
 
@@ -92,17 +92,32 @@ def _even_length(depth: int, most: int, steps: int) -> int | None:
     return next((n for n in lengths if depth % n == 0), None)
 
 
+def blocks_pass_once(plan: Plan, p: Product) -> bool:
+    """Whether all lines of an image pass for each column block of B, not all of B for each line.
+
+    That is where B would not stay in the L2 cache from one line to the next.
+    """
+    depth = math.prod(fixed(extent) or 1 for extent in p.reduce.extents)
+    columns = fixed(p.b.tensor.shape[p.b.indices.index(p.columns[0])])
+    large = (columns or 0) * depth * p.b.tensor.dtype.bytes > plan.target.l2_bytes // 2
+    return bool(plan.pick("lines_inside", int(large), (0, 1)))
+
+
 def block_rows(plan: Plan, p: Product, tile: Tile, tiles: str, column: str) -> bool:
     """Let no more rows of A pass for each column block than the last cache can hold on to.
 
     They pass again for each column block, so that what is left of that cache has to do for B, for
-    the result, and for whatever else the machine runs. Tells whether there is such a block.
+    the result, and for whatever else the machine runs. Rows that lie side by side, each step of
+    the sum far from the next, have to stay nearer: there no processor sees what comes next. Tells
+    whether there is such a block.
     """
     if not plan.has(tiles) or not plan.has(column + "0") or p.batch:
         return False
     depth = math.prod(fixed(extent) or 1 for extent in p.reduce.extents)
-    row_bytes = depth * p.reduce.dtype.bits // 8
-    count = plan.target.l3_bytes // ROWS_SHARE // (tile.mr * row_bytes)
+    row_bytes, room = depth * p.reduce.dtype.bits // 8, plan.target.l3_bytes // ROWS_SHARE
+    if (beside := elements_beside(p)) is not None:
+        row_bytes, room = beside * p.a.tensor.dtype.bytes, plan.target.l2_bytes // PANEL_SHARE
+    count = room // (tile.mr * row_bytes)
     most = longest(plan.extent(tiles))
     own = count
     if not 1 <= count <= MOST_ROWS // tile.mr or (most is not None and most <= count):

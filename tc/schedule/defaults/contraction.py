@@ -18,6 +18,7 @@ from tc.schedule.defaults.blocking import (
     MOST_BODY,
     block_rows,
     block_sums,
+    blocks_pass_once,
     convert_once,
     fetch_ahead,
     fetch_rows,
@@ -27,7 +28,7 @@ from tc.schedule.defaults.blocking import (
     whole_vectors,
 )
 from tc.schedule.defaults.plan import Plan, fixed, longest
-from tc.schedule.defaults.shape import Product, overlaps
+from tc.schedule.defaults.shape import Product, shared_axis, slides
 from tc.schedule.defaults.tiles import Tile, other_tiles, register_tile
 from tc.schedule.step import Arg
 from tc.schedule.tensorize import dot_length
@@ -42,9 +43,10 @@ NARROW = 128  # bits of vectors of which a tile has so many that its epilogue is
 def schedule_contraction(plan: Plan, t: Tensor, p: Product, constants: frozenset[str]) -> None:
     """Add the steps for `t`, which sums the product `p`."""
     (column,) = plan.loops_of(t, p.columns)
-    apart, near = (p.rows[:-1], p.rows[-1:]) if overlaps(p) else neighbours(t, p)
-    outer_rows, rows = plan.loops_of(t, apart), plan.loops_of(t, near)
-    batch = [*plan.loops_of(t, p.batch), *outer_rows]
+    apart, near = (p.rows[:-1], p.rows[-1:]) if shared_axis(p) else neighbours(t, p)
+    lines = plan.loops_of(t, [v for v in apart if slides(p, v)])
+    rows, alone = plan.loops_of(t, near), [v for v in apart if not slides(p, v)]
+    batch = [*plan.loops_of(t, (*p.batch, *alone)), *lines]
     if has_long_epilogue(t) or pays_apart(plan, p):
         plan.do("stage", accumulator(plan, t))
     plan.do("reorder", *batch, *rows, column)
@@ -59,6 +61,10 @@ def schedule_contraction(plan: Plan, t: Tensor, p: Product, constants: frozenset
     inner = tile_product(plan, t, p, tile, row, column, batch, group)
     packed = _place_b(plan, p, column, batch, constants, tile.nr, group)
     plan.do("relax")
+    if packed and lines and plan.has(column + "0") and blocks_pass_once(plan, p):
+        batch = batch[: -len(lines)]
+        inner = [column + "0", *lines, *(n for n in inner if n != column + "0")]
+        plan.do("reorder", *inner)
     tiles = None if row is None or not packed or rows_outside(plan, row) else row + "0"
     acc, k = accumulator(plan, t), plan.loop_of(t, p.reduce.axes[-1])
     sums = k
@@ -69,8 +75,8 @@ def schedule_contraction(plan: Plan, t: Tensor, p: Product, constants: frozenset
         fetch_ahead(plan, plan.buffer_of(p.b.tensor), k + "0", [tiles + "1", k + "10"], tile)
         convert_once(plan, p, k + "0", tiles + "1", tile)
     else:
-        finish_product(plan, t, k, tile, row, column, group, _short(plan, t, p, tile))
-        if tiles is not None:
+        finish_product(plan, t, k, tile, row, column, group, _places_apart(plan, t, p, tile))
+        if tiles is not None and not set(lines) & set(inner):
             inner = _finish_rows(plan, p, tile, tiles, column, inner, k)
         if packed:
             stream(plan, p, row, column, [n for n in (k + "00", k + "0", k) if plan.has(n)][:1])
@@ -204,20 +210,31 @@ def finish_product(
             plan.do("unroll", name, touching=acc)
 
 
-def _short(plan: Plan, t: Tensor, p: Product, tile: Tile) -> list[str]:
-    """The loops over a window, as long as all that is unrolled then is no longer than may be.
+def _places_apart(plan: Plan, t: Tensor, p: Product, tile: Tile) -> list[str]:
+    """The loops to unroll where windows overlap: those of which each step reads other places.
 
-    Where windows overlap, what is read of one place lies at a fixed distance from the next then.
+    The loop over neighbours that windows share goes around them. Unrolled, it would keep what the
+    next step reads again in registers, of which there are none left beside the sums.
     """
-    found: list[str] = []
-    body = tile.mr * tile.vectors
-    axes = zip(p.reduce.axes, p.reduce.extents, strict=True) if overlaps(p) else ()
-    for axis, extent in reversed(list(axes)):
-        steps = fixed(extent)
-        if steps is None or body * steps > MOST_BODY:
-            break
-        body *= steps
-        found.append(plan.loop_of(t, axis))
+    window = shared_axis(p)
+    if window is None:
+        return []
+    around, found, body = plan.loop_of(t, window), list[str](), tile.mr * tile.vectors
+    for axis, extent in reversed(list(zip(p.reduce.axes, p.reduce.extents, strict=True))):
+        steps, name = fixed(extent), plan.loop_of(t, axis)
+        if axis == window or not plan.has(name):
+            continue
+        if steps is not None and body * steps <= MOST_BODY:
+            body *= steps
+            found.insert(0, name)
+            continue
+        most = unrolled_steps(plan, tile)
+        if not found and most > 1 and (steps or most) >= most:
+            plan.do("split", name, most, tail="cut")
+            found.append(name + "1")
+        break
+    if found and plan.has(around):
+        plan.do("reorder", around, *found)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from tc.frozen import frozen
@@ -77,18 +78,43 @@ def classified(t: Compute, r: Reduce, a: Read, b: Read, columns: tuple[Var, ...]
     return Product(r, a, b, batch, rows, columns)
 
 
-def overlaps(p: Product) -> bool:
-    """Whether a is read in windows of which neighbours share elements: those of a convolution."""
+def shared_axis(p: Product) -> Var | None:
+    """The summed axis along which a is read in windows whose neighbours share elements.
+
+    Those of a convolution do, if its stride is less than its kernel.
+    """
     last = p.a.indices[-1]
     rows = [v for v in p.rows if uses(last, v)]
     sums = [(k, n) for k, n in zip(p.reduce.axes, p.reduce.extents, strict=True) if uses(last, k)]
     if len(rows) != 1 or len(sums) != 1:
-        return False
+        return None
     (row,), ((k, extent),) = rows, sums
     step, reach = (simplify(substitute(last, {v: v + 1}) - last) for v in (row, k))
     if not (isinstance(step, Const) and isinstance(reach, Const) and isinstance(extent, Const)):
-        return False
-    return 0 < step.value < reach.value * extent.value and extent.value > 1
+        return None
+    shared = 0 < step.value < reach.value * extent.value and extent.value > 1
+    return k if shared else None
+
+
+def slides(p: Product, row: Var) -> bool:
+    """Whether a's windows move along the axis `row`: lines of an image do, its images do not."""
+    return any(uses(i, row) and any(uses(i, k) for k in p.reduce.axes) for i in p.a.indices)
+
+
+def elements_beside(p: Product) -> int | None:
+    """How many elements of a one more row brings, if rows lie side by side; else None.
+
+    Rows do in images that are stored channel by channel.
+    """
+    last = p.a.indices[-1]
+    rows = [v for v in p.rows if uses(last, v)]
+    if len(rows) != 1:
+        return None
+    step = simplify(substitute(last, {rows[0]: rows[0] + 1}) - last)
+    apart = [n for k, n in zip(p.reduce.axes, p.reduce.extents, strict=True) if not uses(last, k)]
+    if not isinstance(step, Const) or not all(isinstance(n, Const) for n in apart):
+        return None
+    return abs(int(step.value)) * math.prod(int(n.value) for n in apart if isinstance(n, Const))
 
 
 def streams(p: Product, constants: frozenset[str]) -> bool:
