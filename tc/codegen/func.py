@@ -21,16 +21,16 @@ def has_parallel(s: Stmt) -> bool:
 def independent_inputs(func: Func) -> frozenset[str]:
     """Inputs that overlap no output: an output may be the very memory of an input of its size."""
     outputs = [p for p in func.params if p.name in func.outputs]
-    sizes = [_extent(p) for p in outputs]
+    sizes = [extent(p) for p in outputs]
     inputs = [p for p in func.params if p.name not in func.outputs]
-    return frozenset(p.name for p in inputs if _extent(p) not in sizes)
+    return frozenset(p.name for p in inputs if extent(p) not in sizes)
 
 
-def _extent(p: Buffer) -> tuple[object, ...]:
+def extent(p: Buffer) -> tuple[object, ...]:
     """The size of a parameter in bytes, comparable."""
     size: Expr = Const(p.dtype.bytes)
-    for extent in p.shape:
-        size = size * extent
+    for n in p.shape:
+        size = size * n
     terms = sorted(plain_poly(size).items(), key=lambda t: str([str(a) for a in t[0]]))
     return tuple(terms)
 

@@ -97,6 +97,9 @@ def model_spec(
         UnsupportedError: an operator that is not compiled, or logits of another type than f32.
         TcError: bounds that are no numbers, or more positions than the model has.
     """
+    # Weights are laid out first: other processes may be making the programs of a generation.
+    called = _runner(parts.forward)
+    held = called.constants()
     steps = parts.generates()
     encodes = steps is not None and parts.encoder is not None
     bounds: dict[str, int] = {}
@@ -109,7 +112,7 @@ def model_spec(
             bounds.setdefault(limit, batch if limit == BATCH else length)
         return found
 
-    forward = _forward(parts, steps is not None, limits)
+    forward = _forward(called, held, steps is not None, limits)
     if steps is None:
         return ModelSpec(parts.name, (forward,), bounds)
     kept = _TARGET if encodes else _LENGTH
@@ -120,7 +123,8 @@ def model_spec(
     if parts.encoder is not None and encodes:
         found.append(("encoder", parts.encoder(), {}))
     for name, each, names in found:
-        programs.append(_program(name, _runner(each), None, limits, names))
+        runner = _runner(each)
+        programs.append(_program(name, runner, runner.constants(), None, limits, names))
     generation = _generation(parts, programs, kept)
     return ModelSpec(parts.name, share_layouts(programs), bounds, generation)
 
@@ -158,16 +162,17 @@ def _runner(call: Call | Step) -> Any:
 Limits = Callable[[Signature, Mapping[str, str]], dict[str, str]]
 
 
-def _forward(parts: Parts, generates: bool, limits: Limits) -> ProgramSpec:
+def _forward(
+    runner: Runner, held: dict[int, Memory], generates: bool, limits: Limits
+) -> ProgramSpec:
     """The program of a call; of a generative model without the cache that it hands out."""
-    runner = _runner(parts.forward)
     unwanted = ("past_key_values",) if generates else ()
     keep = {
         number: name
         for name, number in reversed(runner.signature.names)
         if number >= 0 and name.split(".")[0] not in unwanted
     }
-    return _program("forward", runner, keep, limits, {})
+    return _program("forward", runner, held, keep, limits, {})
 
 
 def _refuse_branches(name: str, signature: Signature) -> None:
@@ -186,11 +191,13 @@ def _refuse_branches(name: str, signature: Signature) -> None:
 def _program(
     name: str,
     runner: Runner,
+    held: dict[int, Memory],
     keep: Mapping[int, str] | None,
     limits: Limits,
     limit_names: Mapping[str, str],
 ) -> ProgramSpec:
-    """A program; `keep` has the names of the results that are wanted, None: all of them."""
+    """A program with its constants; `keep` has the names of the results that are wanted, None: all
+    of them."""
     signature = _labelled(runner.signature)
     _refuse_branches(name, signature)
     artifact = runner.artifact
@@ -214,7 +221,7 @@ def _program(
     return ProgramSpec(
         name,
         artifact,
-        runner.constants(),
+        held,
         tuple(names),
         tuple(wanted[n] for n in sorted(wanted)),
         {own[s.name]: s.label for s in signature.symbols},

@@ -38,6 +38,7 @@ class Array:
 
 
 _ALIKE = 4096  # bytes from which on equal arrays are one, whatever they are called
+_BEGINNING = 4096  # bytes
 
 
 @dataclass(slots=True)
@@ -48,7 +49,7 @@ class Layout:
     baked: list[Array] = field(default_factory=list)
     arrays: list[Array] = field(default_factory=list)
     _by_memory: dict[tuple[int, int], Array] = field(default_factory=dict)
-    _by_content: dict[tuple[str, bytes], Array] = field(default_factory=dict)
+    _by_content: dict[tuple[str, int, bytes], list[Array]] = field(default_factory=dict)
 
     def array(self, name: str, memory: Memory, dtype: DType, unique: Callable[[str], str]) -> Array:
         """The array of this content: one of before, or a new one behind the others.
@@ -62,14 +63,17 @@ class Layout:
         place = (memory.address, memory.bytes)
         if place in self._by_memory:
             return self._by_memory[place]
-        digest = hashlib.sha256(data(memory)).digest()
-        key = ("" if memory.bytes >= _ALIKE else name, digest)
-        if key not in self._by_content:
+        content = data(memory)
+        # Arrays that differ do so at the beginning: few are compared as a whole.
+        kind = ("" if memory.bytes >= _ALIKE else name, memory.bytes, bytes(content[:_BEGINNING]))
+        alike = self._by_content.setdefault(kind, [])
+        made = next((a for a in alike if _equal(data(a.memory), content)), None)
+        if made is None:
             baked = memory.bytes <= self.bake
             made = Array(unique(name), -1 if baked else self._end, memory, dtype)
             (self.baked if baked else self.arrays).append(made)
-            self._by_content[key] = made
-        return self._by_memory.setdefault(place, self._by_content[key])
+            alike.append(made)
+        return self._by_memory.setdefault(place, made)
 
     @property
     def bytes(self) -> int:
@@ -89,6 +93,10 @@ def data(memory: Memory) -> memoryview:
     if memory.bytes == 0:
         return memoryview(b"")
     return memoryview((ctypes.c_char * memory.bytes).from_address(memory.address)).cast("B")
+
+
+def _equal(one: memoryview, other: memoryview) -> bool:
+    return bool(np.array_equal(np.frombuffer(one, np.uint8), np.frombuffer(other, np.uint8)))
 
 
 def fingerprint(parts: Iterable[object]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tc.codegen.c.kernel import CKernel, render_kernel
+from tc.codegen.c.kernel import CKernel, _tile_text, render_kernel
 from tc.codegen.c.module import join_kernels
 from tc.codegen.c.tiles import renamed
 from tc.ir.parser import parse_func
@@ -56,6 +56,15 @@ def test_equal_tiles_of_several_kernels_are_one_function() -> None:
     text = join_kernels([kernel("first"), kernel("second")])
     assert text.count("static void tile_1x8(") == 1
     assert text.count("    tile_1x8(") == 2
+
+
+def test_equal_tiles_are_rendered_once_whatever_they_are_parts_of() -> None:
+    _tile_text.cache_clear()
+    for room in ("", " + 64"):
+        text = PRODUCT.format(name="product", depth=16, first="0.0:f32", last=SUM)
+        text = text.replace("A: f32[16 * M]", f"A: f32[16 * M{room}]")
+        render_kernel(run_passes(parse_func(text)), Target.parse("arm-neon"))
+    assert (_tile_text.cache_info().hits, _tile_text.cache_info().misses) == (1, 1)
 
 
 def test_other_tiles_of_the_same_shape_get_another_name() -> None:

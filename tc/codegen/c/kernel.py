@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import field
+from functools import lru_cache
 
 from tc.codegen.c import hints, memory, scalar
 from tc.codegen.c.helpers import HELPERS, closure
@@ -99,6 +100,17 @@ def render_kernel(
         numbers: what `*error` is to be for each message; default: 1 for the first of `messages`.
     """
     return _Kernel(func, target, numbers).text(identifier(name or func.name), heading)
+
+
+@lru_cache(256)
+def _tile_text(func: Func, target: Target) -> tuple[str, tuple[str, ...], frozenset[str]]:
+    """The function of a tile from its parameters on, and the helpers and headers that it needs.
+
+    Many kernels have equal tiles.
+    """
+    function = _Kernel(func, target, None)
+    text = function.tile_text()
+    return text, tuple(function.w.helpers), frozenset(function.w.headers)
 
 
 class _Kernel(Statements):
@@ -308,11 +320,10 @@ class _Kernel(Statements):
     def call_tile(self, tile: Tile) -> None:
         """A tile as a call of its function."""
         v, w = self.values, self.w
-        function = _Kernel(tile.func, self.target, None)
-        text = function.tile_text()
-        for helper in function.w.helpers:
+        text, helpers, headers = _tile_text(tile.func, self.target)
+        for helper in helpers:
             w.use(helper)
-        w.headers |= function.w.headers
+        w.headers |= headers
         name = self.tiles.get(text)
         if name is None:
             name = self.tiles[text] = w.names.numbered(tile.name)

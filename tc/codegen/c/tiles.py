@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from tc.codegen.c.text import INDENT, wrap
+from tc.codegen.func import extent
 from tc.codegen.runs import shared_factors
 from tc.frozen import frozen
 from tc.ir.affine import ONE, Monomial, Poly, add, constant, expr_of, plain_poly
@@ -31,6 +32,7 @@ from tc.ir.visit import (
 LEAST: Final = 10  # stores of a tile that is worth a function
 LONGEST_NAME: Final = "tile_100x100_100"
 _FAR: Final = 1 << 31
+_BYTES: Final = 64  # a multiple of those of every element
 _KINDS: Final = (Alloc, For, If, Prefetch, Seq, Store)
 
 
@@ -108,6 +110,7 @@ class _Outlined:
         self._known: dict[int, tuple[Expr, Expr]] = {}
         self._same: dict[int, tuple[Expr, bool]] = {}
         self._vars: dict[Var, Var] = {}
+        self._sizes: dict[object, int] = {}
         self._found: dict[tuple[str, frozenset[tuple[Monomial, int]]], Buffer] = {}
         for x in sub_stmts(s):
             if isinstance(x, Alloc) and x.buffer.name not in self._inner:
@@ -175,7 +178,7 @@ class _Outlined:
                 inside[self._with_strides(m)] = c
         if key not in self._found:
             name = self._param_name(stored)
-            self._found[key] = param = Buffer(name, buffer.shape, buffer.dtype)
+            self._found[key] = param = Buffer(name, self._shape(buffer), buffer.dtype)
             self.params[name] = param
             self.starts.append((buffer, add(dict(key[1]), constant(first))))
             if stored:
@@ -185,6 +188,11 @@ class _Outlined:
         if isinstance(index, Ramp):
             new = Ramp(new, self.expr(index.stride), index.width)
         return self._found[key], new
+
+    def _shape(self, buffer: Buffer) -> tuple[Expr, ...]:
+        """A shape that tells of a parameter with which others it may be one memory, and no more."""
+        number = self._sizes.setdefault(extent(buffer), len(self._sizes) + 1)
+        return (Const(number * _BYTES // buffer.dtype.bytes),)
 
     def _with_strides(self, m: Monomial) -> Monomial:
         """A product whose factors from outside are one symbol."""
