@@ -30,11 +30,13 @@ from tc.frontend.capture_normalise import normalise
 from tc.frontend.capture_ones import (
     asked_about_one,
     cut_up,
+    free_sizes,
     oblivious,
     ones_of,
     same_graph,
     single_queries,
     squeezed,
+    widths,
     with_other_ones,
     without,
 )
@@ -192,7 +194,9 @@ def _traced(
         # Oblivious: a one is a size like others, and questions about it are recorded.
         with oblivious():
             program = _export(flat, given, free)
-            if cut := cut_up(program) | branches.untold():
+            while cut := (cut_up(program) | branches.untold()) & free_sizes(program):
+                # Once the width of rows is a number, what is asked of all sizes may be settled.
+                cut = cut & widths(program) or cut
                 free, many = without(program, free, cut), without(program, many, cut)
                 program = _export(flat, given, free)
             while True:

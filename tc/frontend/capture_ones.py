@@ -72,8 +72,9 @@ def cut_up(program: ExportedProgram) -> set[str]:
     found = _of_attention(program, 0, -1) | _of_attention(program, 2, -1)
     environment = _environment(program)
     for guard in () if environment is None else environment.guards:
-        if any(atom.is_Float for atom in guard.expr.atoms()) or guard.expr.has(Mod, PythonMod):
-            found |= {str(symbol) for symbol in guard.expr.free_symbols}
+        asked = environment.replace(guard.expr)  # by now, some sizes are numbers
+        if any(atom.is_Float for atom in asked.atoms()) or asked.has(Mod, PythonMod):
+            found |= {str(symbol) for symbol in asked.free_symbols}
     for node in program.graph.nodes:
         found |= _of_fractions(node.meta.get("val"))
         if node.op == "call_function" and node.target in _CUTS:
@@ -105,6 +106,17 @@ def without(
         {axis: free for axis, free in each.items() if str(shape[axis]) not in symbols}
         for each, shape in zip(axes, _shapes(program), strict=True)
     ]
+
+
+def free_sizes(program: ExportedProgram) -> set[str]:
+    """The symbols that are sizes of the inputs."""
+    return {str(n) for shape in _shapes(program) for n in shape if isinstance(n, torch.SymInt)}
+
+
+def widths(program: ExportedProgram) -> set[str]:
+    """The symbols of last dims, which are those of features more often than any others."""
+    last = (shape[-1] for shape in _shapes(program) if len(shape) > 1)
+    return {str(size) for size in last if isinstance(size, torch.SymInt)}
 
 
 def _shapes(program: ExportedProgram) -> list[tuple[Any, ...]]:

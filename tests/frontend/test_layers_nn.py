@@ -40,6 +40,25 @@ def test_a_branch_by_a_remainder() -> None:
     check(ByRemainder(), [(torch.randn(2, n),) for n in (4, 5)], programs=2)
 
 
+class RowsTogether(nn.Module):
+    """Whether the sizes can be split so is asked of all of them, the width too."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(8, 8)
+        self.width = width
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rows = x.view(-1, self.width) if self.width else x.view(-1, x.shape[-1]).reshape(-1, 8)
+        return torch.topk(self.layer(rows), 3)[0].view(*x.shape[:2], 3)
+
+
+@pytest.mark.parametrize("width", [8, 0])
+def test_rows_taken_together(width: int) -> None:
+    calls = [(torch.randn(b, n, 8),) for b, n in ((2, 7), (1, 5), (3, 1))]
+    check(RowsTogether(width), calls)
+
+
 def test_products_over_nothing() -> None:
     """Clusters of the adaptive softmax have an eighth of the features, then a 64th: here none."""
     torch.manual_seed(0)
