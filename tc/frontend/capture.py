@@ -42,6 +42,7 @@ from tc.frontend.capture_ones import (
 )
 from tc.frontend.capture_refusal import quiet, refusal, writes_to_buffer
 from tc.frontend.capture_result import rebuild, result_names, result_tree
+from tc.frontend.capture_transforms import expand_transforms
 from tc.frontend.capture_windows import whole_windows
 from tc.frontend.captured import Captured, Request, Setting, Weight, own_tensors
 from tc.frontend.copies import twin
@@ -260,6 +261,7 @@ def _assemble(
     graph, model, dims = program.graph_module, request.model, request.dims
     take_last_rows(graph)
     expand_composites(graph)
+    expand_transforms(graph)
     normalise(graph)
     forget_overwritten(program, graph)
     weights, inputs = _split_placeholders(program, model, graph)

@@ -113,7 +113,7 @@ class Applies(nn.Module):
 
 PARTS: dict[str, tuple[Callable[[torch.Tensor], Any], str]] = {
     "a size that data decides": (lambda x: x[x > 0], "follows from data"),
-    "complex numbers": (lambda x: torch.fft.fft(x).real, "complex64"),
+    "complex numbers": (lambda x: torch.fft.fft(x).imag, "complex64"),
 }
 
 
