@@ -22,6 +22,7 @@ from tc.frontend import capture_tree as tree
 from tc.frontend.capture_branches import Branches, recorded
 from tc.frontend.capture_buffers import forget_overwritten, mutated_inputs
 from tc.frontend.capture_checks import find_checks
+from tc.frontend.capture_complex import expand_complex
 from tc.frontend.capture_composites import expand_composites
 from tc.frontend.capture_economy import economy
 from tc.frontend.capture_layers import any_values
@@ -263,6 +264,7 @@ def _assemble(
     expand_composites(graph)
     expand_transforms(graph)
     normalise(graph)
+    expand_complex(graph)
     forget_overwritten(program, graph)
     weights, inputs = _split_placeholders(program, model, graph)
     mutated = mutated_inputs(graph, inputs, weights)
