@@ -139,6 +139,12 @@ def _rrelu(
     return None if training else torch.nn.functional.leaky_relu(x, (lower + upper) / 2)
 
 
+def _weight_norm(v: torch.Tensor, g: torch.Tensor, dim: int = 0) -> torch.Tensor:
+    """v g / |v|, the norm over all dims but `dim` (Salimans and Kingma, 2016, eq. 2)."""
+    axes = [n for n in range(v.dim()) if n != dim]
+    return v * (g * v.square().sum(axes, keepdim=True).rsqrt())
+
+
 CONSISTS_OF: Final[Mapping[Any, Callable[..., torch.Tensor | None]]] = {
     _aten.bilinear.default: _bilinear,
     _aten.one_hot.default: _one_hot,
@@ -148,6 +154,7 @@ CONSISTS_OF: Final[Mapping[Any, Callable[..., torch.Tensor | None]]] = {
     _aten.trace.default: _trace,
     _aten.rot90.default: _rot90,
     _aten.rrelu.default: _rrelu,
+    _aten._weight_norm.default: _weight_norm,
     _aten.max_unpool2d.default: _max_unpool2d,
     _aten.masked_scatter.default: _masked_scatter,
     _aten.embedding_bag.default: _embedding_bag,

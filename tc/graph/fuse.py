@@ -21,10 +21,11 @@ from tc.graph.compose import Composer, leaves_of
 from tc.graph.graph import Graph, Loop, Node, Value
 from tc.graph.group import Computation, Fused, Group, Turns
 from tc.graph.in_place import written_in_place
-from tc.graph.inline import checks_data, reads_in_place, uses_of
+from tc.graph.inline import checks_data, keeps_rows, reads_in_place, uses_of
 from tc.graph.rewrite import kept, producers, users
 from tc.graph.views import JOINS, is_reshape, source_of
 from tc.ir.expr import Const
+from tc.ir.tensor import Compute
 from tc.ir.tensor_walk import bodies, topological
 from tc.ops.dims import product, same
 from tc.ops.table import Kind, by_name
@@ -162,7 +163,9 @@ class _Fusion:
             reader = self._only_reader(n.outputs[0])
             if reader is None or reader is c or reader.weight > into:
                 continue
-            if self._not_enlarged(n.outputs[0], reader) and not self._keeps_checks(c, reader):
+            if not self._not_enlarged(n.outputs[0], reader) or self._keeps_checks(c, reader):
+                continue
+            if not self._apart_from_rows(n.outputs[0], c, reader):
                 self._merge(c, reader)
 
     def _keeps_checks(self, c: Cluster, reader: Cluster) -> bool:
@@ -177,6 +180,25 @@ class _Fusion:
         names = {t.name for t in made.outputs}
         between = (t for t in topological(made.outputs) if t.name not in names)
         return any(checks_data(x) for t in between for x in bodies(t))
+
+    def _apart_from_rows(self, value: Value, c: Cluster, reader: Cluster) -> bool:
+        """Whether `reader`, row by row, would need places of `c` that are no row there.
+
+        Each row would then compute all that those may be, an image for the sake of four pixels.
+        """
+        if reader.weight is not Weight.ROWWISE or self._is_read_by_rows(value):
+            return False
+        both = Cluster(reader.weight, sorted([*reader.nodes, *c.nodes], key=self._place_of))
+        made = self._computation(both)
+        between = {t.name for t in topological(made.outputs) if isinstance(t, Compute)}
+        between -= {t.name for t in made.outputs}
+        uses = (u for t in topological(made.outputs) for name in between for u in uses_of(t, name))
+        return not all(map(keeps_rows, uses))
+
+    def _is_read_by_rows(self, value: Value) -> bool:
+        """Whether all that read it are row-wise operators, and read it as it is."""
+        readers = self._readers(value)
+        return all(value in n.inputs and by_name(n.op).kind is Kind.ROWWISE for n in readers)
 
     def _not_enlarged(self, value: Value, reader: Cluster) -> bool:
         """Whether no reader of the cluster has more points than the value."""

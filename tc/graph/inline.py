@@ -88,6 +88,21 @@ def reads_in_place(use: Use) -> bool:
     return not use.reduced and places == axes
 
 
+def keeps_rows(use: Use) -> bool:
+    """Whether what says at which row the reader is, all axes but its last, is part of a place.
+
+    It may be shifted, as slices do, but not taken apart.
+    """
+    axes = use.reader.axes[:-1]  # type: ignore[attr-defined]  # all but placeholders have axes
+    return all(_is_shifted(i) or not free_vars(i).intersection(axes) for i in use.indices)
+
+
+def _is_shifted(place: Expr) -> bool:
+    if isinstance(place, Binary) and place.op in ("add", "sub") and isinstance(place.b, Const):
+        place = place.a
+    return isinstance(place, Var)
+
+
 def _reads_once(use: Use) -> bool:
     """As `reads_in_place`, in any order of the axes."""
     places, axes = _places(use)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tc import te
-from tc.errors import CompileError, UnsupportedError
+from tc.errors import CompileError
 from tc.ir.expr import Expr, cast
 from tc.ir.tensor import Tensor
 from tc.ops import references as ref
@@ -165,31 +165,3 @@ def build_rms_norm(
         return cast(affine(value, at(weight, index[axes[0] :]), None), x.dtype)
 
     return te.compute(x.shape, element, te.fresh("rms_norm"))
-
-
-def _weight_norm_ref(v: Any, g: Any, dim: int = 0) -> Any:
-    axes = tuple(n for n in range(v.ndim) if n != dim)
-    return v * (g / np.sqrt(np.sum(v * v, axes, keepdims=True)))
-
-
-@rowwise("weight_norm", _weight_norm_ref, sample(array(3, 17), array(3, 1), 0),
-         sample(array(2, 3, 5), array(1, 1, 5), 2),
-         aten=("aten._weight_norm.default",))  # fmt: skip
-def build_weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
-    """v * g / |v|, the norm taken over all dims but `dim`; Salimans and Kingma, 2016, eq. 2."""
-    axes = tuple(n for n in range(v.rank) if n != dim)
-    if not 0 <= dim < v.rank or g.rank != v.rank:
-        raise UnsupportedError(f"weight_norm: dim {dim} of rank {v.rank}; take one of its dims")
-    inner = compute_type(v.dtype)
-
-    def fn(value: Expr, ks: Sequence[te.ReduceAxis]) -> Expr:
-        value = cast(value, inner)
-        return te.rsqrt(te.sum(value * value, ks) if ks else value * value)
-
-    scale = folded("weight_scale", v, axes, True, fn)
-
-    def element(*index: Expr) -> Expr:
-        factor = along(scale, index, axes) * cast(along(g, index, axes), inner)
-        return cast(cast(v[index], inner) * factor, v.dtype)
-
-    return te.compute(v.shape, element, te.fresh("weight_norm"))

@@ -146,6 +146,27 @@ def test_an_embedding_read_at_several_places_is_a_kernel_of_its_own() -> None:
         assert torch.equal(tc.compile(model)(ids), model(ids))
 
 
+class _Merged(nn.Module):
+    """Four pixels become one, normalised: how Swin halves an image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(64)
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        image = (x + y).view(-1, 6, 8, 16)
+        corners = [image[:, i::2, j::2] for i in (0, 1) for j in (0, 1)]
+        found: torch.Tensor = self.norm(torch.cat(corners, -1).view(-1, 12, 64))
+        return found
+
+
+def test_a_row_does_not_compute_the_image_that_it_takes_pixels_of() -> None:
+    x = torch.randn(1, 48, 16)
+    found = groups(fused(_Merged(), x=x, y=x))
+    assert ["layer_norm" in ops_of(group) for group in found] == [False, True]
+    assert "add" not in ops_of(found[1])
+
+
 def test_padding_is_no_epilogue() -> None:
     x, w, y = (Value(n, tuple(map(Const, d)), F32) for n, d in
                (("x", (3, 8)), ("w", (5, 8)), ("y", (3, 5))))  # fmt: skip
