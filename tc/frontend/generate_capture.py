@@ -71,9 +71,18 @@ class Decoder:
         """Found by running the model eagerly on one token.
 
         Raises:
-            UnsupportedError: a cache of another kind than keys and values for each position.
+            UnsupportedError: a model that begins with other than ids, or a cache of another kind
+                than keys and values for each position.
         """
         known = inspect.signature(model.forward).parameters
+        if (first := getattr(model, "main_input_name", "input_ids")) != "input_ids":
+            raise UnsupportedError(
+                describe(
+                    f"{type(model).__name__}.generate",
+                    why=f"it begins with {first}, not with ids",
+                    way_out="generate with the model itself",
+                )
+            )
         cache, cross = DynamicCache(config=model.config), DynamicCache(config=model.config)
         ids = torch.zeros(1, 1, dtype=torch.long, device=next(model.parameters()).device)
         given: dict[str, Any] = {"input_ids": ids, "past_key_values": cache, "use_cache": True}

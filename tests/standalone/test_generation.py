@@ -17,6 +17,8 @@ from transformers import (
     PreTrainedModel,
     T5Config,
     T5ForConditionalGeneration,
+    WhisperConfig,
+    WhisperForConditionalGeneration,
 )
 
 import tc
@@ -24,6 +26,7 @@ from tc.autotune.records import Record, Records
 from tc.autotune.space import Space
 from tc.errors import TcError, UnsupportedError
 from tc.frontend import model as frontend
+from tc.frontend.generate_capture import Calls
 from tc.frontend.rules import rules_of
 from tc.frontend.standalone import model_spec
 from tc.pipeline import Workload, compile_graph, naive
@@ -179,3 +182,13 @@ def test_records_of_one_program_do_not_double_the_weights(
     assert packed and all(text.endswith("32") for text in packed)
     weights = sum(p.nbytes for p in made.parameters())
     assert place_weights(spec).layout.bytes < 1.1 * weights
+
+
+def test_a_model_that_hears_is_no_generation_over_ids() -> None:
+    sizes = dict.fromkeys(("encoder_layers", "decoder_layers", "num_mel_bins"), 1)
+    config = WhisperConfig(
+        d_model=8, encoder_attention_heads=1, decoder_attention_heads=1, vocab_size=9,
+        pad_token_id=0, max_source_positions=4, **sizes,
+    )  # fmt: skip
+    with pytest.raises(UnsupportedError, match="it begins with input_features, not with ids"):
+        Calls.of(WhisperForConditionalGeneration(config).eval())
