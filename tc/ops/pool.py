@@ -149,7 +149,7 @@ def _max_samples(rank: int) -> tuple[Sample, ...]:
 def _avg_samples(rank: int) -> tuple[Sample, ...]:
     x, k = array(2, 3, *_SHAPE[:rank]), (3,) * rank
     more: tuple[Any, ...] = () if rank == 1 else (None,)
-    out = (
+    out: tuple[Sample, ...] = (
         sample(x, k, (), (0,) * rank, False, True, *more),
         sample(x, k, (2,) * rank, (1,) * rank, False, True, *more),
         sample(x, k, (2,) * rank, (1,) * rank, False, False, *more),
