@@ -200,7 +200,7 @@ def _ref(x: Any, grid: Any, mode: int = 0, padding: int = 0, aligned: bool = Fal
 
 def _samples() -> tuple[Sample, ...]:
     made = [
-        sample(array(2, 3, 5, 7), array(2, 4, 3, 2, low=-1.6, high=1.6), mode, padding, aligned)
+        sample(array(2, 2, 5, 7), array(2, 2, 3, 2, low=-1.6, high=1.6), mode, padding, aligned)
         for mode, padding, aligned in product((0, 1, 2), (0, 1, 2), (False, True))
     ]
     volume = array(1, 2, 3, 5, 4), array(1, 2, 3, 7, 3, low=-1.6, high=1.6)

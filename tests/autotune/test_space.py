@@ -52,9 +52,9 @@ def test_candidates_are_legal(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WORKLOADS)
-def test_ten_thousand_candidates_are_legal(name: str) -> None:
-    # Together: products, which take longest by far, are drawn less often.
-    draws = 160 if name.startswith("gem") else 450
+def test_many_candidates_are_legal(name: str) -> None:
+    # Products take longest by far: they are drawn less often.
+    draws = 60 if name.startswith("gem") else 120
     for target in TARGETS:
         assert_legal(Space(WORKLOADS[name](target)), draws, Random(7))
 

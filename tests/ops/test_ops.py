@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from tc.ir.interpret import from_bf16, storage
 from tc.ir.interpret import run as run_loops
 from tc.ir.lower import lower
 from tc.ir.printer import print_tensor
+from tc.ir.tensor import Tensor
 from tc.ir.tensor_walk import placeholders
 from tc.ir.types import BF16
 from tc.ops import Operator, operators
@@ -78,6 +80,7 @@ def test_row_is_complete(row: Operator) -> None:
 
 @pytest.mark.parametrize(("row", "args"), CASES)
 def test_value(row: Operator, args: tuple[Any, ...]) -> None:
+    """As PyTorch and the reference have it; with symbolic dims and in loops the same."""
     values = values_of(row, args)
     tensors, arrays, _ = build(row, values)
     assert all(print_tensor(t) for t in tensors)
@@ -90,27 +93,27 @@ def test_value(row: Operator, args: tuple[Any, ...]) -> None:
         off = distance(wide.numpy(), reference, t.dtype)
         same_values(got, reference, t.dtype, f"{row.name} and its reference", 2 * off)
         same_values(got, wide.numpy(), t.dtype, f"{row.name} and PyTorch", 3 * off)
+    same_with_symbolic_dims(row, values, found)
+    same_in_loops(row, tensors, arrays, found, references)
 
 
-@pytest.mark.parametrize(("row", "args"), CASES)
-def test_value_with_symbolic_dims(row: Operator, args: tuple[Any, ...]) -> None:
-    values = values_of(row, args)
+def same_with_symbolic_dims(row: Operator, values: tuple[Any, ...], wanted: list[Any]) -> None:
     try:
         tensors, arrays, sizes = build(row, values, symbolic=True)
     except (CompileError, UnsupportedError):
         assert row.name in NEEDS_SIZES
         return
-    plain, plain_arrays, _ = build(row, values)
-    found, wanted = run(tensors, arrays, sizes), run(plain, plain_arrays, {})
-    for t, got, expect in zip(tensors, found, wanted, strict=True):
+    for t, got, expect in zip(tensors, run(tensors, arrays, sizes), wanted, strict=True):
         same_values(got, expect, t.dtype, f"{row.name} with symbolic dims")
 
 
-@pytest.mark.parametrize(("row", "args"), CASES)
-def test_naive_loops(row: Operator, args: tuple[Any, ...]) -> None:
-    values = values_of(row, args)
-    tensors, arrays, _ = build(row, values)
-    evaluated = run(tensors, arrays, {})
+def same_in_loops(
+    row: Operator,
+    tensors: tuple[Tensor, ...],
+    arrays: dict[str, Any],
+    evaluated: list[Any],
+    references: list[Any],
+) -> None:
     func = lower(tensors)
     if sum(v.size for v in evaluated) > LARGEST_IN_LOOPS:
         return
@@ -118,9 +121,7 @@ def test_naive_loops(row: Operator, args: tuple[Any, ...]) -> None:
     for n, (t, value) in enumerate(zip(tensors, evaluated, strict=True)):
         buffers[f"out{n}"] = np.zeros(value.shape, storage(t.dtype))
     run_loops(func, buffers, {})
-    for n, (t, value, truth) in enumerate(
-        zip(tensors, evaluated, expected(row, values), strict=True)
-    ):
+    for n, (t, value, truth) in enumerate(zip(tensors, evaluated, references, strict=True)):
         got = from_bf16(buffers[f"out{n}"]) if t.dtype is BF16 else buffers[f"out{n}"]
         # Loops add up one by one, which rounds more than the pairwise sums of NumPy.
         same_values(
@@ -141,12 +142,11 @@ ROUNDS_ELSEWHERE = frozenset(("logit", "copysign", "grid_sampler"))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", ["f16", "bf16"])
 @pytest.mark.parametrize(
     "row", [r for r in operators() if r.name not in ROUNDS_ELSEWHERE], ids=lambda row: row.name
 )
-def test_half_precision(row: Operator, dtype: str) -> None:
-    for case in row.samples:
+def test_half_precision(row: Operator) -> None:
+    for case, dtype in product(row.samples, ("f16", "bf16")):
         args = tuple(in_half(a, dtype) for a in case.args)
         if args == case.args:
             continue
