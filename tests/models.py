@@ -35,6 +35,8 @@ from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
     LlamaModel,
+    MistralConfig,
+    MistralForCausalLM,
     PreTrainedConfig,
     PreTrainedModel,
     Qwen2Config,
@@ -105,11 +107,10 @@ def text_inputs(
     # Ids start at 3, so that the padding ids of all the families (0 and 1) mark padding alone.
     ids = torch.randint(3, VOCABULARY, (batch, length), generator=generator)
     ids = torch.where(mask.bool(), ids, pad)
-    inputs = {"input_ids": ids}
+    inputs = {"input_ids": ids, "attention_mask": mask}
     if token_types:
         second = torch.arange(length)[None, :] >= length // 2
         inputs["token_type_ids"] = second.long().expand(batch, -1).contiguous() * mask
-    inputs["attention_mask"] = mask
     return inputs
 
 
@@ -150,22 +151,22 @@ def _bert(layers: int = 2, labels: int = 3) -> BertConfig:
     )
 
 
-def _distilbert(layers: int = 2) -> DistilBertConfig:
+def _distilbert() -> DistilBertConfig:
     return DistilBertConfig(
         vocab_size=VOCABULARY,
         dim=32,
-        n_layers=layers,
+        n_layers=1,
         n_heads=4,
         hidden_dim=64,
         max_position_embeddings=MAX_POSITIONS,
     )
 
 
-def _roberta(layers: int = 2) -> RobertaConfig:
+def _roberta() -> RobertaConfig:
     return RobertaConfig(
         vocab_size=VOCABULARY,
         hidden_size=32,
-        num_hidden_layers=layers,
+        num_hidden_layers=1,
         num_attention_heads=4,
         intermediate_size=64,
         max_position_embeddings=MAX_POSITIONS + 2,
@@ -174,12 +175,12 @@ def _roberta(layers: int = 2) -> RobertaConfig:
     )
 
 
-def _electra(layers: int = 2) -> ElectraConfig:
+def _electra() -> ElectraConfig:
     return ElectraConfig(
         vocab_size=VOCABULARY,
         embedding_size=16,
         hidden_size=32,
-        num_hidden_layers=layers,
+        num_hidden_layers=1,
         num_attention_heads=4,
         intermediate_size=64,
         max_position_embeddings=MAX_POSITIONS,
@@ -198,12 +199,12 @@ def _albert(layers: int = 2) -> AlbertConfig:
     )
 
 
-def _gpt2(layers: int = 2) -> GPT2Config:
+def _gpt2() -> GPT2Config:
     return GPT2Config(
         vocab_size=VOCABULARY,
         n_positions=MAX_POSITIONS,
         n_embd=32,
-        n_layer=layers,
+        n_layer=1,
         n_head=4,
         bos_token_id=1,
         eos_token_id=2,
@@ -256,10 +257,10 @@ def _t5(layers: int = 2) -> T5Config:
     )
 
 
-def _vit(layers: int = 2, labels: int = 3) -> ViTConfig:
+def _vit(labels: int = 3) -> ViTConfig:
     return ViTConfig(
         hidden_size=32,
-        num_hidden_layers=layers,
+        num_hidden_layers=1,
         num_attention_heads=4,
         intermediate_size=64,
         image_size=16,
@@ -298,8 +299,9 @@ def _entry(
     return Entry(name, _factory(model, config), inputs, config().model_type, **flags)
 
 
-# Tracing and compiling take as long as a model has layers: where a family has a model of two, its
-# other heads stand on one. Qwen2 is Llama with biases.
+# Tracing and compiling take as long as a model has layers. BERT stands for all whose layers are
+# alike; those of ALBERT are one and the same, T5's share what the first has made of positions, and
+# Llama's each have a part of the cache. Whatever else is like one of these has one layer.
 ENTRIES = (
     _entry("bert", BertModel, _bert, _bert_inputs),
     _entry("bert-sequence", BertForSequenceClassification, lambda: _bert(layers=1), _bert_inputs),
@@ -310,26 +312,26 @@ ENTRIES = (
     _entry(
         "distilbert-sequence",
         DistilBertForSequenceClassification,
-        lambda: _distilbert(layers=1),
+        _distilbert,
         text_inputs,
     ),
     _entry("roberta", RobertaModel, _roberta, _roberta_inputs),
     _entry(
         "roberta-sequence",
         RobertaForSequenceClassification,
-        lambda: _roberta(layers=1),
+        _roberta,
         _roberta_inputs,
     ),
     _entry("electra", ElectraModel, _electra, _bert_inputs),
     _entry(
         "electra-sequence",
         ElectraForSequenceClassification,
-        lambda: _electra(layers=1),
+        _electra,
         _bert_inputs,
     ),
     _entry("albert", AlbertModel, _albert, text_inputs),
     _entry("albert-mlm", AlbertForMaskedLM, lambda: _albert(layers=1), text_inputs),
-    _entry("gpt2", GPT2Model, lambda: _gpt2(layers=1), _causal_inputs),
+    _entry("gpt2", GPT2Model, _gpt2, _causal_inputs),
     _entry("gpt2-lm", GPT2LMHeadModel, _gpt2, _causal_inputs, causal=True),
     _entry("t5-encoder", T5EncoderModel, lambda: _t5(layers=1), text_inputs),
     _entry("t5", T5ForConditionalGeneration, _t5, _t5_inputs, causal=True, encoder_decoder=True),
@@ -337,7 +339,7 @@ ENTRIES = (
     _entry("llama-lm", LlamaForCausalLM, _llama, _causal_inputs, causal=True),
     _entry("qwen2-lm", Qwen2ForCausalLM, _qwen2, _causal_inputs, causal=True),
     _entry("vit", ViTModel, _vit, _image_inputs),
-    _entry("vit-image", ViTForImageClassification, lambda: _vit(layers=1), _image_inputs),
+    _entry("vit-image", ViTForImageClassification, _vit, _image_inputs),
 )
 
 
@@ -353,11 +355,9 @@ def entry(name: str) -> Entry:
 
 # What is the same in every layer is tested with one, as long as nothing of the layers is tested.
 SHALLOW = {
-    "gpt2-lm": (GPT2LMHeadModel, lambda: _gpt2(layers=1)),
     "t5": (T5ForConditionalGeneration, lambda: _t5(layers=1)),
     "llama-lm": (LlamaForCausalLM, lambda: _llama(layers=1)),
     "bert": (BertModel, lambda: _bert(layers=1)),
-    "vit": (ViTModel, lambda: _vit(layers=1)),
 }
 
 
@@ -365,6 +365,27 @@ def shallow(name: str) -> Entry:
     """The entry of that name, its model with one layer."""
     each = entry(name)
     return replace(each, build=_factory(*SHALLOW[name])) if name in SHALLOW else each
+
+
+def sliding() -> MistralForCausalLM:
+    """A decoder whose layer sees six positions, that no end of a text stops; not of the zoo."""
+    config = MistralConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=MAX_POSITIONS,
+        sliding_window=6,
+        initializer_range=0.5,
+        pad_token_id=PAD,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = MistralForCausalLM(config).eval()
+    model.generation_config.eos_token_id = None
+    return model
 
 
 def minilm_folder() -> Path:

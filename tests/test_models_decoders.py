@@ -21,8 +21,6 @@ from torch.nn import functional
 from transformers import (
     Cache,
     EncoderDecoderCache,
-    MistralConfig,
-    MistralForCausalLM,
     StaticCache,
 )
 from transformers.cache_utils import DynamicSlidingWindowLayer
@@ -32,7 +30,7 @@ from tc.errors import TcError, UnsupportedError
 from tc.frontend import dynamo
 from tc.frontend.capture_windows import whole_windows
 from tc.frontend.tensors import FallbackWarning
-from tests.models import MAX_POSITIONS, VOCABULARY, entry, text_inputs
+from tests.models import MAX_POSITIONS, VOCABULARY, entry, sliding, text_inputs
 
 DECODERS = ("gpt2-lm", "llama-lm", "qwen2-lm")
 # Every batch has padding: generate leaves a mask of ones alone out of the call.
@@ -250,22 +248,6 @@ def test_a_static_cache_runs_eagerly_with_one_warning() -> None:
     assert len(said) == 1
     assert "StaticCache" in said[0]
     assert made.stats()["fallbacks"] == {"LlamaForCausalLM.forward": 4}
-
-
-def sliding() -> MistralForCausalLM:
-    torch.manual_seed(0)
-    config = MistralConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=1,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=MAX_POSITIONS,
-        sliding_window=6,
-        pad_token_id=0,
-    )
-    return MistralForCausalLM(config).eval()
 
 
 @pytest.fixture(scope="module")

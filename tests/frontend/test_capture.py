@@ -16,11 +16,12 @@ from tc.errors import CompileError, UnsupportedError
 from tc.frontend import capture_tree as tree
 from tc.frontend.capture import capture
 from tc.frontend.capture_result import rebuild
-from tc.frontend.captured import Captured
+from tc.frontend.captured import Captured, Request
 from tc.frontend.signature import IdCheck, Signature, SizeCheck
 from tc.frontend.signature_bind import ShapeMismatchError, bind
 from tests.captures import captured as captured_model
-from tests.models import MAX_POSITIONS, SHAPES, VOCABULARY, Entry, entry, zoo
+from tests.captures import shared
+from tests.models import MAX_POSITIONS, SHAPES, VOCABULARY, Entry, entry, shallow, zoo
 
 
 def run(captured: Captured, **kwargs: Any) -> Any:
@@ -47,6 +48,11 @@ def assert_same(result: Any, expected: Any) -> None:
         torch.testing.assert_close(mine, other, rtol=0, atol=2e-6, equal_nan=True)
 
 
+def captured_call(model: nn.Module, call: dict[str, Any]) -> Captured:
+    """The capture of a call, which tests of the same call share."""
+    return shared(Request.of(model, (), call))
+
+
 def assert_serves(captured: Captured, model: nn.Module, calls: list[dict[str, Any]]) -> None:
     for call in calls:
         with torch.no_grad():
@@ -61,7 +67,7 @@ def test_one_graph_serves_every_batch_length_and_padding(each: Entry) -> None:
 
 @pytest.mark.parametrize("name", ["bert", "gpt2", "t5-encoder", "distilbert", "llama"])
 def test_hidden_states_are_captured(name: str) -> None:
-    each, flag = entry(name), {"output_hidden_states": True}
+    each, flag = shallow(name), {"output_hidden_states": True}
     model = each.build()
     captured = capture(model, (), {**each.inputs(2, 9), **flag})
     assert_serves(captured, model, [{**inputs, **flag} for inputs in each.variants()])
@@ -70,7 +76,7 @@ def test_hidden_states_are_captured(name: str) -> None:
 @pytest.mark.parametrize("name", ["bert", "electra", "gpt2-lm", "llama-lm", "t5", "vit"])
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 def test_attentions_are_captured_as_eager_gives_them(name: str, attention: str) -> None:
-    each, flag = entry(name), {"output_attentions": True}
+    each, flag = shallow(name), {"output_attentions": True}
     model = each.build()
     model.set_attn_implementation(attention)
     captured = capture(model, (), {**each.inputs(2, 9), **flag})
@@ -79,7 +85,7 @@ def test_attentions_are_captured_as_eager_gives_them(name: str, attention: str) 
 
 @pytest.mark.parametrize("name", ["bert", "bert-qa", "gpt2-lm", "t5"])
 def test_tuples_instead_of_model_outputs(name: str) -> None:
-    each, flag = entry(name), {"return_dict": False}
+    each, flag = shallow(name), {"return_dict": False}
     model = each.build()
     captured = capture(model, (), {**each.inputs(2, 9), **flag})
     assert_serves(captured, model, [{**inputs, **flag} for inputs in each.variants()])
@@ -87,7 +93,7 @@ def test_tuples_instead_of_model_outputs(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["bert-mlm", "bert-token", "gpt2-lm", "llama-lm", "t5"])
 def test_token_labels_give_the_loss(name: str) -> None:
-    each = entry(name)
+    each = shallow(name)
     model = each.build()
     classes = 3 if name == "bert-token" else VOCABULARY
 
@@ -98,7 +104,7 @@ def test_token_labels_give_the_loss(name: str) -> None:
         inputs.pop("decoder_input_ids", None)
         return {**inputs, "labels": labels}
 
-    captured = capture(model, (), call(1, 7))
+    captured = captured_call(model, call(1, 7))
     assert_serves(captured, model, [call(*shape) for shape in ((1, 7), (2, 16), (3, 17))])
 
 
@@ -116,7 +122,7 @@ def test_class_labels_give_the_loss(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["bert", "gpt2", "llama", "t5-encoder", "albert"])
 def test_embeddings_instead_of_ids(name: str) -> None:
-    each = entry(name)
+    each = shallow(name)
     model = each.build()
 
     def call(batch: int, length: int) -> dict[str, torch.Tensor]:
@@ -129,7 +135,7 @@ def test_embeddings_instead_of_ids(name: str) -> None:
 
 
 def test_positions_that_are_given() -> None:
-    each = entry("bert")
+    each = shallow("bert")
     model = each.build()
 
     def call(batch: int, length: int) -> dict[str, torch.Tensor]:
@@ -161,7 +167,7 @@ def decode_call(model: nn.Module, each: Entry, batch: int, past: int, new: int) 
 def test_decoding_goes_on_from_any_past(name: str) -> None:
     each = entry(name)
     model = each.build()
-    captured = capture(model, (), decode_call(model, each, 1, 6, 1))
+    captured = captured_call(model, decode_call(model, each, 1, 6, 1))
     sizes = ((1, 6, 1), (1, 1, 1), (2, 9, 1), (3, 5, 4), (5, 20, 2))
     assert_serves(captured, model, [decode_call(model, each, *size) for size in sizes])
 
@@ -182,7 +188,7 @@ def test_an_empty_cache_is_filled_in_place(name: str) -> None:
 
 
 def test_a_given_cache_is_extended_even_when_the_result_leaves_it_out() -> None:
-    each = entry("llama-lm")
+    each = shallow("llama-lm")
     model = each.build()
     call = decode_call(model, each, 2, 6, 1)
     captured = capture(model, (), {**call, "use_cache": False})
@@ -218,7 +224,7 @@ def t5_call(model: nn.Module, batch: int, length: int, past: int) -> dict[str, A
 @pytest.mark.parametrize("past", [0, 3])
 def test_t5_decodes_over_given_encoder_outputs(past: int) -> None:
     model = entry("t5").build()
-    captured = capture(model, (), t5_call(model, 1, 7, past))
+    captured = captured_call(model, t5_call(model, 1, 7, past))
     later = [t5_call(model, batch, length, past * 2) for batch, length in ((1, 1), (3, 17))]
     assert_serves(captured, model, [t5_call(model, 1, 7, past), *later])
 
@@ -226,7 +232,7 @@ def test_t5_decodes_over_given_encoder_outputs(past: int) -> None:
 def test_an_input_handed_back_is_no_output() -> None:
     model = entry("t5").build()
     call = t5_call(model, 2, 7, 0)
-    captured = capture(model, (), call)
+    captured = captured_call(model, call)
     result = run(captured, **call)
     assert result.encoder_last_hidden_state is call["encoder_outputs"].last_hidden_state
     names = dict(captured.signature.names)
@@ -235,11 +241,11 @@ def test_an_input_handed_back_is_no_output() -> None:
 
 
 def test_the_model_is_left_as_it_is() -> None:
-    model = entry("bert").build().train()
+    model = shallow("bert").build().train()
     before = {name: (id(t), t._version) for name, t in model.named_parameters()}
     flags = [module.training for module in model.modules()]
     attributes = set(vars(model))
-    captured = capture(model, (), entry("bert").inputs(2, 7))
+    captured = capture(model, (), shallow("bert").inputs(2, 7))
     assert {name: (id(t), t._version) for name, t in model.named_parameters()} == before
     assert [module.training for module in model.modules()] == flags
     assert set(vars(model)) == attributes
@@ -250,10 +256,10 @@ def test_the_model_is_left_as_it_is() -> None:
 
 
 def test_graphs_hold_no_assertions_regions_or_in_place_operators() -> None:
-    model = entry("t5").build()
-    inputs = entry("t5").inputs(2, 7)
+    each = shallow("t5")
+    inputs = each.inputs(2, 7)
     inputs["labels"] = inputs.pop("decoder_input_ids")
-    captured = capture(model, (), inputs)
+    captured = captured_call(each.build(), inputs)
     assert captured.signature.mutated == ()
     for node in captured.graph.graph.nodes:
         assert node.op in ("placeholder", "call_function", "output"), node.format_node()
@@ -263,7 +269,7 @@ def test_graphs_hold_no_assertions_regions_or_in_place_operators() -> None:
 
 
 def test_symbols_are_labelled_and_dims_shared() -> None:
-    captured = capture(entry("bert").build(), (), entry("bert").inputs(1, 1))
+    captured = captured_model("bert")
     assert {symbol.label for symbol in captured.signature.symbols} == {"batch", "length"}
     assert len({spec.shape for spec in captured.signature.inputs}) == 1
 
@@ -271,7 +277,7 @@ def test_symbols_are_labelled_and_dims_shared() -> None:
 def test_a_decoding_mask_is_as_long_as_past_and_length() -> None:
     each = entry("llama-lm")
     model = each.build()
-    captured = capture(model, (), decode_call(model, each, 1, 4, 1))
+    captured = captured_call(model, decode_call(model, each, 1, 4, 1))
     shapes = {spec.name: spec.shape for spec in captured.signature.inputs}
     keys, ids = shapes["past_key_values.0.keys"], shapes["input_ids"]
     assert set(str(shapes["attention_mask"][1]).split(" + ")) == {keys[2], ids[1]}
@@ -279,14 +285,14 @@ def test_a_decoding_mask_is_as_long_as_past_and_length() -> None:
 
 @pytest.mark.parametrize("name", ["bert", "gpt2", "roberta", "electra"])
 def test_checks_name_the_vocabulary_and_the_positions(name: str) -> None:
-    captured = capture(entry(name).build(), (), entry(name).inputs(2, 7))
+    captured = captured_model(name)
     checks = captured.signature.checks
     assert IdCheck("input_ids", VOCABULARY) in checks
     assert any(isinstance(check, SizeCheck) and check.maximum == MAX_POSITIONS for check in checks)
 
 
 def test_the_signature_survives_json() -> None:
-    captured = capture(entry("gpt2-lm").build(), (), entry("gpt2-lm").inputs(2, 7))
+    captured = captured_model("gpt2-lm")
     text = json.dumps(captured.signature.to_json())
     assert Signature.from_json(json.loads(text)) == captured.signature
 
@@ -300,7 +306,7 @@ def test_a_damaged_signature_is_refused() -> None:
 
 
 def test_baked_shapes() -> None:
-    each = entry("bert")
+    each = shallow("bert")
     captured = capture(each.build(), (), each.inputs(1, 7), dynamic=False)
     assert all(spec.shape == (1, 7) for spec in captured.signature.inputs)
     assert captured.signature.symbols == ()

@@ -28,9 +28,9 @@ from transformers import (
 )
 
 from tc.errors import CompileError, TcError, UnsupportedError
-from tc.frontend.capture import capture_request
 from tc.frontend.captured import Captured, Interface, Request, Weight
 from tc.frontend.hf import dispatcher_of, wrap
+from tests.captures import shared
 from tests.frontend.test_capture import assert_same
 from tests.models import MAX_POSITIONS, VOCABULARY, Entry, entry, minilm_folder, shallow, zoo
 
@@ -71,12 +71,12 @@ class NoRunner:
 
 
 def eager_runner(request: Request) -> tuple[Interface, EagerRunner]:
-    captured = capture_request(request)
+    captured = shared(request)
     return captured, EagerRunner(captured)
 
 
 def no_runner(request: Request) -> tuple[Interface, NoRunner]:
-    captured = capture_request(request)
+    captured = shared(request)
     return captured, NoRunner(captured)
 
 
@@ -150,7 +150,7 @@ def test_positions_shared_by_the_batch_are_broadcast() -> None:
 
 @pytest.mark.parametrize("name", ["gpt2-lm", "llama-lm", "qwen2-lm", "t5"])
 def test_generate_gives_the_tokens_of_eager(name: str) -> None:
-    each = entry(name)
+    each = shallow(name)
     model = each.build()
     made = wrap(model, eager_runner)
     for batch, length, beams in ((1, 5, 1), (3, 9, 2), (2, 12, 1), (1, 4, 2)):

@@ -23,7 +23,7 @@ from tc.ops.dims import same
 from tc.te import dtype as dtype_of
 from tc.te import fresh
 from tests.captures import captured
-from tests.models import Entry, entry, zoo
+from tests.models import Entry, shallow, zoo
 from tests.ops.harness import TORCH, distance, run, same_values
 
 NAMES = {kind: dtype_of(name) for name, kind in TORCH.items()}
@@ -129,9 +129,10 @@ def test_rows_serve_the_graph(each: Entry, shape: tuple[int, int]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [e.name for e in zoo() if e.causal and not e.encoder_decoder])
 def test_rows_serve_decoding(name: str) -> None:
-    model = entry(name).build()
+    each = shallow(name)
+    model = each.build()
     with torch.no_grad():
-        past = model(**entry(name).inputs(2, 6)).past_key_values
+        past = model(**each.inputs(2, 6)).past_key_values
     step = {
         "input_ids": torch.tensor([[5], [6]]),
         "attention_mask": torch.ones(2, 7, dtype=torch.int64),
@@ -145,8 +146,8 @@ def test_rows_serve_decoding(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["bert-sequence", "bert-token", "gpt2-lm", "t5", "llama-lm"])
 def test_rows_serve_losses(name: str) -> None:
-    model = entry(name).build()
-    call = entry(name).inputs(2, 5)
+    each = shallow(name)
+    model, call = each.build(), each.inputs(2, 5)
     length = () if "sequence" in name else (5,)
     call = {**call, "labels": torch.ones(2, *length, dtype=torch.int64)}
     call.pop("decoder_input_ids", None)
