@@ -8,6 +8,13 @@ from pathlib import Path
 import pytest
 
 from tc.codegen.cache import ObjectCache
+from tests.frontend.unscheduled import unscheduled
+
+
+@pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels without a schedule, made in a part of the time: where none is what is tested."""
+    monkeypatch.setattr("tc.frontend.model.pipeline", unscheduled)
 
 
 @pytest.fixture

@@ -12,6 +12,9 @@ from torch import nn
 
 import tc
 
+# What kernels compute is the same whatever their schedules.
+pytestmark = pytest.mark.usefixtures("plain")
+
 Asks = Callable[..., Any]
 
 

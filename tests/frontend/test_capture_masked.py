@@ -48,6 +48,7 @@ def sequences(batch: int, length: int) -> dict[str, torch.Tensor]:
     return {"input_ids": ids, "attention_mask": (ids != 0).long()}
 
 
+@pytest.mark.usefixtures("plain")
 @pytest.mark.parametrize("kind", ["t5", "bart"])
 def test_classes_of_sequences(kind: str) -> None:
     eager = model(kind)

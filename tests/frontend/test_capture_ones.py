@@ -9,6 +9,9 @@ from transformers import BertConfig, BertPreTrainedModel
 
 import tc
 
+# What kernels compute is the same whatever their schedules.
+pytestmark = pytest.mark.usefixtures("plain")
+
 
 class _Cuts(nn.Module):
     def __init__(self, how: str) -> None:

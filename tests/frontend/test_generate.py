@@ -20,8 +20,6 @@ from transformers import (
     GPT2LMHeadModel,
     LogitsProcessor,
     LogitsProcessorList,
-    MistralConfig,
-    MistralForCausalLM,
     StoppingCriteria,
     StoppingCriteriaList,
     TopKLogitsWarper,
@@ -36,7 +34,8 @@ from tc.frontend import generate_cache
 from tc.frontend.generate_cache import Session
 from tc.frontend.generate_sample import keep_nucleus
 from tc.frontend.hf import dispatcher_of
-from tests.models import MAX_POSITIONS, PAD, VOCABULARY, shallow
+from tests.frontend.unscheduled import compiled as unscheduled
+from tests.models import MAX_POSITIONS, PAD, VOCABULARY, shallow, sliding
 
 DECODERS = ("gpt2-lm", "llama-lm", "qwen2-lm")
 # (batch, length, new tokens)
@@ -54,7 +53,8 @@ def settled(model: Any) -> Any:
 def pair(name: str) -> tuple[Any, Any]:
     """A model and the same compiled."""
     model = settled(shallow(name).build())
-    return model, tc.compile(model, threads=1)
+    # Decoders have schedules, for some tests are of what these need.
+    return model, (tc.compile if name in DECODERS else unscheduled)(model, threads=1)
 
 
 def prompt(batch: int, length: int, seed: int = 0) -> torch.Tensor:
@@ -130,13 +130,8 @@ def test_prompts_padded_on_the_left(name: str, sessions: Watched) -> None:
 
 
 def test_a_sliding_window(sessions: Watched) -> None:
-    torch.manual_seed(0)
-    config = MistralConfig(
-        vocab_size=VOCABULARY, hidden_size=32, intermediate_size=48, num_hidden_layers=1,
-        num_attention_heads=4, num_key_value_heads=2, sliding_window=5, initializer_range=0.5,
-    )  # fmt: skip
-    model = settled(MistralForCausalLM(config).eval())
-    made = tc.compile(model, threads=1)
+    model = sliding()
+    made = tc.compile(model, threads=1, fallback="error")
     for call in ({"input_ids": prompt(2, 9)}, {"input_ids": prompt(1, 2)}, padded(3, 8)):
         wanted = model.generate(**call, max_new_tokens=14, do_sample=False)
         assert torch.equal(wanted, made.generate(**call, max_new_tokens=14, do_sample=False))
@@ -265,7 +260,7 @@ def test_draws_are_distributed_as_the_model_says(sessions: Watched) -> None:
         vocab_size=5, n_embd=16, n_layer=1, n_head=2, n_positions=8, initializer_range=0.8
     )
     model = settled(GPT2LMHeadModel(config).eval())
-    made = tc.compile(model, threads=1)
+    made = unscheduled(model, threads=1)
     ids = torch.tensor([[1, 3]])
     count = 4000
     found = made.generate(
@@ -434,7 +429,7 @@ def test_other_settings_run_as_ever(what: str, settings: Any, sessions: Watched)
         # Kernels of scaled_dot_product_attention have none to give.
         model = copy.deepcopy(model)
         model.set_attn_implementation("eager")
-        made = tc.compile(model, threads=1)
+        made = unscheduled(model, threads=1)
     call: dict[str, Any] = {"max_new_tokens": 5, "do_sample": False}
     found = [each.generate(prompt(batch, 5), **call, **settings(model)) for each in (model, made)]
     if what == "attentions":
@@ -455,7 +450,7 @@ def test_a_model_that_prepares_its_inputs_itself(sessions: Watched) -> None:
     torch.manual_seed(0)
     config = pair("gpt2-lm")[0].config
     model = settled(Shifted(config).eval())
-    made = tc.compile(model, threads=1)
+    made = unscheduled(model, threads=1)
     call: dict[str, Any] = {"max_new_tokens": 6, "do_sample": False}
     assert torch.equal(model.generate(prompt(2, 4), **call), made.generate(prompt(2, 4), **call))
     assert sessions.count == 0

@@ -131,6 +131,7 @@ def test_operators_that_are_several_others(
                   for call in shapes])  # fmt: skip
 
 
+@pytest.mark.usefixtures("plain")
 def test_a_mask_that_might_be_causal() -> None:
     """PyTorch looks at its values to see whether it is."""
     torch.manual_seed(0)
@@ -144,6 +145,7 @@ def test_a_mask_that_might_be_causal() -> None:
     )
 
 
+@pytest.mark.usefixtures("plain")
 @pytest.mark.parametrize("check_mask", [True, False])
 def test_an_encoder_gives_zeros_at_padding_that_it_left_out(check_mask: bool) -> None:
     """Eager does where it computes on nested tensors: all padding at the end, no other mask."""
@@ -157,12 +159,14 @@ def test_an_encoder_gives_zeros_at_padding_that_it_left_out(check_mask: bool) ->
     check(model, [(torch.randn(*p.shape, 8), None, p) for p in masks])
 
 
+@pytest.mark.usefixtures("plain")
 def test_an_encoder_takes_padding_as_floats() -> None:
     model = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 1)
     padding = torch.zeros(2, 5).masked_fill(torch.arange(5) >= torch.tensor([[5], [2]]), -torch.inf)
     check(model, [(torch.randn(2, 5, 8), None, padding)])
 
 
+@pytest.mark.usefixtures("plain")
 @pytest.mark.parametrize("nested", [True, False])
 def test_an_encoder_that_leaves_out_no_padding(nested: bool) -> None:
     """Where it was told not to, or is given another mask besides."""

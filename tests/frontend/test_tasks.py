@@ -21,6 +21,9 @@ from transformers import (
 import tc
 from tests.models import minilm_folder
 
+# What kernels compute is the same whatever their schedules.
+pytestmark = pytest.mark.usefixtures("plain")
+
 TOKENIZER = AutoTokenizer.from_pretrained(minilm_folder())
 SMALL: dict[str, Any] = {
     "vocab_size": len(TOKENIZER),

@@ -20,6 +20,9 @@ import tc
 from tc.frontend import capture, capture_ones, hf_dispatch
 from tc.frontend.tensors import FallbackWarning
 
+# What kernels compute is the same whatever their schedules.
+pytestmark = pytest.mark.usefixtures("plain")
+
 
 def fails_where(free: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A trace raises as torch.export does; where sizes are free alone, or always."""
