@@ -22,7 +22,7 @@ SENTENCES = [
     "The central bank raised interest rates by half a percent on Thursday, citing inflation.",
 ]  # fmt: skip
 MOST = {"bf16": 0.02, "int8": 0.06}
-MODELS = ("bert", "gpt2-lm", "llama-lm", "vit-image", "t5")
+MODELS = ("bert", "gpt2-lm", "llama-lm", "vit-image", "t5-encoder")
 
 
 @cache
@@ -84,7 +84,7 @@ class Wide(torch.nn.Module):
 
 
 @pytest.mark.parametrize("precision", MOST)
-@pytest.mark.parametrize(("k", "n"), [(33, 50), (64, 48), (1, 17), (3, 2), (127, 65)])
+@pytest.mark.parametrize(("k", "n"), [(33, 50), (64, 48), (1, 17), (127, 2)])
 def test_sizes(k: int, n: int, precision: str) -> None:
     model = Wide(k, n).eval()
     cm = tc.compile(model, precision=precision, threads=1)

@@ -23,7 +23,7 @@ def facts_where(cond: Expr) -> Facts:
 
 
 @pytest.mark.slow
-@settings(max_examples=200)
+@settings(max_examples=120)
 @given(conditions(), st.lists(index_exprs(), min_size=2, max_size=6), points())
 def test_an_answer_depends_on_the_facts_alone(
     cond: Expr, asked: list[Expr], point: dict[Expr, int]

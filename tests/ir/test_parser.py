@@ -161,13 +161,13 @@ stmts = st.recursive(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(exprs)
 def test_expressions_come_back(x: Expr) -> None:
     assert parse(str(x)) == x
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(stmts)
 def test_statements_come_back(s: Stmt) -> None:
     assert parse_stmt(str(s)) == s

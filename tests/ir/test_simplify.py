@@ -223,7 +223,7 @@ def test_prove(cond: Expr, known: list[Expr], holds: bool) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(index_exprs(), points())
 def test_values_stay_and_twice_is_once(expr: Expr, point: dict[Expr, int]) -> None:
     simple = simplify(expr, VARS)
@@ -236,7 +236,7 @@ def test_values_stay_and_twice_is_once(expr: Expr, point: dict[Expr, int]) -> No
 
 
 @pytest.mark.slow
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(conditions(), conditions(), points())
 def test_conditions_keep_their_truth_under_known_ones(
     cond: Expr, known: Expr, point: dict[Expr, int]
@@ -251,7 +251,7 @@ def test_conditions_keep_their_truth_under_known_ones(
     assert value_of(simple, point) == value, f"{cond} where {known} became {simple}"
 
 
-@settings(max_examples=200)
+@settings(max_examples=120)
 @given(
     st.sampled_from(["add", "sub", "mul", "floordiv", "mod", "min", "max", "lt", "le", "eq"]),
     st.integers(-40, 40), st.integers(-3, 9), st.sampled_from([1, 2, 4, 8]),

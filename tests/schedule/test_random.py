@@ -146,7 +146,7 @@ def random_step(rng: random.Random, func: Func) -> Step:
 
 
 @pytest.mark.slow
-@settings(max_examples=150)
+@settings(max_examples=90)
 @given(st.randoms(use_true_random=False), st.integers(1, 8))
 def test_a_schedule_that_is_accepted_keeps_the_result(rng: random.Random, length: int) -> None:
     naive = func = kernel(rng)
