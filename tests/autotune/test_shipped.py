@@ -11,7 +11,7 @@ from tc.autotune import records
 from tc.autotune.cost_model import SHIPPED as MODEL
 from tc.autotune.cost_model import shipped_model
 from tc.autotune.database import Database
-from tc.autotune.records import SHIPPED, load
+from tc.autotune.records import SHIPPED, shipped
 from tc.autotune.shards import import_shard
 from tc.target import Target
 
@@ -53,7 +53,7 @@ def test_a_shard_holds_what_it_says(
     row = better[0]
     for here in (False, True):
         monkeypatch.setattr(records, "_runs_here", lambda target, here=here: here)
-        record = load(None, target, "", row["threads"]).of(row["workload"])
+        record = dict(shipped(SHIPPED, target, row["threads"])).get(row["workload"])
         if target.level in MEASURED:
             assert record is not None
             assert record.source.startswith("shipped")
