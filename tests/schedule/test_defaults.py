@@ -41,6 +41,12 @@ def linear_rows(b: te.DimLike, k: int, n: int) -> Group:
     return group(te.compute((b, n), lambda i, o: te.sum(x[i, c] * w[o, c], axis=c)), (x, w), (w,))
 
 
+def columns_by_columns(b: int, k: int, n: int) -> Group:
+    x, w = te.placeholder((k, b)), te.placeholder((k, n))
+    c = te.reduce_axis(k)
+    return group(te.compute((b, n), lambda i, o: te.sum(x[c, i] * w[c, o], axis=c)), (x, w), (w,))
+
+
 def linear_kn(b: te.DimLike, k: int, n: int) -> Group:
     x, w = te.placeholder((b, k)), te.placeholder((k, n))
     c = te.reduce_axis(k)
@@ -223,6 +229,8 @@ CASES: dict[str, Callable[[], Group]] = {
     "linear rows": lambda: linear_rows(M, 7, 65),
     "linear static": lambda: linear_rows(7, 13, 41),
     "linear one row": lambda: linear_rows(1, 13, 41),
+    "columns by columns": lambda: columns_by_columns(37, 5, 33),
+    "columns of nothing": lambda: columns_by_columns(37, 0, 33),
     "linear kn": lambda: linear_kn(M, 6, 31),
     "experts": lambda: experts(M, 6, 31),
     "experts static": lambda: experts(9, 5, 16),

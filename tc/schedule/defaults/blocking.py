@@ -116,7 +116,10 @@ def block_rows(plan: Plan, p: Product, tile: Tile, tiles: str, column: str) -> b
     depth = math.prod(fixed(extent) or 1 for extent in p.reduce.extents)
     row_bytes, room = depth * p.reduce.dtype.bits // 8, plan.target.l3_bytes // ROWS_SHARE
     if (beside := elements_beside(p)) is not None:
-        row_bytes, room = beside * p.a.tensor.dtype.bytes, plan.target.l2_bytes // PANEL_SHARE
+        row_bytes, room = (
+            max(1, beside) * p.a.tensor.dtype.bytes,
+            plan.target.l2_bytes // PANEL_SHARE,
+        )
     count = room // (tile.mr * row_bytes)
     most = longest(plan.extent(tiles))
     own = count
