@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from tc.codegen.llvm.kernel import CallableKernel, compile_func
+from tc.codegen.llvm.kernel import CallableKernel, aligned_empty, compile_func
 from tc.codegen.runs_here import check_runs_here
 from tc.errors import CompileError
 from tc.ir.interpret import run
@@ -90,6 +90,22 @@ def test_arguments_that_do_not_fit(args: tuple[np.ndarray | int, ...], said: str
     kernel = compile_func(parse_func(CASES["pad"][0]), target_or_skip("host"))
     with pytest.raises(CompileError, match=said):
         kernel(*args)
+
+
+def test_an_array_of_a_packed_operand_is_aligned_or_empty() -> None:
+    func = parse_func("def k(A: f32[N] align 64, B: out f32[1], N: sym[0, 8]):\n    B[0] = 1.0:f32")
+    kernel = compile_func(func, target_or_skip("host"))
+    memory, y = aligned_empty((16,), np.dtype(np.float32)), np.zeros(1, np.float32)
+    with pytest.raises(CompileError, match="aligned to 64 bytes"):
+        kernel(memory[1:3], y, 2)
+    kernel(np.ndarray((0,), np.float32, memory, offset=4), y, 0)
+    assert y == 1
+
+
+@pytest.mark.parametrize("shape", [(0,), (2, 0, 3), (5,)])
+def test_aligned_memory_begins_at_a_cache_line_also_where_it_is_empty(shape: tuple[int, ...]) -> None:
+    for _ in range(20):
+        assert aligned_empty(shape, np.dtype(np.float32)).ctypes.data % 64 == 0
 
 
 def test_the_inner_loop_of_a_gemm_keeps_its_tile_in_registers() -> None:

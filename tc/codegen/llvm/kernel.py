@@ -100,7 +100,7 @@ class CallableKernel:
             raise self._complaint(p.name, why)
         if not a.flags.c_contiguous or (p.name in self.func.outputs and not a.flags.writeable):
             raise self._complaint(p.name, "the array is not contiguous or not writeable")
-        if a.ctypes.data % p.align:
+        if a.size and a.ctypes.data % p.align:  # nothing is read of an empty array
             raise self._complaint(p.name, f"the array is not aligned to {p.align} bytes")
         return a.ctypes.data
 
@@ -155,5 +155,5 @@ def aligned_empty(shape: Sequence[int], dtype: np.dtype[Any], align: int = 64) -
     """An array whose memory begins at a multiple of `align` bytes."""
     size = int(np.prod(shape)) * dtype.itemsize
     raw = np.empty(size + align, np.uint8)
-    start = -raw.ctypes.data % align
-    return raw[start : start + size].view(dtype).reshape(tuple(shape))
+    # Not a slice of `raw`: an empty slice begins where its array does.
+    return np.ndarray(tuple(shape), dtype, raw, offset=-raw.ctypes.data % align)
