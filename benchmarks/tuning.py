@@ -112,7 +112,6 @@ def tuned(
             made = [job.space.draw(draw) for _ in range(self.batch)]
             return list({str(c.schedule): c for c in made if c.legal}.values())
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     options = Options.of(target, "fp32", threads or asked.threads)
     with Database.open(path) as database, Measurer(options.cache_dir) as measurer:
         measurer.get_ready()  # as `tc.tune` does
@@ -137,7 +136,6 @@ def gain(asked: Asked) -> list[Row]:
     for name in asked.names(MODEL_NAMES):
         module, inputs = next(m for m in MODELS if m.__name__ == name)()
         path = asked.folder / "models.db"
-        path.parent.mkdir(parents=True, exist_ok=True)
         given = {"example_inputs": inputs, "trials": asked.trials, "tuning_db": path}
         report = tc.tune(module, threads=asked.threads, **given)
         for work in report.workloads:
@@ -294,6 +292,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     unknown = [r for r in given.rows if r not in ROWS]
     if unknown:
         parser.error(f"no row {', '.join(unknown)}; there are {', '.join(ROWS)}")
+    given.folder.mkdir(parents=True, exist_ok=True)
     asked = Asked(given.folder, given.trials, given.random, given.threads, tuple(given.only))
     found: list[Row] = []
     for name in given.rows or ROWS:

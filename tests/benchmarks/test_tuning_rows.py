@@ -21,7 +21,8 @@ def _small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_the_search_against_chance(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, png = tmp_path / "rows.json", tmp_path / "curves.png"
-    arguments = ["search", "--folder", str(tmp_path), "--trials", "3", "--random", "2"]
+    folder = tmp_path / "made" / "here"
+    arguments = ["search", "--folder", str(folder), "--trials", "3", "--random", "2"]
     tuning.main([*arguments, "--threads", "1", "--json", str(out), "--curves", str(png)])
     found = json.loads(out.read_text())
     assert [row[0] for row in found["rows"]] == [
