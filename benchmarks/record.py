@@ -92,19 +92,24 @@ def load_records(folder: Path, parts: Sequence[str]) -> list[Record]:
 
 def verdict_table(verdicts: Sequence[Verdict], title: str = "Goals") -> Table:
     """Each figure beside what must be reached, what is aimed at, and whether it is; a second line
-    where the machine rules it out."""
+    where the machine rules it out, and a note for each reason why there is no figure."""
     lines: list[tuple[str, ...]] = []
+    missing: dict[str, list[str]] = {}
     for each in verdicts:
         unit = each.goal.unit
         space = " " if unit[0].isalpha() else ""
         value = "-" if each.value is None else f"{each.value:.3g}{space}{unit}"
         over = f"over {each.against}" if each.against and unit == "×" else each.against
+        state = "no figure" if each.value is None else each.text
         lines.append(
-            (each.row, value, over, f"{each.wanted.must:.3g}", f"{each.wanted.aim:.3g}", each.text)
+            (each.row, value, over, f"{each.wanted.must:.3g}", f"{each.wanted.aim:.3g}", state)
         )
         if each.beyond:
             lines.append((f"  {each.beyond}", "", "", "", "", ""))
-    return Table(title, ("row", "figure", "of", "must", "aim", "state"), tuple(lines))
+        if each.value is None:
+            missing.setdefault(each.reason, []).append(each.row)
+    notes = tuple(f"no figure of {', '.join(rows)}: {why}" for why, rows in missing.items())
+    return Table(title, ("row", "figure", "of", "must", "aim", "state"), tuple(lines), notes)
 
 
 def report_text(records: Sequence[Record]) -> str:

@@ -1,4 +1,4 @@
-"""Tables on the terminal (rich where it is installed, else plain text) and as Markdown.
+"""Tables on a terminal, as plain text elsewhere, and as Markdown.
 
 Must not compute figures: it shows what it is given, with what is needed to repeat it.
 """
@@ -28,9 +28,6 @@ PACKAGES = (
     "ctranslate2",
     "llama-cpp-python",
 )
-
-PIPED_WIDTH = 140
-"""Columns to print where stdout is no terminal and so has no width of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,46 +99,54 @@ def announce(text: str) -> None:
 
 
 def show(table: Table) -> None:
-    """Print the table to stdout."""
+    """Print the table to stdout; nothing of it is cut off, however narrow a terminal is."""
     progress("")
-    try:
-        from rich import box
-        from rich.console import Console
-        from rich.table import Table as RichTable
-    except ImportError:
+    if not sys.stdout.isatty():
         print(plain(table))
         return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table as RichTable
+
     rich_table = RichTable(title=table.title, box=box.SIMPLE_HEAD, title_justify="left")
-    for index, column in enumerate(table.columns):
-        rich_table.add_column(column, justify="right" if index else "left", no_wrap=True)
+    for name, right in zip(table.columns, _figures(table), strict=True):
+        rich_table.add_column(name, justify="right" if right else "left", overflow="fold")
     for row in table.rows:
         rich_table.add_row(*row)
-    width = None if sys.stdout.isatty() else PIPED_WIDTH
-    console = Console(width=width, markup=False, highlight=False)
+    console = Console(markup=False, highlight=False)
     console.print(rich_table)
     for note in table.notes:
         console.print(note)
+
+
+def _figures(table: Table) -> list[bool]:
+    """For each column whether it holds figures, which are aligned on their right."""
+    return [
+        index > 0 and any(row[index][:1].isdigit() for row in table.rows)
+        for index in range(len(table.columns))
+    ]
 
 
 def plain(table: Table) -> str:
     """The table as aligned text."""
     lines = (table.columns, *table.rows)
     widths = [max(len(line[i]) for line in lines) for i in range(len(table.columns))]
+    right = _figures(table)
     text = [
         "  ".join(
-            cell.rjust(width) if index else cell.ljust(width)
-            for index, (cell, width) in enumerate(zip(line, widths, strict=True))
+            cell.rjust(width) if figure else cell.ljust(width)
+            for cell, width, figure in zip(line, widths, right, strict=True)
         ).rstrip()
         for line in lines
     ]
-    rule = "-" * (sum(widths) + 2 * len(widths) - 2)
+    rule = "-" * max(map(len, text))
     return "\n".join([table.title, text[0], rule, *text[1:], *table.notes])
 
 
 def markdown(table: Table) -> str:
     """The table as Markdown."""
     head = ["|" + "|".join(f" {cell} " for cell in line) + "|" for line in (table.columns,)]
-    rule = "|---" + "|---:" * (len(table.columns) - 1) + "|"
+    rule = "|" + "|".join("---:" if right else "---" for right in _figures(table)) + "|"
     body = ["|" + "|".join(f" {cell} " for cell in row) + "|" for row in table.rows]
     return "\n".join([f"### {table.title}", "", *head, rule, *body, "", *table.notes, ""])
 

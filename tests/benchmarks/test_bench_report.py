@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import sys
 
@@ -101,10 +102,37 @@ def test_markdown():
     assert "| a | 1.00 |\n| long | 22.00 |\n\na note" in report.markdown(TABLE)
 
 
-def test_shown_without_rich(capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "rich", None)
+def test_without_a_terminal_a_table_is_plain_text(capsys):
     report.show(TABLE)
-    assert report.plain(TABLE) in capsys.readouterr().out
+    assert capsys.readouterr().out == report.plain(TABLE) + "\n"
+
+
+def test_on_a_narrow_terminal_nothing_is_cut_off(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "50")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    why = "the cores are busy with other work: timings would mean nothing"
+    rows = [verdict(f"128x768x{n}", "product", n, "the bound") for n in (91.25, math.nan)]
+    report.show(verdict_table([*rows, verdict("7x513x1001", "product", None, reason=why)]))
+    shown = re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out)
+    assert "…" not in shown
+    assert max(map(len, shown.splitlines())) <= 50
+    assert "91.2%" in shown
+
+
+def test_figures_are_aligned_on_their_right_and_reasons_stand_below():
+    why = "the cores are busy"
+    held = verdict_table([verdict("a", "models", 1.3, "eager"),
+                          *(verdict(row, "models", None, reason=why) for row in "bc")])  # fmt: skip
+    assert report.plain(held).splitlines() == [
+        "Goals",
+        "row  figure  of          must   aim  state",
+        "-" * 46,
+        "a      1.3×  over eager  1.05  1.12  aim met",
+        "b         -              1.05  1.12  no figure",
+        "c         -              1.05  1.12  no figure",
+        "no figure of b, c: the cores are busy",
+    ]
+    assert "|---|---:|---|---:|---:|---|" in report.markdown(held)
 
 
 def test_the_command_to_repeat_it_names_no_place_of_this_machine():
