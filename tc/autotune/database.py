@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from tc.autotune.migrations import APPLICATION_ID, MIGRATIONS, migrate
-from tc.autotune.rows import Context, TargetRow, Trial, WorkloadRow, columns
+from tc.autotune.rows import PREDICTED, Context, TargetRow, Trial, WorkloadRow, columns
 from tc.errors import TuningError, describe
 
 if TYPE_CHECKING:
@@ -41,6 +41,9 @@ class Database:
     ) -> Database:
         """Open a file, made where there is none; `check` looks whether its pages are sound.
 
+        With `readonly` nothing is written by this connection, but that what a killed process has
+        left of a transaction is taken back, without which the file could not be read.
+
         Raises:
             TuningError: no such file (without `create`), a file of another application, a damaged
                 one, one of a newer tc, or one that the system does not let us use.
@@ -50,7 +53,7 @@ class Database:
         if fresh and (readonly or not create):
             raise _refused(path, "no such file", "tune something first, or name another file")
         _check_header(path)
-        mode = "ro" if readonly else "rwc"
+        mode = "rw" if readonly else "rwc"  # a file that may only be read is opened for that
         with _explained(path):
             # `as_uri` quotes what a path may hold.
             connection = sqlite3.connect(
@@ -112,18 +115,13 @@ class Database:
 
     def put_target(self, row: TargetRow) -> int:
         """Enter a target, or what is newly measured of it; its id."""
-        values = columns(row)
-        rates = [n for n in ("peak_gflops_core", "peak_gflops", "bandwidth_core", "bandwidth",
-                             "measured_on") if values[n] is not None]  # fmt: skip
-        update = ", ".join(f"{n} = excluded.{n}" for n in rates) or "cpu = excluded.cpu"
         with self.transaction() as connection:
-            return _upsert(connection, "targets", "fingerprint", values, update)
+            return insert_target(connection, row)
 
     def put_workload(self, row: WorkloadRow) -> int:
         """Enter a workload; its id."""
         with self.transaction() as connection:
-            values = columns(row)
-            return _upsert(connection, "workloads", "hash", values, "name = excluded.name")
+            return insert_workload(connection, row)
 
     def put_trial(
         self,
@@ -173,7 +171,8 @@ class Database:
     def put_model(self, row: Mapping[str, object]) -> int:
         """Enter the latencies of a whole model; its id."""
         with self.transaction() as connection:
-            return _insert(connection, "models", {**row, "created_at": now()})
+            made = _insert(connection, "models", {**row, "created_at": now()})
+            return int(made.lastrowid or 0)
 
     def verify(self) -> None:
         """Raises TuningError if any page, index or reference of the file is damaged."""
@@ -187,6 +186,7 @@ class Database:
     def _prepare(self, readonly: bool, check: bool) -> None:
         connection = self._connection
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute(f"PRAGMA query_only = {int(readonly)}")
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if check:
             said = [row[0] for row in connection.execute("PRAGMA quick_check(1)")]
@@ -203,6 +203,20 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
 
 
+def insert_target(connection: sqlite3.Connection, row: TargetRow) -> int:
+    """Enter a target in the caller's transaction; see `Database.put_target`."""
+    values = columns(row)
+    rates = [n for n in ("peak_gflops_core", "peak_gflops", "bandwidth_core", "bandwidth",
+                         "measured_on") if values[n] is not None]  # fmt: skip
+    update = ", ".join(f"{n} = excluded.{n}" for n in rates) or "cpu = excluded.cpu"
+    return _upsert(connection, "targets", "fingerprint", values, update)
+
+
+def insert_workload(connection: sqlite3.Connection, row: WorkloadRow) -> int:
+    """Enter a workload in the caller's transaction; see `Database.put_workload`."""
+    return _upsert(connection, "workloads", "hash", columns(row), "name = excluded.name")
+
+
 def insert_trial(
     connection: sqlite3.Connection, context: Context, values: Mapping[str, object]
 ) -> bool:
@@ -216,27 +230,23 @@ def insert_trial(
         raise TuningError(
             describe("trial", why="of a workload or target that was not entered before it")
         )
-    row = {
+    key = {
         "workload_id": ids[0],
         "target_id": ids[1],
         "threads": context.threads,
         "sizes": context.sizes,
         "tc_version": context.versions.tc,
         "llvm_version": context.versions.llvm,
-        **values,
+        "schedule": values["schedule"],
     }
-    own = [name for name in values if name != "schedule"]
-    update = ", ".join(f"{name} = excluded.{name}" for name in own)
-    before = connection.total_changes
-    _insert(
-        connection,
-        "trials",
-        row,
-        "ON CONFLICT (workload_id, target_id, threads, sizes, tc_version, llvm_version, schedule) "
-        f"DO UPDATE SET {update} WHERE trials.status = 'predicted' AND "
-        "excluded.status != 'predicted'",
-    )
-    return connection.total_changes > before
+    if values["status"] != PREDICTED:
+        # Ids tell the order in which trials were made, so that a measurement gets one of its own.
+        same = " AND ".join(f"{name} = ?" for name in key)
+        connection.execute(
+            f"DELETE FROM trials WHERE {same} AND status = ?", (*key.values(), PREDICTED)
+        )
+    made = _insert(connection, "trials", {**key, **values}, "ON CONFLICT DO NOTHING")
+    return made.rowcount == 1
 
 
 _JOINED = (
@@ -257,10 +267,10 @@ def _context(context: Context) -> tuple[object, ...]:
 
 def _insert(
     connection: sqlite3.Connection, table: str, values: Mapping[str, object], conflict: str = ""
-) -> int:
+) -> sqlite3.Cursor:
     places = ", ".join("?" * len(values))
     sql = f"INSERT INTO {table} ({', '.join(values)}) VALUES ({places}) {conflict}"
-    return int(connection.execute(sql, tuple(values.values())).lastrowid or 0)
+    return connection.execute(sql, tuple(values.values()))
 
 
 def _upsert(

@@ -139,7 +139,7 @@ class Nursery:
         data = b""
         while not data.endswith(b"\n"):
             try:
-                more = self._control.recv(64)
+                more = self._control.recv(1)  # no more than the line: another may follow it
             except OSError:
                 return None
             if not more:

@@ -17,7 +17,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
-from tc.autotune.database import Database, insert_trial
+from tc.autotune.database import Database, insert_target, insert_trial, insert_workload
 from tc.autotune.features import LAYOUT
 from tc.autotune.history import put_features
 from tc.autotune.rows import Context, TargetRow, Trial, Versions, WorkloadRow, columns, fingerprint
@@ -121,21 +121,19 @@ def import_shard(database: Database, path: Path) -> Imported:
             refused += 1
         else:
             trials.append((context, trial))
-    database.put_target(target)
-    for workload in workloads:
-        database.put_workload(workload)
     with database.transaction() as connection:
+        insert_target(connection, target)
+        for workload in workloads:
+            insert_workload(connection, workload)
         entered = sum(insert_trial(connection, c, columns(trial)) for c, trial in trials)
     return Imported(entered, len(trials) - entered, refused)
 
 
 def merge(database: Database, other: Database) -> Imported:
     """Enter the targets, workloads and trials of another database that are not here, with what
-    the cost model saw of them."""
-    for row in other.query("SELECT * FROM targets"):
-        database.put_target(_from(TargetRow, row))
-    for row in other.query("SELECT * FROM workloads"):
-        database.put_workload(_from(WorkloadRow, row))
+    the cost model saw of them, all in one transaction."""
+    targets = [_from(TargetRow, row) for row in other.query("SELECT * FROM targets")]
+    workloads = [_from(WorkloadRow, row) for row in other.query("SELECT * FROM workloads")]
     found = other.query(
         "SELECT trials.*, hash, fingerprint, layout, data FROM trials JOIN workloads ON "
         "workloads.id = workload_id JOIN targets ON targets.id = target_id "
@@ -143,6 +141,10 @@ def merge(database: Database, other: Database) -> Imported:
     )
     entered = 0
     with database.transaction() as connection:
+        for target in targets:
+            insert_target(connection, target)
+        for workload in workloads:
+            insert_workload(connection, workload)
         for row in found:
             versions = Versions(row["tc_version"], row["llvm_version"])
             context = Context(

@@ -76,20 +76,19 @@ def prune(database: Database, keep: int, versions: Versions | None) -> int:
         "place FROM trials WHERE ratio IS NOT NULL) WHERE place <= ?"
     )
     chosen = "SELECT trial_id FROM selections"
+    deleted = 0
     with database.transaction() as connection:
-        before = connection.total_changes
         if versions is not None:
             other = "NOT (tc_version = ? AND llvm_version = ?)"
             pair = (versions.tc, versions.llvm)
             connection.execute(f"DELETE FROM selections WHERE {other}", pair)
-            before = connection.total_changes
-            connection.execute(f"DELETE FROM trials WHERE {other}", pair)
-        connection.execute(
+            deleted += connection.execute(f"DELETE FROM trials WHERE {other}", pair).rowcount
+        deleted += connection.execute(
             f"DELETE FROM trials WHERE id NOT IN ({place}) AND id NOT IN ({chosen}) "
             "AND NOT (number = 0 AND status = 'ok')",
             (keep,),
-        )
-        return connection.total_changes - before
+        ).rowcount
+    return deleted
 
 
 def summary(database: Database) -> dict[str, object]:

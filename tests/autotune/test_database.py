@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -14,8 +15,10 @@ from pathlib import Path
 import pytest
 
 from tc.autotune.database import Database
+from tc.autotune.history import put_features
 from tc.autotune.migrations import APPLICATION_ID, MIGRATIONS
 from tc.autotune.rows import FAILED, PREDICTED
+from tc.autotune.upkeep import prune
 from tc.errors import TuningError
 from tests.autotune.conftest import a_context, a_target, a_trial, a_workload, fill
 
@@ -47,6 +50,24 @@ def test_a_measurement_takes_the_place_of_a_prediction(path: Path) -> None:
         assert not database.put_trial(context, a_trial(2, 0.1, "split(j, 2)", PREDICTED))
         (kept,) = database.trials(context)
         assert (kept["status"], kept["ratio"]) == ("ok", 0.7)
+
+
+def test_ids_tell_the_order_of_measurements(path: Path) -> None:
+    context = fill(path, [a_trial(0, 0.5, "split(j, 9)", PREDICTED), a_trial(1, 0.9)])
+    with Database.open(path) as database:
+        database.put_trial(context, a_trial(2, 0.7, "split(j, 9)"))
+        assert [each["number"] for each in database.trials(context)] == [1, 2]
+
+
+def test_pruning_counts_trials_alone(path: Path) -> None:
+    context = fill(path, [])
+    with Database.open(path) as database:
+        for trial in (a_trial(n, 1.0 - n / 10) for n in range(4)):
+            database.put_trial(
+                context, trial, lambda c, t=trial: put_features(c, context, t.schedule, [1.0])
+            )
+        assert prune(database, 1, None) == 2  # neither the best nor the default
+        assert database.query("SELECT COUNT(*) AS n FROM features") == [{"n": 2}]
 
 
 def test_the_best_is_slow_at_no_size(path: Path) -> None:
@@ -207,6 +228,7 @@ WRITER = """
 import resource, sys
 from pathlib import Path
 from tc.autotune.database import Database
+from tc.autotune.upkeep import prune
 from tc.errors import TuningError
 from tests.autotune.conftest import a_context, a_target, a_trial, a_workload
 path, first, count, limit = Path(sys.argv[1]), *map(int, sys.argv[2:5])
@@ -267,6 +289,22 @@ def test_a_killed_process_loses_no_committed_trial(path: Path) -> None:
         writer.send_signal(signal.SIGKILL)
         seen.update(int(line) for line in writer.communicate()[0].split())
         assert seen <= numbers(path)
+
+
+def test_what_a_killed_process_left_of_a_commit_is_no_hindrance_to_readers(path: Path) -> None:
+    fill(path, [a_trial(0)])
+    killed = path.with_name("killed.db")
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA cache_size = 1")  # so that it writes before it is to commit
+    connection.execute("BEGIN IMMEDIATE")
+    rows = [(f"{n:0100}", "now") for n in range(500)]
+    connection.executemany("INSERT INTO migrations VALUES (?, ?)", rows)
+    for end in ("", "-journal"):
+        shutil.copy(f"{path}{end}", f"{killed}{end}")
+    connection.close()
+    with Database.open(killed, readonly=True) as database:
+        database.verify()
+        assert len(database.query("SELECT * FROM migrations")) == len(MIGRATIONS)
 
 
 def test_a_full_disk_is_one_error_and_loses_nothing(path: Path) -> None:

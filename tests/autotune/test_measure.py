@@ -6,6 +6,7 @@ import ctypes
 import faulthandler
 import os
 import signal
+import socket
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -17,6 +18,7 @@ import pytest
 
 from tc.autotune.bench import KEPT_PACKINGS, Bench, Task, WrongResultError
 from tc.autotune.database import Database
+from tc.autotune.forked import Nursery
 from tc.autotune.guarded import Guarded
 from tc.autotune.measure import Measurer, Outcome
 from tc.autotune.records import versions
@@ -189,3 +191,12 @@ def test_constants_are_laid_out_once(cache: Path) -> None:
         for number in (1, 2):
             kept = [key for key in bench._constants if key[0] == number]
             assert len(kept) <= KEPT_PACKINGS
+
+
+def test_answers_of_a_nursery_that_come_together_are_two(tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        nursery = Nursery((), str(tmp_path))
+        nursery._control = ours
+        theirs.sendall(b"-9\n12\n")
+        assert [nursery.status(), nursery.status()] == [-9, 12]

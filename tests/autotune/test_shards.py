@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,19 @@ def test_a_malformed_shard_is_refused_whole(
     changed(shard, line, change)
     other = tmp_path / "other.db"
     with Database.open(other) as database, pytest.raises(TuningError, match=said):
+        import_shard(database, shard)
+    assert set(counts(other).values()) == {0}
+
+
+def test_an_import_that_fails_leaves_nothing(
+    shard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> bool:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(shards, "insert_trial", full)
+    other = tmp_path / "other.db"
+    with Database.open(other) as database, pytest.raises(TuningError, match="make room"):
         import_shard(database, shard)
     assert set(counts(other).values()) == {0}
 
