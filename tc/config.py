@@ -11,7 +11,7 @@ arguments given by a caller always override what is read here.
 | TC_TUNING_DB | sqlite file of tuning records | in the user's cache folder |
 | TC_DEBUG | what to print, 0 (nothing) to 4 (everything) | 0 |
 | TC_DUMP_IR | folder that receives the IR after each pass | none |
-| CC | words that call the C compiler | cc, gcc or clang |
+| CC | words that call the C compiler | cc, gcc or clang; the target's cross compiler |
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ kernel. A package that only an extra needs is optional: that it is missing is no
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 import sys
@@ -119,7 +118,8 @@ def cache() -> Iterator[Check]:
     """Whether the folder of compiled code can be written to; tc works without it, slower."""
     from tc import config
 
-    folder = config.read().cache_dir
+    settings = config.read()
+    folder = settings.cache_dir
     files = [file.stat().st_size for file in folder.rglob("*") if file.is_file()]
     detail = f"{folder} ({len(files)} files, {sum(files) / 1e6:.1f} MB)"
     existing = next(place for place in (folder, *folder.parents) if place.exists())
@@ -131,8 +131,8 @@ def cache() -> Iterator[Check]:
         yield Check("cache", "folder", "missing", f"{folder}: {why}", "set TC_CACHE_DIR")
         return
     yield Check("cache", "folder", "ok", detail)
-    if (level := os.environ.get("TC_DEBUG")) and level != "0":
-        yield Check("cache", "TC_DEBUG", "ok", level)
+    if settings.debug:
+        yield Check("cache", "TC_DEBUG", "ok", str(settings.debug))
 
 
 def self_test(run: Callable[[], float] | None = None) -> Check:

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from tc.cli.options import Settings
@@ -28,6 +29,8 @@ def _plain(value: Any) -> Any:
     match value:
         case float() if not math.isfinite(value):
             return None
+        case _ if is_dataclass(value) and not isinstance(value, type):
+            return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
         case dict():
             return {str(key): _plain(item) for key, item in value.items()}
         case list() | tuple():

@@ -135,7 +135,8 @@ def _live(settings: Settings, trials: int) -> Iterator[Tick | None]:
     from rich.live import Live
 
     shown = _Shown(trials)
-    with Live(console=Console(stderr=True), refresh_per_second=4, transient=True) as live:
+    console = Console(stderr=True)
+    with Live("getting ready ...", console=console, refresh_per_second=4, transient=True) as live:
         yield lambda session, job: live.update(shown.table(session, job))
 
 

@@ -91,11 +91,13 @@ class Submission:
 
     def execute(self) -> None:
         """Run the program and complete the fence, unless it has been completed meanwhile."""
-        program = self.program
+        # In this order: `release` forgets the program first, so that one that is still there
+        # has its arguments.
+        args, kwargs, program = self.args, self.kwargs, self.program
         if program is None:
             return  # completed between its begin and now: the device was lost
         try:
-            result = invoke(program, self.args, self.kwargs)
+            result = invoke(program, args, kwargs)
             for semaphore, value in self.signal:
                 semaphore.signal(value)
         except DeviceLost as error:

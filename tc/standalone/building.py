@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tc.codegen.c.compilers import MEANING, machine_flags, zig_flags
+from tc.config import read
 from tc.errors import CompileError, UnsupportedError, describe
 from tc.standalone.spec import ModelSpec
 from tc.target import Target
@@ -196,7 +197,7 @@ def build(
     """
     make = find_tool("make", f"building {folder}")
     name = compiler(target)
-    given = os.environ.get("CC") or find_tool(name, f"building {folder} for {target}")
+    given = read().cc or find_tool(name, f"building {folder} for {target}")
     words = [make, "-C", str(folder), f"-j{os.cpu_count() or 1}", f"CC={given}"]
     words += ["THREADS=openmp"] if threads else []
     words += [f"CFLAGS={flags}"] if flags is not None else []

@@ -16,6 +16,8 @@ import torch
 import tc
 from tc.cli import doctor
 from tc.cli.doctor import Check, self_test
+from tc.cli.output import print_json
+from tc.device import Coverage
 from tc.errors import CompileError
 from tests.cli.stand_ins import small
 from tests.models import entry
@@ -59,6 +61,12 @@ def test_devices_as_json(run) -> None:
     assert host["cores"] >= 1
     assert host["peak_gflops_core"] > 0
     assert shown.err == ""
+
+
+def test_values_of_several_parts_are_objects_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"tuned_coverage": Coverage(1, 2, {"gemm": 3.0}, None, "", "", "")})
+    shown = json.loads(capsys.readouterr().out)["tuned_coverage"]
+    assert (shown["workloads"], shown["best_gflops"]) == (1, {"gemm": 3.0})
 
 
 def test_devices_without_a_match(run) -> None:
