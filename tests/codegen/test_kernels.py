@@ -103,7 +103,9 @@ def test_an_array_of_a_packed_operand_is_aligned_or_empty() -> None:
 
 
 @pytest.mark.parametrize("shape", [(0,), (2, 0, 3), (5,)])
-def test_aligned_memory_begins_at_a_cache_line_also_where_it_is_empty(shape: tuple[int, ...]) -> None:
+def test_aligned_memory_begins_at_a_cache_line_also_where_it_is_empty(
+    shape: tuple[int, ...],
+) -> None:
     for _ in range(20):
         assert aligned_empty(shape, np.dtype(np.float32)).ctypes.data % 64 == 0
 
