@@ -212,10 +212,8 @@ def learn(settings: Settings, model: Path, db: Path | None) -> None:
     from tc.autotune.cost_model import CostModel
     from tc.autotune.history import groups_of
     from tc.autotune.recount import recount
-    from tc.autotune.review import review
 
     with _opened(db, write=True) as database, step(settings, "learning"):
-        review(database)
         recount(database)
         groups = groups_of(database)
         CostModel.learn(groups, settings.seed).save(model)

@@ -11,7 +11,7 @@ import pytest
 from tc.autotune.database import Database
 from tc.autotune.history import Seen, groups_of
 from tc.autotune.measure import Outcome
-from tc.autotune.review import review
+from tc.autotune.recount import recount
 from tc.autotune.rows import target_row
 from tc.autotune.session import BusyError, Session, Wanted
 from tc.autotune.shards import export_shard, import_shard, merge
@@ -200,8 +200,8 @@ def test_what_comes_from_a_shard_teaches_the_cost_model_too(path: Path, tmp_path
         export_shard(one, shard, target_row(V3, "some cpu").fingerprint, everything=True)
         import_shard(other, shard)
         assert groups_of(other) == []
-        assert review(other) == 12
-        assert review(other) == 0
+        assert recount(other) == 12
+        assert recount(other) == 0
         known = {tuple(g.speeds): g.features for g in groups_of(one)}
         for group in groups_of(other):
             values = dict(zip(group.speeds, group.features, strict=True))
@@ -210,5 +210,5 @@ def test_what_comes_from_a_shard_teaches_the_cost_model_too(path: Path, tmp_path
         with one.transaction() as connection:  # as an older tc left them
             connection.execute("UPDATE features SET layout = layout - 1, data = '[1]'")
         assert groups_of(one) == []
-        assert review(one) == 12
+        assert recount(one) == 12
         assert {tuple(g.speeds): g.features for g in groups_of(one)} == known
