@@ -202,7 +202,10 @@ class Fence:
     def _call(self, callback: Callable[[Fence], None]) -> None:
         try:
             callback(self)
-        except Exception:  # noqa: BLE001  # a callback harms neither the fence nor others
+        except BaseException as error:  # noqa: BLE001  # it harms no fence, no other, and no lane
+            here = threading.current_thread() is threading.main_thread()
+            if here and isinstance(error, KeyboardInterrupt):
+                raise  # Ctrl-C
             _LOG.exception("%s: a callback failed", self.label)
 
     def _raise_timeout(self, timeout: float | None) -> NoReturn:

@@ -6,11 +6,19 @@ import asyncio
 import copy
 import logging
 import pickle
+import sys
 import threading
 
 import pytest
 
-from tc.device import Call, Fence, FenceCancelledError, FenceState, FenceTimeoutError
+from tc.device import (
+    Call,
+    DependencyError,
+    Fence,
+    FenceCancelledError,
+    FenceState,
+    FenceTimeoutError,
+)
 from tc.errors import DeviceError
 from tests.device.programs import SOON
 
@@ -102,6 +110,22 @@ def test_a_failing_callback_reaches_nobody_else(monkeypatch):
     assert [(each.getMessage(), each.exc_info[0]) for each in logged] == [
         ("f: a callback failed", ZeroDivisionError)
     ]
+
+
+def test_no_callback_ends_a_lane(device, gates, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("tc.device"), "handle", lambda _: None)
+    fences = [device.queue.submit(gates[0]), device.queue.submit(fail_with_an_interrupt)]
+    fences[0].add_callback(lambda _: sys.exit())
+    fences[1].add_callback(lambda fence: fence.result())
+    after = [device.queue.submit(lambda: 1, wait=[fence]) for fence in fences]
+    gates[0].go.set()
+    assert after[0].result(SOON) == 1
+    assert isinstance(after[1].error(SOON), DependencyError)
+    assert device.queue.submit(lambda: 2).result(SOON) == 2
+
+
+def fail_with_an_interrupt() -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_fence_is_completed_once():
