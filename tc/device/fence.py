@@ -202,7 +202,7 @@ class Fence:
     def _call(self, callback: Callable[[Fence], None]) -> None:
         try:
             callback(self)
-        except BaseException as error:  # noqa: BLE001  # it harms no fence, no other, and no lane
+        except BaseException as error:  # it harms no fence, no other, and no lane
             here = threading.current_thread() is threading.main_thread()
             if here and isinstance(error, KeyboardInterrupt):
                 raise  # Ctrl-C
