@@ -9,7 +9,7 @@ learns from), model (the cost model on workloads and targets kept from it), targ
 latter: other vector levels and thread counts), rate (trials a minute, and the search's own
 share), bert (BERT-base, 512 trials), warm (compiling with records over compiling without). What is
 measured lies in databases of `--folder`, so that a row that was stopped goes on when it is asked
-for again.
+for again. Rows that time whole runs refuse cores that others use.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import argparse
 import datetime
 import json
 import math
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from benchmarks import load
 from benchmarks.tuned_models import MODELS
 from benchmarks.tuned_workloads import LEARNED, WORKLOADS, workload
 from tc.errors import TcError
@@ -276,6 +278,20 @@ ROWS: dict[str, Callable[[Asked], list[Row]]] = {
     "rate": rate, "bert": bert, "warm": warm,
 }  # fmt: skip
 
+TIMED = ("rate", "bert", "warm")
+"""Rows that time whole runs, so that other work counts as theirs; the others take turns."""
+
+
+def rows_of(name: str, asked: Asked, force: bool) -> list[Row]:
+    """What a row finds; that it was refused, where others use the cores."""
+    if name in TIMED:
+        try:
+            load.require_quiet(load.chosen_cores(), force)
+        except load.LoadError as error:
+            print(f"error: {name}: {error}", file=sys.stderr)
+            return [(name, "refused", "quiet cores", False)]
+    return ROWS[name](asked)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run rows and print them; 1 if one misses its goal."""
@@ -287,6 +303,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--only", action="append", default=[], help="a workload or model")
     parser.add_argument("--curves", type=Path, help="draw the curves of `search` as PNG")
+    parser.add_argument("--force", action="store_true", help="time on a busy machine all the same")
     parser.add_argument("--json", type=Path, help="write the rows there too")
     given = parser.parse_args(arguments)
     unknown = [r for r in given.rows if r not in ROWS]
@@ -296,11 +313,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = Asked(given.folder, given.trials, given.random, given.threads, tuple(given.only))
     found: list[Row] = []
     for name in given.rows or ROWS:
-        for row in ROWS[name](asked):
+        for row in rows_of(name, asked, given.force):
             found.append(row)
             what, measured, wanted, good = row
             mark = "" if not wanted else "reached" if good else "MISSED"
-            print(f"{what:64} {measured:>28} {wanted:>20} {mark}", flush=True)
+            print(f"{what:64} {measured:>28} {wanted:>20} {mark}".rstrip(), flush=True)
     about = {"date": datetime.date.today().isoformat(), "cpu": _cpu()}
     if given.json is not None:
         given.json.write_text(json.dumps({**about, "rows": found}, indent=1) + "\n")

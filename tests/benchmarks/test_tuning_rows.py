@@ -49,6 +49,25 @@ def test_compiling_with_the_records_that_ship(
     assert float(measured) > 0
 
 
+def test_what_times_whole_runs_is_refused_on_busy_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def busy(_: tuple[int, ...], force: bool) -> float:
+        if not force:
+            raise tuning.load.LoadError("they are busy")
+        return 0.9
+
+    monkeypatch.setattr(tuning.load, "require_quiet", busy)
+    monkeypatch.setitem(
+        tuning.ROWS, "rate", lambda asked: [("trials", str(asked.trials), "", True)]
+    )
+    command = ["rate", "--folder", str(tmp_path), "--trials", "7"]
+    assert tuning.main(command) == 1
+    assert capsys.readouterr().err == "error: rate: they are busy\n"
+    assert tuning.main([*command, "--force"]) == 0
+    assert capsys.readouterr().out.split() == ["trials", "7"]
+
+
 def test_a_row_that_there_is_not() -> None:
     with pytest.raises(SystemExit):
         tuning.main(["speed"])
