@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from operator import index
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,7 +30,7 @@ from tc.device.run_stats import Stats, summary
 from tc.errors import CompileError, InternalError, TcError, UnsupportedError, describe
 from tc.frontend.either import Either
 from tc.frontend.signature import IdCheck, Signature
-from tc.frontend.signature_bind import bind, check_ids
+from tc.frontend.signature_bind import bind, check_ids, require_writable
 from tc.frozen import frozen
 from tc.standalone.spec import Memory
 from tc.target import Target
@@ -226,7 +228,6 @@ class _Loaded:
         self.either = Either(partial(_program, artifact, weights, count, self.stats))
         self.names = [spec.name for spec in signature.inputs]
         self.ids = {c.input: c for c in signature.checks if isinstance(c, IdCheck)}
-        self.mutated = set(signature.mutated)
 
     def __call__(self, arrays: Sequence[Any]) -> Any:
         shapes = [tuple(getattr(a, "shape", ())) for a in arrays]
@@ -234,7 +235,10 @@ class _Loaded:
         for name, array in zip(self.names, arrays, strict=True):
             check = self.ids.get(name)
             if check is not None and 0 not in array.shape:
-                check_ids(check, int(array.min()), int(array.max()))
+                with suppress(TypeError):  # no whole numbers, which the program refuses
+                    check_ids(check, index(array.min()), index(array.max()))
+        for number in self.signature.mutated:
+            require_writable(self.names[number], arrays[number])
         outputs = self.either.program(arrays)(arrays)
         named = {
             name: outputs[number] if number >= 0 else arrays[-1 - number]

@@ -1,7 +1,8 @@
 """Binding a call's shapes to a signature's symbols, and the errors of shapes that do not fit.
 
 Works on shapes and names alone, so it serves saved programs too. This module must not import torch
-or look at values, but for `check_ids`, which is given the least and the greatest of each input.
+or look at values, but for `check_ids`, which is given the least and the greatest of each input, and
+`require_writable`, which asks an array whether it may be written to.
 """
 
 from __future__ import annotations
@@ -213,5 +214,21 @@ def check_ids(check: IdCheck, least: int, greatest: int) -> None:
                 f"input {check.input}",
                 why=f"holds id {bad}, the table has ids 0 to {check.count - 1}",
                 way_out="use the tokenizer that the model was trained with",
+            )
+        )
+
+
+def require_writable(name: str, array: object) -> None:
+    """Refuse an array of NumPy's that is read-only, for an input that a program writes to.
+
+    Raises:
+        TcError: naming the input.
+    """
+    if not getattr(getattr(array, "flags", None), "writeable", True):
+        raise TcError(
+            describe(
+                f"input {name}",
+                why="is read-only, and the model writes to it",
+                way_out="pass a copy of it",
             )
         )

@@ -31,6 +31,9 @@ def test_a_classifier_runs_on_numpy(tmp_path: Path) -> None:
     given["input_ids"] = np.full_like(given["input_ids"], 9999)
     with pytest.raises(tc.TcError, match="input input_ids: holds id 9999"):
         loaded(**given)
+    given["input_ids"] = np.full(given["input_ids"].shape, np.nan, np.float32)
+    with pytest.raises(tc.TcError, match="input input_ids: is of dtype float32"):
+        loaded(**given)
     long = {name: np.ones((1, 500), np.int64) for name in given}
     with pytest.raises(tc.TcError, match="the model (allows|has)"):
         loaded(**long)
@@ -64,3 +67,23 @@ def test_programs_of_one_model_share_their_weights() -> None:
     assert len(held) > 1
     distinct = {block.address for blocks in held for block in blocks}
     assert len(distinct) < sum(map(len, held))
+
+
+class Counting(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x.add_(1.0)
+        return x * 2.0
+
+
+def test_what_is_read_only_is_not_written_to(tmp_path: Path) -> None:
+    cm = tc.compile(Counting().eval(), example_inputs=(torch.zeros(3, 4),), threads=1)
+    cm.save(tmp_path / "counting.tc")
+    loaded = tc.load(tmp_path / "counting.tc", threads=1)
+    x = np.zeros((3, 4), np.float32)
+    assert (loaded(x) == 2.0).all() and (x == 1.0).all()
+    np.save(tmp_path / "x.npy", x)
+    for given in (x, x.reshape(4, 3).T, np.load(tmp_path / "x.npy", mmap_mode="r")):
+        given.flags.writeable = False
+        with pytest.raises(tc.TcError, match="input x: is read-only, and the model writes to it"):
+            loaded(given)
+    assert (x == 1.0).all()
