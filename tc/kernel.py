@@ -53,7 +53,7 @@ _NO_BOUND: Final = 1 << 31
 
 @frozen
 class Packed:
-    """An input laid out as a kernel's schedule wants it; made by `Kernel.pack`.
+    """Input number `input` as a kernel's schedule wants it to lie; made by `Kernel.pack`.
 
     `shape` is that of the array it was made from; changes of that array are not noticed.
     """
@@ -61,6 +61,7 @@ class Packed:
     shape: tuple[int, ...]
     data: Any
     kernel: object
+    input: int
 
 
 class BoundKernel:
@@ -171,7 +172,7 @@ class Kernel:
                 )
             )
         (data,) = self._packers[input].program((array,))((array,))
-        return Packed(tuple(array.shape), data, self)
+        return Packed(tuple(array.shape), data, self, input)
 
     @property
     def loops(self) -> str:
@@ -206,20 +207,25 @@ class Kernel:
         if not self._packings:
             return args
         return tuple(
-            self.pack(a, n) if n in self._packings and not isinstance(a, Packed) else self._own(a)
+            self._own(a, n)
+            if isinstance(a, Packed)
+            else self.pack(a, n)
+            if n in self._packings
+            else a
             for n, a in enumerate(args)
         )
 
-    def _own(self, array: Any) -> Any:
-        if isinstance(array, Packed) and array.kernel is not self:
-            raise CompileError(
-                describe(
-                    "packed input",
-                    why="was packed for another kernel",
-                    way_out="pack it with this one",
-                )
+    def _own(self, array: Packed, number: int) -> Packed:
+        if array.kernel is self and array.input == number:
+            return array
+        other = f"as input {array.input}" if array.kernel is self else "for another kernel"
+        raise CompileError(
+            describe(
+                f"packed input {number}",
+                why=f"was packed {other}",
+                way_out=f"pass pack(array, {number}) of this kernel, or the array itself",
             )
-        return array
+        )
 
     @cached_property
     def _packers(self) -> dict[int, Either]:
@@ -247,7 +253,8 @@ class Kernel:
         made = make_code([flat], found, self.target, self._cache_dir, self._codegen, self._cc)
         artifact = replace(main, code=made.code)
         stats = Stats(1, 1, made.cache_hits)
-        return made, Either(partial(_program, artifact, self._threads, stats))
+        packed = func is self._func and bool(self._packings)
+        return made, Either(partial(_program, artifact, self._threads, stats, packed))
 
 
 def build(
@@ -357,9 +364,11 @@ def _artifact(
     )
 
 
-def _program(artifact: Artifact, threads: int, stats: Stats, arrays: Arrays) -> Program:
-    functions = load_functions(artifact)
-    return Program(artifact, functions, _WithPacked(arrays), (), threads=threads, stats=stats)
+def _program(
+    artifact: Artifact, threads: int, stats: Stats, packed: bool, arrays: Arrays
+) -> Program:
+    taken = _WithPacked(arrays) if packed else arrays
+    return Program(artifact, load_functions(artifact), taken, (), threads=threads, stats=stats)
 
 
 class _WithPacked:

@@ -147,6 +147,21 @@ def test_packing_what_is_not_packed() -> None:
         other(left, one.pack(right, 1))
 
 
+def test_what_is_packed_is_taken_in_its_place_alone() -> None:
+    a, b = te.placeholder((32, 32), name="a"), te.placeholder((32, 32), name="b")
+    k = te.reduce_axis(32)
+    product = te.compute((32, 32), lambda i, j: te.sum(a[i, k] * b[k, j], axis=k))
+    f = tc.build(product, constants=[b], threads=1)
+    plain = tc.build(te.compute((32, 32), lambda i, j: a[i, j] + 1.0), threads=1)
+    array = np.ones((32, 32), np.float32)
+    packed = f.pack(array, 1)
+    with pytest.raises(tc.CompileError, match="packed input 0: was packed as input 1"):
+        f(packed, array)
+    for call in (plain, plain.bind, lambda p: f.pack(p, 1)):
+        with pytest.raises(tc.TcError, match="is of type Packed"):
+            call(packed)
+
+
 def test_an_index_out_of_range_is_told() -> None:
     table, ids = te.placeholder((10, 4), name="table"), te.placeholder((3,), "i64", name="ids")
     f = tc.build(te.schedule(te.compute((3, 4), lambda i, j: table[ids[i], j]), [table, ids]))
