@@ -66,6 +66,10 @@ def command(
         return
     if not asked.model:
         raise click.UsageError("Missing argument 'MODEL'.")
+    if plot is not None:
+        from tc.cli.roofline import require_matplotlib
+
+        require_matplotlib()  # before hours of work
     source = opened(settings, asked)
     if source.module is None:
         raise click.UsageError("a compiled model cannot be tuned: give what it was compiled from")
@@ -85,12 +89,12 @@ def command(
             cluster=cluster,
             tick=tick,
         )
-    if plot is not None:
-        report.plot(plot)
     if settings.json:
         print_json(report.as_dict())
     else:
         print(report)
+    if plot is not None:
+        report.plot(plot)
     if report.problem:
         raise TuningError(report.problem)
     if not report.finished and time_limit is None:

@@ -414,16 +414,17 @@ def test_explain_draws_the_roofline(run, saved: Path, tmp_path: Path) -> None:
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG\r\n")
 
 
-def test_explain_says_how_to_get_what_it_draws_with(
+def test_who_draws_says_how_to_get_what_it_takes(
     run, monkeypatch: pytest.MonkeyPatch, saved: Path, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("tc.cli.roofline.find_spec", lambda _: None)
-    done = run("explain", saved, "--plot", tmp_path / "x.png")
-    assert (done.status, done.out) == (1, "")
-    assert done.err == (
-        "error: --plot: it draws with matplotlib, which is not installed; "
-        "pip install 'tensorc[plot]'\n"
-    )
+    for command in (("explain", saved), ("tune", FUNCTION)):
+        done = run(*command, "--plot", tmp_path / "x.png")
+        assert (done.status, done.out) == (1, "")
+        assert done.err == (
+            "error: --plot: it draws with matplotlib, which is not installed; "
+            "pip install 'tensorc[plot]'\n"
+        )
 
 
 def test_explain_cannot_write_into_a_missing_folder(run, saved: Path, tmp_path: Path) -> None:
