@@ -53,6 +53,6 @@ def raise_reported(arena: Arena, messages: Sequence[str]) -> NoReturn:
             "input value",
             where="compiled program",
             why=messages[number - 1] if known else f"error {number}",
-            way_out="check the ids and indices that are passed",
+            way_out="check what is passed",
         )
     )

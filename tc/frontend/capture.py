@@ -7,6 +7,7 @@ baked in. This module must not lower or compile anything, nor copy a weight.
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from torch.fx import GraphModule
 from tc.errors import TcError
 from tc.frontend import capture_shapes as shapes
 from tc.frontend import capture_tree as tree
+from tc.frontend.capture_asserts import asserting
 from tc.frontend.capture_branches import Branches, recorded
 from tc.frontend.capture_buffers import forget_overwritten, mutated_inputs
 from tc.frontend.capture_checks import find_checks
@@ -246,7 +248,10 @@ def _export(
     flat: _Flat, samples: list[torch.Tensor], axes: list[dict[int, Any]]
 ) -> ExportedProgram:
     shapes_of_all = {"tensors": tuple(axes)} if samples else None
-    with torch.no_grad(), warnings.catch_warnings(), quiet(), whole_windows(), any_values():
+    told = quiet(), whole_windows(), any_values(), asserting()
+    with torch.no_grad(), warnings.catch_warnings(), contextlib.ExitStack() as stack:
+        for each in told:
+            stack.enter_context(each)
         warnings.simplefilter("ignore")
         return torch.export.export(flat, tuple(samples), strict=False, dynamic_shapes=shapes_of_all)
 

@@ -1,6 +1,7 @@
 """Rewrites of an exported graph that leave its meaning alone and spare the lowering work.
 
-Assertions, gradient-mode and autocast regions, detach, inactive dropout and unused inputs go.
+Assertions about sizes, gradient-mode and autocast regions, detach, inactive dropout and unused
+inputs go.
 This module must not change any value that the graph computes.
 """
 
@@ -13,20 +14,11 @@ from collections.abc import Callable
 import torch
 from torch.fx import GraphModule, Node
 
+from tc.frontend.capture_conditions import settle_assertions
 from tc.frontend.capture_functional import functionalise
 
 _aten = torch.ops.aten
 
-# Checks of what the caller's binding has checked already; none gives a value.
-_ASSERTIONS = {
-    _aten._assert_scalar.default,
-    _aten._assert_async.msg,
-    _aten._assert_async.default,
-    _aten._assert_tensor_metadata.default,
-    _aten.sym_constrain_range.default,
-    _aten.sym_constrain_range_for_size.default,
-    torch._check,
-}
 # One tensor in, the same tensor out.
 _IDENTITIES = {
     _aten.detach.default,
@@ -54,6 +46,7 @@ def normalise(module: GraphModule) -> None:
     """Clean the graph in place; its outputs and the order of its used inputs stay."""
     inline_regions(module)
     functionalise(module)
+    settle_assertions(module)
     for node in list(module.graph.nodes):
         _simplify(module, node)
     module.graph.eliminate_dead_code()
@@ -69,8 +62,6 @@ def _simplify(module: GraphModule, node: Node) -> None:
         module.graph.erase_node(node)
     elif node.op != "call_function":
         return
-    elif node.target in _ASSERTIONS:
-        module.graph.erase_node(node)
     elif node.target in _IDENTITIES or _is_no_change(node):
         source = node.args[0]
         assert isinstance(source, Node)

@@ -16,6 +16,7 @@ from torch.fx import Node as FxNode
 
 import tc.ops  # noqa: F401  (fills the operator table)
 from tc.errors import CompileError, UnsupportedError, describe
+from tc.frontend.capture_conditions import ASSERTION
 from tc.frontend.captured import Captured, GraphError
 from tc.frontend.importer_floats import has_float
 from tc.frontend.importer_scalars import ITEMS, Scalars
@@ -29,6 +30,7 @@ from tc.graph.recurrent import recurrent
 from tc.graph.sorting import sorting
 from tc.ir.expr import Const
 from tc.ir.tensor import Placeholder, Tensor
+from tc.ir.types import DType
 from tc.ops.table import Operator, by_aten, by_name
 
 # Operators that become several nodes; each of these gives None for what is not its own.
@@ -75,6 +77,7 @@ class _Importer:
         self.fits: dict[tuple[str, str], str] = {}
         # What an input holds by now, where the program writes to it.
         self.current: dict[Value, Value] = {}
+        self.checks: list[Value] = []
 
     def graph(self) -> Graph:
         placeholders = [n for n in self._all() if n.op == "placeholder"]
@@ -90,7 +93,8 @@ class _Importer:
         params, inputs = values[: len(weights)], values[len(weights) :]
         symbols = tuple(self.sizes.symbols[s.name] for s in signature.symbols)
         mutated = tuple((i, self.current[i]) for i in inputs if i in self.current)
-        return Graph(tuple(inputs), tuple(params), tuple(self.nodes), outputs, symbols, mutated)
+        ends = tuple(inputs), tuple(params), tuple(self.nodes), outputs, symbols, mutated
+        return Graph(*ends, tuple(self.checks))
 
     def _all(self) -> list[FxNode]:
         return list(self.captured.graph.graph.nodes)
@@ -101,12 +105,15 @@ class _Importer:
         return value
 
     def _new(self, name: str, traced: torch.Tensor) -> Value:
+        return Value(self._unique(name), self.sizes.shape(traced), dtype_of(traced.dtype))
+
+    def _unique(self, name: str) -> str:
         unique, n = name, 1
         while unique in self.names:
             n += 1
             unique = f"{name}.{n}"
         self.names.add(unique)
-        return Value(unique, self.sizes.shape(traced), dtype_of(traced.dtype))
+        return unique
 
     def _value(self, node: Any) -> Value:
         value = self._arg(node)
@@ -126,6 +133,8 @@ class _Importer:
             self.env[node] = self.sizes(traced)
         elif isinstance(traced, torch.SymFloat | float):
             self.env[node] = self.sizes.number(traced)
+        elif node.target is ASSERTION:
+            self._assertion(node)
         elif node.target is operator.getitem:
             source, index = self._arg(node.args[0]), node.args[1]
             assert isinstance(source, tuple)
@@ -176,6 +185,12 @@ class _Importer:
         self.scalars.note(node, traced[0])
         if isinstance(base, Value):
             self._write(base, outputs[0])
+
+    def _assertion(self, node: FxNode) -> None:
+        """Refuse data, by what makes a value that nobody gets."""
+        value = Value(self._unique(node.name), (), DType.BOOL)
+        self.nodes.append(Node("assertion", self._schema_args(node), (value,), _origin(node)))
+        self.checks.append(value)
 
     def _bind(self, overload: str, args: tuple[Arg, ...], traced: tuple[torch.Tensor, ...]) -> None:
         """Sizes that torch leaves open, as those of a slice between bounds that it takes for data,

@@ -133,7 +133,7 @@ def as_value(t: Tensor, v: Value) -> Tensor:
     """The tensor with the shape that the graph says; they may be written differently."""
     check_value(t, v)
     if isinstance(t, Compute) and t.shape != v.shape:
-        return Compute(t.name, t.axes, v.shape, t.body)
+        return replace(t, shape=v.shape)
     return t
 
 

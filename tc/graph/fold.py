@@ -2,7 +2,8 @@
 
 The graph is cut in two: *prepare* computes such values from the parameters, *main* takes them as
 further parameters. Nothing that grows with a symbol is prepared, for it differs from call to call.
-Free nodes stay in main: worked out where they are read, they cost nothing.
+Free nodes stay in main: worked out where they are read, they cost nothing. So do checks of the
+parameters, since it is a call that they refuse.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def fold(graph: Graph) -> Folded:
     early: list[Node] = []
     late: list[Node] = []
     for node in graph.nodes:
-        if _is_fixed(node, known):
+        if _is_fixed(node, known) and node.outputs[0] not in graph.checks:
             early.append(node)
             known.update(node.outputs)
         else:
@@ -51,6 +52,7 @@ def fold(graph: Graph) -> Folded:
         graph.outputs,
         graph.symbols,
         graph.mutated,
+        graph.checks,
     )
     return Folded(prepare, main)
 

@@ -74,7 +74,8 @@ class Node:
 class Graph:
     """A model for one set of arguments. Nodes stand in an order in which they can run.
 
-    `mutated` pairs an input or parameter with the value that it holds after the call.
+    `mutated` pairs an input or parameter with the value that it holds after the call. `checks` are
+    values that no caller gets: what makes them reports data that the model refuses.
     """
 
     inputs: tuple[Value, ...]
@@ -83,6 +84,7 @@ class Graph:
     outputs: tuple[Value, ...]
     symbols: tuple[Sym, ...]
     mutated: tuple[tuple[Value, Value], ...] = ()
+    checks: tuple[Value, ...] = ()
 
     def __str__(self) -> str:
         """One node a line, parameters and inputs first."""
@@ -91,6 +93,7 @@ class Graph:
         lines += [f"input {v.text}" for v in self.inputs]
         lines += [str(n) for n in self.nodes]
         lines += [f"write {target.name} = {value.name}" for target, value in self.mutated]
+        lines += [f"check {value.name}" for value in self.checks]
         lines.append(f"return {', '.join(v.name for v in self.outputs)}")
         return "\n".join(lines) + "\n"
 

@@ -51,7 +51,7 @@ def _once(outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         kept[t.name] = new
         if t.name not in names and isinstance(new, Compute):
             uses = [u for o in order[number + 1 :] for u in uses_of(o, t.name)]
-            if _may_inline(new, uses):
+            if not new.message and _may_inline(new, uses):
                 gone[t.name] = new
     return tuple(kept[t.name] for t in outputs)
 
@@ -181,9 +181,10 @@ def _rewritten(
     if isinstance(t, Placeholder):
         return t
     match t:
-        case Compute(name, axes, shape, body):
+        case Compute(name, axes, shape, body, message):
             new, env = _fresh(axes, number)
-            return Compute(name, new, shape, _body(body, env, new, shape, kept, gone, number))
+            body = _body(body, env, new, shape, kept, gone, number)
+            return Compute(name, new, shape, body, message)
         case Scan(name, axes, shape, dim, monoid, value):
             new, env = _fresh(axes, number)
             value = _body(value, env, new, shape, kept, gone, number)

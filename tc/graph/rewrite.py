@@ -29,7 +29,7 @@ def with_inputs(node: Node, renames: Renames) -> Node:
 
 
 def with_nodes(graph: Graph, nodes: Iterable[Node], renames: Renames | None = None) -> Graph:
-    """The graph with other nodes, its outputs renamed."""
+    """The graph with other nodes, its outputs and checks renamed."""
     names = renames or {}
     return Graph(
         graph.inputs,
@@ -38,6 +38,7 @@ def with_nodes(graph: Graph, nodes: Iterable[Node], renames: Renames | None = No
         tuple(names.get(v, v) for v in graph.outputs),
         graph.symbols,
         tuple((target, names.get(v, v)) for target, v in graph.mutated),
+        tuple(dict.fromkeys(names.get(v, v) for v in graph.checks)),
     )
 
 
@@ -56,5 +57,5 @@ def users(graph: Graph) -> dict[Value, list[Node]]:
 
 
 def kept(graph: Graph) -> set[Value]:
-    """The values that a call hands out."""
-    return {*graph.outputs, *(v for _, v in graph.mutated)}
+    """The values that a call needs in memory: what it hands out, and its checks."""
+    return {*graph.outputs, *(v for _, v in graph.mutated), *graph.checks}

@@ -181,10 +181,13 @@ class _Lowering:
     def _nest(self, t: Tensor, env: Mapping[Var, Expr]) -> Stmt:
         out = self.buffers[t.name]
         match t:
-            case Compute(axes=axes, shape=shape, body=body):
+            case Compute(axes=axes, shape=shape, body=body, message=told):
                 index = tuple(env[v] for v in axes)
-                inner = self._element(_rename(body, env), lambda v: Store(out, index, v), out.name)
-                return _loops(index, shape, inner)
+
+                def write(v: Expr) -> Stmt:
+                    return seq(*([Assert(v, told)] if told else ()), Store(out, index, v))
+
+                return _loops(index, shape, self._element(_rename(body, env), write, out.name))
             case Scan(axes=axes, shape=shape):
                 return self._scan(t, tuple(env[v] for v in axes), env)
             case Scatter():

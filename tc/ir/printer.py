@@ -193,13 +193,16 @@ def stmt_lines(s: Stmt) -> Iterator[str]:
             right = ", ".join(expr_text(v) for v in values)
             yield f"{left} <{monoid}>= {right}"
         case Assert(cond, message):
-            escaped = message.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-            yield f'assert {expr_text(cond)}, "{escaped}"'
+            yield f'assert {expr_text(cond)}, "{_escaped(message)}"'
         case Prefetch(buffer, indices, near):
             how = "prefetch near" if near else "prefetch"
             yield f"{how} {access_text(buffer.name, indices, None)}"
         case _:
             raise InternalError(f"printer: {type(s).__name__} is not a node of tc.ir.loop")
+
+
+def _escaped(message: str) -> str:
+    return message.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
 def computation_lines(s: Stmt) -> Iterator[str]:
@@ -300,7 +303,8 @@ def _tensor_line(t: Tensor) -> str:
         case Placeholder():
             return head
         case Compute(axes=axes, body=body):
-            return f"{head} = ({', '.join(map(expr_text, axes))}) -> {expr_text(body)}"
+            told = f', "{_escaped(t.message)}"' if t.message else ""
+            return f"{head} = ({', '.join(map(expr_text, axes))}) -> {expr_text(body)}{told}"
         case Scan(axes=axes, dim=dim, monoid=monoid, value=value):
             names = ", ".join(map(expr_text, axes))
             return f"{head} = scan<{monoid}, {dim}> ({names}) -> {expr_text(value)}"

@@ -33,12 +33,16 @@ class Placeholder(Tensor):
 
 @frozen
 class Compute(Tensor):
-    """body for each point of `axes`; the body may hold `Reduce` nodes anywhere."""
+    """body for each point of `axes`; the body may hold `Reduce` nodes anywhere.
+
+    With a `message`, the elements are bools, and it is reported where one of them is false.
+    """
 
     name: str
     axes: tuple[Var, ...]
     shape: Shape
     body: Expr
+    message: str = ""
 
     @property
     def dtype(self) -> DType:

@@ -6,6 +6,7 @@ from tc.ops import (  # noqa: F401  # imported for the rows that they enter
     activations,
     adaptive_pool,
     arrange,
+    assertion,
     attention,
     binary,
     casts,

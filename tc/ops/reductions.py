@@ -19,7 +19,7 @@ from tc.ir.types import BOOL, DType
 from tc.ops.casts import NUMPY
 from tc.ops.dims import ONE, ZERO, axes_of, product, size_as
 from tc.ops.promotion import compute_type, sum_type
-from tc.ops.samples import array, ints, sample, special
+from tc.ops.samples import array, bools, ints, sample, special
 from tc.ops.table import Builder, Kind, Sample, operator
 
 Dims: TypeAlias = Sequence[int] | int | None
@@ -218,8 +218,9 @@ def _tested(name: str, x: Tensor, dim: Dims, keepdim: bool, fold: Fold) -> Tenso
     return _folded_as(name, x, dim, keepdim, BOOL, fold)
 
 
-@rowwise("any", np.any, sample(ints(3, 5, high=2)), sample(array(0)),
-         sample(ints(17, high=2, dtype="bool")))  # fmt: skip
+@rowwise("any", np.any, sample(bools(3, 5)), sample(ints(3, 5, high=2)), sample(array(0)),
+         sample(ints(17, high=2, dtype="bool")),
+         aten=("aten.any.default", "aten._is_any_true.default"))  # fmt: skip
 def build_any(x: Tensor) -> Tensor:
     """Whether any element is not zero."""
     return _tested("any", x, None, False, te.any)
@@ -233,7 +234,9 @@ def build_any_dim(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     return _tested("any", x, dim, keepdim, te.any)
 
 
-@rowwise("all", np.all, sample(ints(3, 5, high=2)), sample(array(0)), sample(ints(4, low=1)))
+@rowwise("all", np.all, sample(bools(3, 5)), sample(ints(3, 5, high=2)), sample(array(0)),
+         sample(ints(4, low=1)),
+         aten=("aten.all.default", "aten._is_all_true.default"))  # fmt: skip
 def build_all(x: Tensor) -> Tensor:
     """Whether no element is zero."""
     return _tested("all", x, None, False, te.all)

@@ -9,7 +9,7 @@ from tc.graph.graph import Graph, Node, Value
 from tc.graph.merge_linears import merge_linears
 from tc.graph.views import simplify_views, unflatten_products
 from tc.ir.expr import Const, Sym
-from tc.ir.types import F32
+from tc.ir.types import BOOL, F32
 from tc.ops.dims import tidy
 
 B, S = Sym("b", 0, 64), Sym("s", 0, 64)
@@ -39,6 +39,21 @@ def test_unused_nodes_go() -> None:
     used = Node("exp", (X,), (value("e", B, S, 8),))
     unused = Node("log", (X,), (value("l", B, S, 8),))
     assert dead_code(graph(unused, used)).nodes == (used,)
+
+
+def test_checks_stay_and_equal_ones_are_one() -> None:
+    test, first, second = (Value(name, (), BOOL) for name in ("t", "c", "d"))
+    nodes = [
+        Node("all", (X,), (test,)),
+        Node("assertion", (test, "no"), (first,)),
+        Node("assertion", (test, "no"), (second,)),
+        Node("exp", (X,), (value("e", B, S, 8),)),
+    ]
+    given = Graph((X,), (), tuple(nodes), nodes[-1].outputs, (B, S), (), (first, second))
+    found = dead_code(cse(dead_code(given)))
+    assert [n.op for n in found.nodes] == ["all", "assertion", "exp"]
+    assert found.checks == fold(found).main.checks == (first,)
+    assert "check c\nreturn e\n" in str(found)
 
 
 def test_equal_nodes_are_one() -> None:

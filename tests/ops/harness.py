@@ -105,11 +105,12 @@ def expected(row: Operator, values: Sequence[Any]) -> list[Any]:
     return [np.asarray(o) for o in out] if isinstance(out, tuple) else [np.asarray(out)]
 
 
-# Rows that graph passes make, not a model: what PyTorch would do for them.
+# What PyTorch would do for rows that graph passes make, not a model, or that give it no result.
 OWN: dict[str, Callable[..., torch.Tensor]] = {
     "slice_write": lambda x, src, dim, start: torch.slice_scatter(
         x, src, dim, start, start + src.shape[dim]
     ),
+    "assertion": lambda condition, _message: (condition != 0).reshape(()),  # PyTorch gives nothing
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from tc.errors import CompileError, InternalError, describe
+from tc.errors import CompileError, InternalError, TcError, describe
 from tc.ir.expr import Expr, Read, Reduce, Var
 from tc.ir.interpret import numeric
 from tc.ir.interpret.numeric import Value
@@ -31,7 +31,8 @@ def evaluate(
     """The elements of `tensor`, given those of its placeholders by name; bf16 as uint16.
 
     Raises:
-        TcError: an index is out of bounds (names tensor and index).
+        TcError: an index is out of bounds (names tensor and index); what a tensor tells (its
+            message) where one of its elements is false.
         CompileError: an input is missing or has another shape or type; a symbol has no value.
     """
     at = _Points({}, symbols or {})
@@ -56,8 +57,11 @@ class _Points(Evaluator):
         match t:
             case Placeholder(name, _, dtype):
                 return _input(name, shape, numeric.storage(dtype), inputs)
-            case Compute(_, axes, _, body):
-                return self._stored(self._over(axes, shape, (body,))[0], shape, t)
+            case Compute(_, axes, _, body, message):
+                found = self._stored(self._over(axes, shape, (body,))[0], shape, t)
+                if message and not found.all():
+                    raise TcError(message)
+                return found
             case Scan(_, axes, _, dim, monoid, value):
                 values = self._over(axes, shape, (value,))[0]
                 return self._stored(
