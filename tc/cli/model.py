@@ -23,6 +23,7 @@ from tc.frontend.collection import no_collection
 from tc.frozen import frozen
 
 BATCH, LENGTH = 1, 128
+LACKING = "bfloat16"  # in NumPy
 
 
 @frozen
@@ -139,7 +140,7 @@ def _open(
 
 
 def _from_folder(text: str, path: Path, settings: Settings, batch: int, length: int) -> Source:
-    _require_torch(text)
+    _require(text, "torch", "transformers")
     from tc.frontend.folder import load_folder, random_inputs
 
     model = load_folder(path)
@@ -147,7 +148,7 @@ def _from_folder(text: str, path: Path, settings: Settings, batch: int, length: 
 
 
 def _from_function(text: str, module: str, function: str, settings: Settings) -> Source:
-    _require_torch(text)
+    _require(text, "torch", "transformers")
     from tc.frontend.folder import is_module, random_inputs
 
     if (here := str(Path.cwd())) not in sys.path:
@@ -185,15 +186,21 @@ def _from_compiled(
     from tc.api import load
 
     compiled = load(path, threads=threads)
-    return Source(
-        text, compiled=compiled, kwargs=sample_arrays(compiled, batch, length, settings.seed)
-    )
+    made = sample_arrays(compiled, batch, length, settings.seed)
+    dtypes = {spec.name: spec.dtype for spec in compiled.signature.inputs}
+    if LACKING in dtypes.values():
+        _require(text, "torch")
+        from tc.frontend.folder import as_tensors
+
+        made = as_tensors(made, dtypes)
+    return Source(text, compiled=compiled, kwargs=made)
 
 
 def sample_arrays(compiled: Any, batch: int, length: int, seed: int) -> dict[str, Any]:
     """Random NumPy inputs for a loaded model, from its signature alone.
 
-    Ids are drawn below the size of their table; other integers are ones, and floats normal.
+    Ids are drawn below the size of their table; other integers are ones, and floats normal, in f32
+    where NumPy lacks their type.
     """
     import numpy as np
 
@@ -219,20 +226,21 @@ def sample_arrays(compiled: Any, batch: int, length: int, seed: int) -> dict[str
         elif spec.dtype == "bool":
             made[spec.name] = np.ones(shape, dtype=bool)
         else:
-            made[spec.name] = random.standard_normal(shape).astype(spec.dtype)
+            kind = "float32" if spec.dtype == LACKING else spec.dtype
+            made[spec.name] = random.standard_normal(shape).astype(kind)
     return made
 
 
-def _require_torch(text: str) -> None:
-    """Say how to get torch where it is missing, before a traceback does."""
+def _require(text: str, *modules: str) -> None:
+    """Say how to get what is missing, before a traceback does."""
     from importlib.util import find_spec
 
-    for module, extra in (("torch", "torch"), ("transformers", "hf")):
+    for module in modules:
         if find_spec(module) is None:
             raise UnsupportedError(
                 describe(
                     f"MODEL {text!r}",
                     why=f"{module} is not installed",
-                    way_out=f"pip install 'tensorc[torch,{extra}]', or give a compiled .tc",
+                    way_out="pip install 'tensorc[torch,hf]', or give a compiled .tc of fp32",
                 )
             )

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from tc.errors import CompileError, UnsupportedError, describe
@@ -78,6 +79,16 @@ def random_inputs(
         else:
             made[name] = like[:1, :1].repeat(batch, length)  # all ones, or all zeros
     return made
+
+
+def as_tensors(
+    arrays: Mapping[str, np.ndarray[Any, Any]], dtypes: Mapping[str, str]
+) -> dict[str, torch.Tensor]:
+    """NumPy arrays as tensors of these element types, by PyTorch's names."""
+    return {
+        name: torch.from_numpy(array).to(getattr(torch, dtypes[name]))
+        for name, array in arrays.items()
+    }
 
 
 def is_module(value: object) -> bool:

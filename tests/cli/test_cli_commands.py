@@ -328,6 +328,15 @@ def test_bench_refuses(run, arguments: list[str], status: int, said: str) -> Non
     assert said in done.err
 
 
+def test_bench_of_a_compiled_model_whose_input_numpy_lacks(run, tmp_path: Path) -> None:
+    model = torch.nn.ReLU().to(torch.bfloat16).eval()
+    example = (torch.ones(2, 3, dtype=torch.bfloat16),)
+    tc.compile(model, example_inputs=example, threads=1).save(tmp_path / "x.tc")
+    done = run("bench", tmp_path / "x.tc", "--repeat", 1, "--length", 5, "--json", "--quiet")
+    assert (done.status, done.err) == (0, "")
+    assert json.loads(done.out)["inputs"] == {"input": [1, 5]}
+
+
 def test_bench_of_a_compiled_model_has_no_peers(run, saved: Path) -> None:
     done = run("bench", saved, "--peers", "eager", "-q")
     assert done.status == 2
