@@ -23,24 +23,14 @@ from tc.ir.expr import (
     Var,
     binary,
 )
+from tc.ir.facts import Facts
 from tc.ir.interval import Interval, bounds
-from tc.ir.loop import (
-    Alloc,
-    Assert,
-    Buffer,
-    For,
-    Func,
-    LoopKind,
-    Scope,
-    Stmt,
-    Store,
-    Update,
-    seq,
-)
+from tc.ir.loop import Alloc, Assert, Buffer, Func, Scope, Stmt, Store, Update, seq
 from tc.ir.lower_reads import Reads, message
+from tc.ir.lower_reductions import Elements, in_loops, loops
 from tc.ir.tensor import Compute, Placeholder, Scan, Scatter, Tensor
 from tc.ir.tensor_walk import bodies, topological
-from tc.ir.visit import children, map_expr, sub_exprs, substitute, with_children
+from tc.ir.visit import map_expr, sub_exprs, substitute
 
 
 @frozen
@@ -182,40 +172,47 @@ class _Lowering:
         out = self.buffers[t.name]
         match t:
             case Compute(axes=axes, shape=shape, body=body, message=told):
-                index = tuple(env[v] for v in axes)
+                index = _axes(axes, env)
 
                 def write(v: Expr) -> Stmt:
                     return seq(*([Assert(v, told)] if told else ()), Store(out, index, v))
 
-                return _loops(index, shape, self._element(_rename(body, env), write, out.name))
-            case Scan(axes=axes, shape=shape):
-                return self._scan(t, tuple(env[v] for v in axes), env)
-            case Scatter():
-                return self._scatter(t, env)
+                facts = in_loops(Facts(), index, shape)
+                inner = self._elements(out).element(_rename(body, env), facts, write)
+                return loops(index, shape, inner)
+            case Scan(axes=axes):
+                return self._scan(t, _axes(axes, env), env)
+            case Scatter(axes=axes):
+                return self._scatter(t, _axes(axes, env), env)
         raise InternalError(f"lower: {type(t).__name__} is no tensor that can be computed")
 
-    def _scan(self, t: Scan, index: tuple[Expr, ...], env: Mapping[Var, Expr]) -> Stmt:
+    def _elements(self, out: Buffer) -> Elements:
+        return Elements(self.reads, self._unique, out.name)
+
+    def _scan(self, t: Scan, index: tuple[Var, ...], env: Mapping[Var, Expr]) -> Stmt:
         out = self.buffers[t.name]
         acc = Buffer(self._unique(f"{out.name}_acc"), (), t.dtype, Scope.REGISTER)
-        step = self._element(
-            _rename(t.value, env), lambda v: Update(t.monoid, (acc,), (), (v,)), out.name
+        step = self._elements(out).element(
+            _rename(t.value, env),
+            in_loops(Facts(), index, t.shape),
+            lambda v: Update(t.monoid, (acc,), (), (v,)),
         )
         body = seq(step, Store(out, index, Load(acc, ())))
-        along = _loops((index[t.dim],), (t.shape[t.dim],), body)
+        along = loops((index[t.dim],), (t.shape[t.dim],), body)
         outer = [n for n in range(len(index)) if n != t.dim]
         start = Store(acc, (), t.monoid.identity[0])
-        return _loops(
+        return loops(
             tuple(index[n] for n in outer),
             tuple(t.shape[n] for n in outer),
             Alloc(acc, seq(start, along)),
         )
 
-    def _scatter(self, t: Scatter, env: Mapping[Var, Expr]) -> Stmt:
+    def _scatter(self, t: Scatter, axes: tuple[Var, ...], env: Mapping[Var, Expr]) -> Stmt:
         out, base = self.buffers[t.name], self.buffers[t.base.name]
         copy: Stmt = seq()
         if not t.in_place:
             copy_axes = tuple(Var(self._unique(f"c{n}")) for n in range(len(t.shape)))
-            copy = _loops(copy_axes, t.shape, Store(out, copy_axes, Load(base, copy_axes)))
+            copy = loops(copy_axes, t.shape, Store(out, copy_axes, Load(base, copy_axes)))
         index = tuple(self.reads.loads(_rename(i, env), []) for i in t.indices)
         mask = None if t.mask is None else self.reads.loads(_rename(t.mask, env), [])
         checks = _in_range(index, t.shape)
@@ -231,78 +228,13 @@ class _Lowering:
                 )
             return Store(out, index, value, guard)
 
-        body = self._element(_rename(t.value, env), write, out.name)
+        facts = in_loops(Facts(), axes, t.extents)
+        body = self._elements(out).element(_rename(t.value, env), facts, write)
         asserts = [
             Assert(c if mask is None else ~mask | c, message(out, dim))
             for dim, c in enumerate(checks)
         ]
-        axes = tuple(env[v] for v in t.axes)
-        return seq(copy, _loops(axes, t.extents, seq(*asserts, body)))
-
-    def _element(self, body: Expr, write: object, prefix: str) -> Stmt:
-        """Statements that compute `body` and hand its value to `write`, with checks before."""
-        before: list[tuple[tuple[Buffer, ...], Stmt]] = []
-        asserts: list[Stmt] = []
-        value = self._reductions(body, before, {}, prefix)
-        value = self.reads.loads(value, asserts)
-        stmt = seq(*asserts, write(value))  # type: ignore[operator]
-        for accs, loops in reversed(before):
-            stmt = seq(loops, stmt)
-            for acc in reversed(accs):
-                stmt = Alloc(acc, stmt)
-        return stmt
-
-    def _reductions(
-        self,
-        x: Expr,
-        before: list[tuple[tuple[Buffer, ...], Stmt]],
-        seen: dict[tuple[object, ...], tuple[Buffer, ...]],
-        prefix: str,
-    ) -> Expr:
-        """`x` with each reduction replaced by loads of its accumulators."""
-        if not isinstance(x, Reduce):
-            kids = children(x)
-            new = tuple(self._reductions(k, before, seen, prefix) for k in kids)
-            changed = any(a is not b for a, b in zip(kids, new, strict=True))
-            return with_children(x, new) if changed else x
-        key = (x.monoid, x.axes, x.extents, x.values)
-        accs = seen.get(key)
-        if accs is None:
-            accs = tuple(
-                Buffer(self._unique(f"{prefix}_acc"), (), t, Scope.REGISTER)
-                for t in x.monoid.dtypes
-            )
-            seen[key] = accs
-            before.append((accs, self._fold(x, accs, before, seen, prefix)))
-        loads: dict[Var, Expr] = {v: Load(b, ()) for v, b in zip(x.monoid.left, accs, strict=True)}
-        return substitute(self._reductions(x.result, before, seen, prefix), loads)
-
-    def _fold(
-        self,
-        x: Reduce,
-        accs: tuple[Buffer, ...],
-        before: list[tuple[tuple[Buffer, ...], Stmt]],
-        seen: dict[tuple[object, ...], tuple[Buffer, ...]],
-        prefix: str,
-    ) -> Stmt:
-        inits = [Store(b, (), i) for b, i in zip(accs, x.monoid.identity, strict=True)]
-        inside: list[tuple[tuple[Buffer, ...], Stmt]] = []
-        values = []
-        for v in x.values:
-            # An inner reduction that does not vary with this one's axes is done once, before it.
-            fixed = not any(isinstance(n, Reduce) and _mentions(n, x.axes) for n in sub_exprs(v))
-            values.append(
-                self._reductions(v, before if fixed else inside, seen if fixed else {}, prefix)
-            )
-        asserts: list[Stmt] = []
-        taken = tuple(self.reads.loads(v, asserts) for v in values)
-        update: Stmt = Update(x.monoid, accs, (), taken)
-        update = seq(*asserts, update)
-        for inner_accs, loops in reversed(inside):
-            update = seq(loops, update)
-            for acc in reversed(inner_accs):
-                update = Alloc(acc, update)
-        return seq(*inits, _loops(x.axes, x.extents, update))
+        return seq(copy, loops(axes, t.extents, seq(*asserts, body)))
 
 
 def is_in_place(t: Tensor) -> TypeGuard[Scatter]:
@@ -326,8 +258,10 @@ def _extents(t: Tensor) -> list[tuple[Var, Expr]]:
     return found
 
 
-def _mentions(x: Expr, axes: tuple[Var, ...]) -> bool:
-    return any(isinstance(n, Var) and n in axes for n in sub_exprs(x))
+def _axes(axes: tuple[Var, ...], env: Mapping[Var, Expr]) -> tuple[Var, ...]:
+    new = tuple(env[v] for v in axes)
+    assert all(isinstance(v, Var) for v in new)
+    return new  # type: ignore[return-value]  # as asserted
 
 
 def _rename(x: Expr, env: Mapping[Var, Expr]) -> Expr:
@@ -351,10 +285,3 @@ def _in_range(indices: tuple[Expr, ...], shape: tuple[Expr, ...]) -> list[Expr]:
         if not isinstance(i, Const | Var):
             out.append(Binary("and", Const(0) <= i, i < extent))
     return out
-
-
-def _loops(axes: Sequence[Expr], extents: Sequence[Expr], body: Stmt) -> Stmt:
-    for v, e in reversed(list(zip(axes, extents, strict=True))):
-        assert isinstance(v, Var)
-        body = For(v, e, LoopKind.SERIAL, body)
-    return body

@@ -1,7 +1,7 @@
 """Reads of tensors as loads of buffers, and the checks of places that are data.
 
 A place that follows from data is checked before it is read, and the load is masked, so that
-nothing outside of a buffer is touched. This module must not look at loops.
+nothing outside of a buffer is touched. This module must not make loops.
 """
 
 from __future__ import annotations
@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tc.ir.expr import Binary, Const, Expr, Let, Load, Read, Select, Var, binary
+from tc.ir.affine import plain_poly
+from tc.ir.expr import Binary, Const, Expr, Let, Load, Read, Reduce, Select, Var, binary
+from tc.ir.facts import Facts
 from tc.ir.interval import Interval, bounds
 from tc.ir.loop import Assert, Buffer, Stmt
+from tc.ir.types import BOOL
 from tc.ir.visit import children, sub_exprs, with_children
 
 
@@ -33,10 +36,8 @@ class Reads:
                 return self._read(x, asserts, path)
             case Select(cond, then, other):
                 c = self.loads(cond, asserts, path)
-                yes = c if path is None else binary("and", path, c)
-                no = ~c if path is None else binary("and", path, ~c)
-                a = self.loads(then, asserts, yes)
-                return Select(c, a, self.loads(other, asserts, no))
+                a = self.loads(then, asserts, both(path, c))
+                return Select(c, a, self.loads(other, asserts, both(path, ~c)))
             case Let(var, value, body):
                 return self._let(x, var, self.loads(value, asserts, path), body, asserts, path)
         kids = children(x)
@@ -45,8 +46,7 @@ class Reads:
             divisor = new[1]
             if self._is_data(divisor):
                 ok = Binary("ne", divisor, Const(0, divisor.dtype))
-                told = ok if path is None else binary("or", ~path, ok)
-                asserts.append(Assert(told, "an integer is divided by zero"))
+                asserts.append(Assert(_where(path, ok), "an integer is divided by zero"))
         changed = any(a is not b for a, b in zip(kids, new, strict=True))
         return with_children(x, new) if changed else x
 
@@ -59,8 +59,7 @@ class Reads:
                 continue
             ok: Expr = Binary("and", Const(0) <= i, i < extent)
             mask = ok if mask is None else binary("and", mask, ok)
-            told = ok if path is None else binary("or", ~path, ok)
-            asserts.append(Assert(told, message(buffer, dim)))
+            asserts.append(Assert(_where(path, ok), message(buffer, dim)))
         return Load(buffer, index, mask)
 
     def _let(
@@ -104,6 +103,49 @@ def _lies_within(index: Expr, extent: Expr) -> bool:
     if not isinstance(extent, Const):
         return False
     return bounds(index).within(Interval(0, int(extent.value) - 1))
+
+
+def both(path: Expr | None, cond: Expr) -> Expr:
+    """Whether `path` and then `cond` hold; what `cond` reads is read only where `path` holds."""
+    if path is None:
+        return cond
+    return Select(path, cond, Const(False, BOOL)) if _reads(cond) else binary("and", path, cond)
+
+
+def _where(path: Expr | None, cond: Expr) -> Expr:
+    """Whether `cond` holds, if `path` does; what it reads is read only there."""
+    if path is None:
+        return cond
+    return Select(path, cond, Const(True, BOOL)) if _reads(cond) else binary("or", ~path, cond)
+
+
+def _reads(x: Expr) -> bool:
+    return any(isinstance(n, Load | Read) for n in sub_exprs(x))
+
+
+def always_defined(x: Expr, facts: Facts) -> bool:
+    """Whether `x` can be evaluated at every point: it stays within tensors and divides by no data.
+
+    `facts` are those of the points; what is not plain to see from them counts as no.
+    """
+    match x:
+        case Read(tensor, indices):
+            for i, n in zip(indices, tensor.shape, strict=True):
+                if not facts.within(plain_poly(i), plain_poly(n)):
+                    return False
+        case Binary("floordiv" | "mod", _, divisor) if x.dtype.is_int and _reads(divisor):
+            return False
+        case Select(cond, then, other):
+            return (
+                always_defined(cond, facts)
+                and always_defined(then, facts.given(cond))
+                and always_defined(other, facts.given(cond, False))
+            )
+        case Reduce(_, axes, extents, values, _):
+            for var, extent in zip(axes, extents, strict=True):
+                facts = facts.in_loop(var, extent)
+            return all(always_defined(v, facts) for v in (*extents, *values))
+    return all(always_defined(k, facts) for k in children(x))
 
 
 def message(buffer: Buffer, dim: int) -> str:

@@ -72,9 +72,21 @@ def shared_axis() -> Func:
     return lower((te.compute((2,), lambda i: te.sum(x[i, k], axis=k) / te.max(x[i, k], axis=k)),))
 
 
+def guarded_sum() -> Func:
+    """A reduction that is wanted, and defined, at some points alone."""
+    x, ids, k = te.placeholder((M, 2)), te.placeholder((M,), te.I64), te.reduce_axis(2)
+    rows = te.compute(
+        (M + 2,),
+        lambda i: te.where(
+            i < M, te.where(ids[i] < 9, te.sum(x[ids[i], k], axis=k), -1.0), te.sum(x[0, k], axis=k)
+        ),
+    )
+    return lower((rows,), (x, ids))
+
+
 KERNELS = (
     matmul, gather, guarded_gather, bound_gather, nested, argmax, scan, scatter, two_outputs,
-    shared_axis,
+    shared_axis, guarded_sum,
 )  # fmt: skip
 
 
@@ -147,6 +159,34 @@ def test_an_index_that_is_not_taken_is_not_checked() -> None:
     x, out = np.arange(5, dtype=np.float32), np.zeros(3, np.float32)
     run(guarded_gather(), {"p0": x, "p1": np.array([1, 77, 4]), "out0": out}, {"M": 3})
     np.testing.assert_array_equal(out, [1, -1, 4])
+
+
+def test_a_reduction_that_is_not_taken_reads_and_checks_nothing() -> None:
+    arrays = {
+        "p0": np.arange(4, dtype=np.float32).reshape(2, 2), "p1": np.array([1, 77]),
+        "out0": np.zeros(4, np.float32),
+    }  # fmt: skip
+    verify(guarded_sum())
+    run(guarded_sum(), arrays, {"M": 2})
+    np.testing.assert_array_equal(arrays["out0"], [5, -1, 1, 1])
+    arrays["p1"][0] = 8
+    with pytest.raises(TcError, match="index out of range in dim 0 of a f32 tensor of rank 2"):
+        run(guarded_sum(), arrays, {"M": 2})
+
+
+def test_a_reduction_may_use_what_is_bound_around_it() -> None:
+    x, ids, at, k = (
+        te.placeholder((3, 2)),
+        te.placeholder((2,), te.I64),
+        Var("at"),
+        te.reduce_axis(2),
+    )
+    total = te.sum(x[at, k], axis=k)
+    func = verify(lower((te.compute((2,), lambda i: Let(at, ids[i], total)),), (x, ids)))
+    out = np.zeros(2, np.float32)
+    x_data = np.arange(6, dtype=np.float32).reshape(3, 2)
+    run(func, {"p0": x_data, "p1": np.array([2, 0]), "out0": out}, {})
+    np.testing.assert_array_equal(out, [9, 1])
 
 
 def test_a_scatter_out_of_range_is_told() -> None:
