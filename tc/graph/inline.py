@@ -131,8 +131,16 @@ def _may_inline(t: Compute, uses: list[Use]) -> bool:
     if has_reduce:
         return all(map(_reads_once, uses))
     if len(uses) > 1:
-        return all(map(_reads_once, uses))
+        # The one value stands before all uses, so it must exist also where no guard lets any read.
+        return all(map(_reads_once, uses)) and any(_is_anywhere(u, t) for u in uses)
     return _never_again(first)
+
+
+def _is_anywhere(use: Use, t: Compute) -> bool:
+    """Whether the place of a read exists at every point of its reader."""
+    sizes = dict(zip(use.reader.axes, use.reader.shape, strict=True))  # type: ignore[attr-defined]
+    pairs = zip(use.indices, t.shape, strict=True)
+    return not use.guarded or all(i == Const(0) or sizes.get(i) == n for i, n in pairs)
 
 
 def _never_again(use: Use) -> bool:

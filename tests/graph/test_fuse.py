@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import tc
+from tc import te
 from tc.frontend.capture import capture
 from tc.frontend.captured import Captured
 from tc.frontend.importer import import_graph
@@ -17,6 +18,7 @@ from tc.graph.compose import Composer
 from tc.graph.fuse import fuse
 from tc.graph.graph import Graph, Node, Value
 from tc.graph.group import Fused, Group
+from tc.graph.inline import inlined
 from tc.ir.expr import Const
 from tc.ir.types import F32
 from tc.pipeline import optimise
@@ -121,6 +123,15 @@ def test_a_diamond_is_one_kernel_that_computes_its_top_once() -> None:
     (group,) = groups(fused(Diamond(), x=torch.rand(3, 8)))
     (out,) = group.computation.outputs
     assert str(out).count("exp(") == 1
+
+
+def test_a_value_is_not_bound_where_its_place_does_not_exist() -> None:
+    x = te.placeholder((3,))
+    t = te.compute((3,), lambda i: te.exp(x[i]) * te.tanh(x[i]) + te.log(x[i] + 1.0), name="t")
+    padded = te.compute((4,), lambda i: te.where(i < 3, t[i] * t[i], 0.0))
+    whole = te.compute((3,), lambda i: te.where(x[i] < 1.0, t[i] * t[i], 0.0))
+    assert "t:" in str(inlined((padded,))[0])
+    assert "t:" not in str(inlined((whole,))[0])
 
 
 class _Neighbours(nn.Module):
