@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Final, TypeAlias
 
 from tc.ir.expr import Binary, Const, Expr, Sym, Unary, Var
+from tc.ir.types import HELD, I64, wrapped
 
 Monomial: TypeAlias = tuple[Expr, ...]
 Poly: TypeAlias = dict[Monomial, int]
@@ -235,6 +236,8 @@ def _term_order(term: tuple[Monomial, int]) -> tuple[bool, bool, int, int, list[
 
 def expr_of(p: Poly) -> Expr:
     """The canonical expression of a polynomial: long and large terms first, the number last."""
+    if any(c not in HELD[I64] for c in p.values()):
+        p = {m: k for m, c in p.items() if (k := wrapped(c, I64))}
     if not p:
         return Const(0)
     terms = sorted(p.items(), key=_term_order)

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias, TypeVar, Union
 from tc.errors import CompileError, InternalError
 from tc.frozen import frozen
 from tc.ir.text import Printed
-from tc.ir.types import BOOL, F32, I64, DType
+from tc.ir.types import BOOL, F32, HELD, I64, DType, wrapped
 
 UNARY_OPS: Final = frozenset(
     (
@@ -153,7 +153,10 @@ def _once(slot: str, work_out: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 @frozen
 class Const(Expr):
-    """A literal. Equality is that of the bits: 0.0 is not -0.0, and NaN equals itself."""
+    """A literal. Equality is that of the bits: 0.0 is not -0.0, and NaN equals itself.
+
+    An integer that its type cannot hold wraps around, as arithmetic in it does.
+    """
 
     value: int | float | bool
     type: DType = I64
@@ -162,6 +165,8 @@ class Const(Expr):
         kind = float if self.type.is_float else bool if self.type is BOOL else int
         if type(self.value) is not kind:
             object.__setattr__(self, "value", kind(self.value))
+        if kind is int and self.value not in HELD[self.type]:
+            object.__setattr__(self, "value", wrapped(int(self.value), self.type))
 
     @property
     def dtype(self) -> DType:

@@ -43,7 +43,8 @@ from tc.ir.expr import (
     Var,
 )
 from tc.ir.interval import EVERYTHING, Bounds, End, Interval, ends, interval_of, times
-from tc.ir.types import BOOL, I64
+from tc.ir.types import BOOL, HELD, I64
+from tc.ir.visit import children
 
 # How many polynomials one proof may look at, and how many substitutions deep.
 _BUDGET: Final = 48
@@ -59,6 +60,7 @@ class Facts:
     env: Mapping[Var, Interval] = field(default_factory=dict)
     known: tuple[Poly, ...] = ()  # each is >= 0
     truths: Mapping[Expr, bool] = field(default_factory=dict)
+    data: frozenset[Var] = frozenset()  # variables that stand for what is read
     bounds: Bounds = field(init=False)
     _ends: dict[Monomial, tuple[End, End]] = field(init=False)
     _proofs: Proofs = field(init=False)
@@ -87,12 +89,14 @@ class Facts:
         hi = self.bounds(extent).hi
         env = {**self.env, var: Interval(0, None if hi is None else hi - 1)}
         if number(room) is not None:
-            return Facts(env, self.known, self.truths)
-        return Facts(env, (*self.known, sub(room, {(var,): 1}), room), self.truths)
+            return Facts(env, self.known, self.truths, self.data)
+        return Facts(env, (*self.known, sub(room, {(var,): 1}), room), self.truths, self.data)
 
-    def with_range(self, var: Var, interval: Interval) -> Facts:
-        """The facts plus an interval for `var`."""
-        return Facts({**self.env, var: interval}, self.known, self.truths)
+    def with_value(self, var: Var, value: Expr) -> Facts:
+        """The facts where `var` stands for `value`."""
+        env = {**self.env, var: self.bounds(value)}
+        data = self.data | {var} if self._is_data(value) else self.data
+        return Facts(env, self.known, self.truths, data)
 
     def given(self, cond: Expr, holds: bool = True) -> Facts:
         """The facts where `cond`, which is simplified, holds (or does not); as `in_loop`."""
@@ -109,7 +113,7 @@ class Facts:
             for fact in self._consequences(part, truth):
                 if not self._tighten(env, fact):
                     known.append(fact)
-        return Facts(env, tuple(known), truths)
+        return Facts(env, tuple(known), truths, self.data)
 
     def _tighten(self, env: dict[Var, Interval], fact: Poly) -> bool:
         """Narrow an interval by `fact` >= 0 where it bounds one variable by a number."""
@@ -204,20 +208,29 @@ class Facts:
         """Whether 0 <= p < size follows."""
         return self.nonnegative(p) and self.positive(sub(size, p))
 
-    def wild(self, p: Poly) -> bool:
-        """Whether p holds data of unknown size, whose sums may wrap around in 64 bits."""
-        return any(self._is_wild(atom) for m in p for atom in m)
-
     def may_wrap(self, p: Poly) -> bool:
-        """Whether computing p may wrap around: arithmetic on data of unknown size."""
-        simple = len(p) == 1 and all(len(m) == 1 and c == 1 for m, c in p.items())
-        return not simple and self.wild(p)
+        """Whether computing p may wrap around: arithmetic on data of unknown or of great size.
+
+        What is made of sizes and loop variables alone does not.
+        """
+        if len(p) == 1 and all(len(m) == 1 and c == 1 for m, c in p.items()):
+            return False
+        if any(self._is_wild(atom) for m in p for atom in m):
+            return True
+        most: End = 0
+        for m, c in p.items():
+            if any(map(self._is_data, m)):
+                most += abs(c) * max(map(abs, self._ends.get(m) or self._ends_of(m)))
+        return most > HELD[I64][-1]
 
     def _is_wild(self, atom: Expr) -> bool:
+        """Whether there is data of unknown size in it."""
         match atom:
-            case Var() | Sym():
+            case Sym():
                 return False
-            case Load() | Read() | Cast() | Bitcast() | Let():
+            case Var() if not self._is_data(atom):
+                return False
+            case Var() | Load() | Read() | Cast() | Bitcast() | Let():
                 found = self.bounds(atom)
                 return found.lo is None or found.hi is None
             case Binary(_, a, b) | Select(_, a, b):
@@ -225,6 +238,12 @@ class Facts:
             case Unary(_, a) | Broadcast(a, _):
                 return self._is_wild(a)
         return False
+
+    def _is_data(self, x: Expr) -> bool:
+        """Whether `x` follows from what is read."""
+        if isinstance(x, Var):
+            return x in self.data or x.type is not I64
+        return isinstance(x, Load | Read) or any(map(self._is_data, children(x)))
 
     def _prove(self, p: Poly, depth: int, budget: list[int], proofs: Proofs) -> bool:
         """As `nonnegative`; `proofs` are those of one question."""

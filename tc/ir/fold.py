@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from tc.ir.expr import COMPARISONS, Broadcast, Const, Expr
-from tc.ir.types import BOOL, F32, F64, I64, U8, DType
+from tc.ir.types import BOOL, F32, F64, HELD, U8, DType
 
 Number = int | float | bool
 
@@ -53,15 +53,6 @@ def literal(x: Expr) -> Const | None:
     return None
 
 
-def wrapped(value: int, dtype: DType) -> int:
-    """An integer as a type of its width holds it."""
-    bits = dtype.bits
-    value &= (1 << bits) - 1
-    if dtype is not U8 and value >> (bits - 1):
-        value -= 1 << bits
-    return value
-
-
 def rounded(value: float, dtype: DType) -> float | None:
     """A float as float32 or float64 hold it; None for other types, NaN and overflow."""
     if not math.isfinite(value) or dtype not in (F32, F64):
@@ -86,7 +77,7 @@ def fold_binary(op: str, a: Const, b: Const) -> Const | None:
         return Const(_COMPARE[op](x, y), BOOL)
     if op not in _INT or (op in ("floordiv", "mod") and y == 0):
         return None
-    return Const(wrapped(_INT[op](x, y), dtype), dtype)
+    return Const(_INT[op](x, y), dtype)
 
 
 def _fold_bool(op: str, x: bool, y: bool) -> Const | None:
@@ -114,20 +105,20 @@ def _fold_float(op: str, a: Const, b: Const) -> Const | None:
 
 def fold_cast(x: Const, dtype: DType) -> Const | None:
     """A literal as another type, where the conversion is defined and exact or rounded once."""
+    if x.type.is_float:
+        given = rounded(float(x.value), x.type)
+        if given is None:
+            return None
+    elif dtype is BOOL or dtype.is_int:
+        return Const(x.value, dtype)
+    else:
+        given = float(x.value)
+        if int(given) != x.value:
+            return None
     if dtype is BOOL:
-        return Const(bool(x.value), BOOL)
+        return Const(given != 0, BOOL)
     if dtype.is_int:
-        if not x.type.is_float:
-            return Const(wrapped(int(x.value), dtype), dtype)
-        value = float(x.value)
-        if math.isfinite(value) and wrapped(int(value), dtype) == int(value):
-            return Const(int(value), dtype)
-        return None
-    if x.type.is_float and x.type not in (F32, F64):
-        return None
-    given = rounded(float(x.value), x.type) if x.type.is_float else float(x.value)
-    if given is None or (x.type is I64 and int(given) != x.value):
-        return None
+        return Const(int(given), dtype) if int(given) in HELD[dtype] else None
     value_or_none = rounded(given, dtype)
     return None if value_or_none is None else Const(value_or_none, dtype)
 
@@ -141,9 +132,9 @@ def neutral(op: str, a: Expr, b: Expr, dtype: DType) -> Expr | None:
         left, right = _LEFT_FLOAT, _RIGHT_FLOAT
     else:
         left, right = _LEFT_INT, _RIGHT_INT
-    if op in right and literal(b) == Const(_typed(right[op], dtype), dtype):
+    if op in right and literal(b) == Const(right[op], dtype):
         return a
-    if op in left and literal(a) == Const(_typed(left[op], dtype), dtype):
+    if op in left and literal(a) == Const(left[op], dtype):
         return b
     return None
 
@@ -160,10 +151,6 @@ def absorbing(op: str, a: Expr, b: Expr, dtype: DType) -> Const | None:
         if found is not None and found.value == value:
             return found
     return None
-
-
-def _typed(value: Number, dtype: DType) -> Number:
-    return wrapped(int(value), dtype) if dtype.is_int else value
 
 
 # How many bits of an integer a float holds exactly.

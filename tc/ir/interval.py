@@ -27,7 +27,7 @@ from tc.ir.expr import (
     Unary,
     Var,
 )
-from tc.ir.types import BOOL, I64, U8, DType
+from tc.ir.types import BOOL, HELD, I64, DType
 
 End = int | float  # an int, or plus or minus infinity
 
@@ -153,10 +153,8 @@ def type_range(dtype: DType) -> Interval:
         return _TRUTH
     if dtype.is_float or dtype is I64:
         return EVERYTHING
-    if dtype is U8:
-        return Interval(0, 255)
-    half = 1 << (dtype.bits - 1)
-    return Interval(-half, half - 1)
+    held = HELD[dtype]
+    return Interval(held[0], held[-1])
 
 
 class Bounds:

@@ -319,7 +319,7 @@ class Rewriter:
             return self.under(self.facts, {var: value})(body)
         facts = self.facts
         if var.type is I64 and var.width == 1:
-            facts = facts.with_range(var, facts.bounds(value))
+            facts = facts.with_value(var, value)
         inner = self
         if facts is not self.facts or var in self.values:
             inner = self.under(facts, {var: var})

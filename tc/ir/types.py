@@ -68,6 +68,18 @@ _INTS: Final = frozenset({I8, I16, I32, I64, U8})
 _RANK: Final = {t: n for n, t in enumerate((BOOL, U8, I8, I16, I32, I64, F16, BF16, F32, F64))}
 
 
+# The integers of each type.
+HELD: Final = {
+    t: range(256) if t is U8 else range(-(1 << (t.bits - 1)), 1 << (t.bits - 1)) for t in _INTS
+}
+
+
+def wrapped(value: int, dtype: DType) -> int:
+    """An integer as a type of its width holds it."""
+    value &= (1 << dtype.bits) - 1
+    return value if value in HELD[dtype] else value - (1 << dtype.bits)
+
+
 def promote(a: DType, b: DType) -> DType:
     """The type in which an operation on `a` and `b` is done, as PyTorch promotes tensors."""
     if a == b:

@@ -48,7 +48,7 @@ from tc.ir.loop import (
 )
 from tc.ir.printer import expr_text
 from tc.ir.simplify import prove, simplify, simplify_func, simplify_stmt
-from tc.ir.types import BOOL, F16, F32, F64, I8, I32, I64
+from tc.ir.types import BOOL, F16, F32, F64, I8, I32, I64, U8
 from tests.ir.strategies import VARS, conditions, index_exprs, points, value_of
 
 i, j, k, b, s, x = (Var(n) for n in "ijkbsx")
@@ -58,6 +58,7 @@ p, q = Var("p", BOOL), Var("q", BOOL)
 ENV = {i: Interval(0, 31), j: Interval(0, 7), k: Interval(0, 767)}
 INDEX = Buffer("ids", (M,), I64)
 LOADED = Load(INDEX, (i,))
+HASH = 6364136223846793005  # no product with it fits 64 bits
 
 
 @pytest.mark.parametrize(
@@ -129,6 +130,10 @@ LOADED = Load(INDEX, (i,))
         # other integers wrap
         (Binary("add", Const(127, I8), Const(1, I8)), "-128:i8"),
         (Binary("mul", Var("n", I32), Const(0, I32)), "0:i32"),
+        (Const(1 << 62) * 2 + LOADED * Const(1 << 62) * 12, "-9223372036854775808"),
+        (Binary("lt", Const(200, U8), -Const(3, U8)), "true"),
+        (cast(Var("n", I32), I64) * HASH % 1000, f"cast(n:i32, i64) * {HASH} % 1000"),
+        (Let(x, LOADED, x * 1000 % 8), "let(x:i64 = ids[i], x * 1000 % 8)"),
         # bools
         (p & True, "p:bool"),
         (p & False, "false"),
@@ -139,6 +144,8 @@ LOADED = Load(INDEX, (i,))
         (Cast(Cast(f, F16), F32), "cast(cast(f:f32, f16), f32)"),
         (Cast(Cast(Var("n", I32), I64), F64), "cast(n:i32, f64)"),
         (Cast(Const(300), I8), "44:i8"),
+        (Cast(Const(2.99999999, F32), I32), "3:i32"),
+        (Cast(Const(1e-60, F32), BOOL), "false"),
         (Cast(Const((1 << 53) + 1), F64), "cast(9007199254740993, f64)"),
         (Cast(Const(math.nan, F32), I32), "cast(nan:f32, i32)"),
         # let and masks

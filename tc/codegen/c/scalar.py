@@ -24,16 +24,12 @@ from tc.codegen.c.writer import Writer
 from tc.errors import InternalError
 from tc.ir.expr import COMPARISONS, Const
 from tc.ir.interval import Interval
-from tc.ir.types import BOOL, F16, F32, F64, I8, I16, I32, I64, U8, DType
+from tc.ir.types import BOOL, F16, F32, F64, HELD, I32, I64, U8, DType
 
 _ORDER: Final = {"eq": "==", "ne": "!=", "lt": "<", "le": "<="}
 _SIGN: Final = {"add": "+", "sub": "-", "mul": "*", "div": "/", "and": "&", "or": "|", "xor": "^"}
 _BOOL: Final = {"and": "&&", "or": "||", "xor": "!=", "min": "&&", "max": "||", "mul": "&&",
                 "add": "||"}  # fmt: skip
-_LIMITS: Final = {
-    t: (0, 255) if t is U8 else (-(1 << (t.bits - 1)), (1 << (t.bits - 1)) - 1)
-    for t in (I8, U8, I16, I32, I64)
-}
 
 
 def converted(kind: str, x: Term) -> Term:
@@ -53,8 +49,8 @@ def infix(op: str, a: Term, b: Term) -> Term:
 
 def fits(dtype: DType, x: Interval) -> bool:
     """Whether every number of the interval is one of the type."""
-    lo, hi = _LIMITS[dtype]
-    return x.lo is not None and x.hi is not None and lo <= x.lo and x.hi <= hi
+    held = HELD[dtype]
+    return x.lo is not None and x.hi is not None and held[0] <= x.lo and x.hi <= held[-1]
 
 
 def binary(w: Writer, op: str, a: Term, b: Term, dtype: DType, xs: Interval, ys: Interval) -> Term:

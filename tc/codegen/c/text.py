@@ -80,13 +80,7 @@ def literal(c: Const) -> Term:
         return Term(f"0x{half_bits(float(c.value), dtype):04x}u", ATOM)
     if dtype.is_float:
         return float_literal(float(c.value), dtype is F64)
-    return int_literal(wrapped(int(c.value), dtype), dtype)
-
-
-def wrapped(value: int, dtype: DType) -> int:
-    """The integer that `value` is in the width of `dtype`."""
-    value &= (1 << dtype.bits) - 1
-    return value - (1 << dtype.bits) if dtype is not U8 and value >> (dtype.bits - 1) else value
+    return int_literal(int(c.value), dtype)
 
 
 def int_literal(value: int, dtype: DType) -> Term:
