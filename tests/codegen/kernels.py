@@ -38,6 +38,19 @@ def gemm(A: f32[M, 24], B: f32[2, 24, 32] align 64, C: out f32[M, 64], M: sym[1,
                         for el in vector(16):
                             C[i0 * 4 + e, j0 * 32 + ev * 16 + el] = max(acc[e, ev * 16 + el], 0.0:f32)
 """  # noqa: E501
+# Shifts by any number, and quotients by infinity.
+EDGES = """\
+def edges(A: i32[40], N: i32[40], X: f32[40], Y: f32[40], L: out i32[40], R: out i32[40], S: out u8[40], T: out u8[40], Q: out f32[40], P: out f32[40]):
+    for i in range(5):
+        for l in vector(8):
+            L[i * 8 + l] = A[i * 8 + l] << N[i * 8 + l]
+            S[i * 8 + l] = cast(A[i * 8 + l], u8) >> cast(N[i * 8 + l], u8)
+    for j in range(40):
+        R[j] = A[j] >> N[j]
+        T[j] = cast(A[j], u8) << cast(N[j], u8)
+        Q[j] = X[j] // Y[j]
+        P[j] = X[j] % Y[j]
+"""  # noqa: E501
 # A copy of as much of a row as the row's number says, and one of what is left of it.
 TRIANGLE = """\
 def triangle(X: f32[N, N], Y: out f32[N], N: sym[1, 2147483648]):
@@ -217,6 +230,19 @@ def _bools(rng: np.random.Generator, _: Mapping[str, int]) -> Arrays:
     }  # fmt: skip
 
 
+def _edges(rng: np.random.Generator, _: Mapping[str, int]) -> Arrays:
+    x, y = rng.integers(-9, 9, 40).astype(np.float32), rng.integers(1, 9, 40).astype(np.float32)
+    y[::3] *= -1
+    y[:4] = [np.inf, -np.inf, np.inf, -np.inf]
+    x[:4] = [-5, 5, 5, -5]
+    ints = {"A": rng.integers(-(2**31), 2**31, 40), "N": rng.permutation(np.arange(40) * 2 - 4)}
+    return {
+        **{name: data.astype(np.int32) for name, data in ints.items()}, "X": x, "Y": y,
+        "L": _out(40, dtype=np.int32), "R": _out(40, dtype=np.int32),
+        "S": _out(40, dtype=np.uint8), "T": _out(40, dtype=np.uint8), "Q": _out(40), "P": _out(40),
+    }  # fmt: skip
+
+
 def _indices(rng: np.random.Generator, s: Mapping[str, int]) -> Arrays:
     n, d = s["N"], s["D"]
     return {
@@ -257,6 +283,7 @@ CASES: dict[str, tuple[str, tuple[dict[str, int], ...], Make, float]] = {
         lambda r, s: {"A": _floats(r, s["N"]), "Y": _out(s["N"] + 4)}, 0,
     ),
     "bools": (BOOLS, ({},), _bools, 0),
+    "edges": (EDGES, ({},), _edges, 0),
     "halves": (
         HALVES, ({},),
         lambda r, _: {

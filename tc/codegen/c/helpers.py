@@ -77,17 +77,18 @@ def _shifts() -> dict[str, Helper]:
     out = {}
     for s, t, bits in _INTS:
         u = f"uint{max(bits, 32)}_t"
+        fits = f"n < {bits}" if s == "u8" else f"n >= 0 && n < {bits}"
         out[f"tc_shl_{s}"] = Helper(
             function(
                 f"{t} tc_shl_{s}({t} a, {t} n)",
-                f"return ({t})(n >= 0 && n < {bits} ? ({u})a << n : 0);",
+                f"return ({t})({fits} ? ({u})a << n : 0);",
             )
         )
         gone = "0" if s == "u8" else "(a < 0 ? -1 : 0)"
         out[f"tc_shr_{s}"] = Helper(
             function(
                 f"{t} tc_shr_{s}({t} a, {t} n)",
-                f"return ({t})(n >= 0 && n < {bits} ? a >> n : {gone});",
+                f"return ({t})({fits} ? a >> n : {gone});",
             )
         )
     return out
@@ -135,8 +136,9 @@ def _float_division() -> dict[str, Helper]:
             function(
                 f"{t} tc_floordiv_{s}({t} a, {t} b)",
                 f"const {t} r = fmod{f}(a, b);",
-                f"const {t} m = r != {zero} && (r < {zero}) != (b < {zero}) ? r + b : r;",
-                f"return b == {zero} ? a / b : rint{f}((a - m) / b);",
+                f"const {t} q = rint{f}((a - r) / b);",
+                f"if (b == {zero}) return a / b;",
+                f"return r != {zero} && (r < {zero}) != (b < {zero}) ? q - 1.0{f} : q;",
             ),
             ("math.h",),
         )

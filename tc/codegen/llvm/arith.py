@@ -18,14 +18,16 @@ from tc.ir.types import BOOL, F64, U8, DType
 
 _FLOAT: Final = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
 _ORDER: Final = {"eq": "oeq", "ne": "une", "lt": "olt", "le": "ole"}
-_INT: Final = {"add": "add", "sub": "sub", "mul": "mul", "and": "and", "or": "or", "xor": "xor",
-               "shl": "shl"}  # fmt: skip
+_INT: Final = frozenset(("add", "sub", "mul", "and", "or", "xor"))
 _BOOL: Final = {"and": "and", "or": "or", "xor": "xor", "min": "and", "max": "or", "mul": "and",
                 "add": "or"}  # fmt: skip
 
 
 def binary(b: Builder, op: str, x: str, y: str, dtype: DType, lanes: int) -> str:
-    """`op` of two values of one type, all operators but integer floordiv and mod."""
+    """`op` of two values of one type, all operators but integer floordiv and mod.
+
+    Shifts are by less than the width, see `shift`.
+    """
     t = value_type(dtype, lanes)
     if dtype.is_float:
         return _float(b, op, x, y, dtype, lanes)
@@ -38,10 +40,11 @@ def binary(b: Builder, op: str, x: str, y: str, dtype: DType, lanes: int) -> str
     if op in ("min", "max"):
         name = f"llvm.{'u' if unsigned else 's'}{op}.{mangled(value_type(dtype), lanes)}"
         return b.call(t, name, [t, t], [x, y])
-    if op == "shr":
-        return b.ins(f"{'lshr' if unsigned else 'ashr'} {t} {x}, {y}")
+    if op in ("shl", "shr"):
+        inst = "shl" if op == "shl" else "lshr" if unsigned else "ashr"
+        return b.ins(f"{inst} {t} {x}, {y}")
     if op in _INT:
-        return b.ins(f"{_INT[op]} {t} {x}, {y}")
+        return b.ins(f"{op} {t} {x}, {y}")
     raise InternalError(f"emit: {op} of {dtype} has no machine instruction")
 
 
@@ -95,14 +98,16 @@ def _float_division(b: Builder, op: str, x: str, y: str, dtype: DType, lanes: in
         f"xor {i1} {b.ins(f'fcmp olt {t} {rest}, {zero}')}, {b.ins(f'fcmp olt {t} {y}, {zero}')}"
     )
     fix = b.ins(f"and {i1} {some}, {unlike}")
-    mod = b.ins(f"select {i1} {fix}, {t} {b.ins(f'fadd {t} {rest}, {y}')}, {t} {rest}")
     if op == "mod":
+        mod = b.ins(f"select {i1} {fix}, {t} {b.ins(f'fadd {t} {rest}, {y}')}, {t} {rest}")
         name = f"llvm.copysign.{mangled(value_type(dtype), lanes)}"
         signed_zero = b.call(t, name, [t, t], [zero, y])
         return b.ins(f"select {i1} {some}, {t} {mod}, {t} {signed_zero}")
-    whole = b.ins(f"fdiv {t} {b.ins(f'fsub {t} {x}, {mod}')}, {y}")
+    whole = b.ins(f"fdiv {t} {b.ins(f'fsub {t} {x}, {rest}')}, {y}")
     name = f"llvm.rint.{mangled(value_type(dtype), lanes)}"
     nearest = b.call(t, name, [t], [whole])
+    one = splat(value_type(dtype), float_literal(1.0, dtype is F64), lanes)
+    nearest = b.ins(f"select {i1} {fix}, {t} {b.ins(f'fsub {t} {nearest}, {one}')}, {t} {nearest}")
     by_zero = b.ins(f"fcmp oeq {t} {y}, {zero}")
     return b.ins(f"select {i1} {by_zero}, {t} {b.ins(f'fdiv {t} {x}, {y}')}, {t} {nearest}")
 
@@ -144,6 +149,20 @@ def divide(
         negated = b.ins(f"sub {t} {k(0)}, {x}")
         quotient = b.ins(f"select {i1} {minus}, {t} {negated}, {t} {quotient}")
     return quotient
+
+
+def shift(b: Builder, op: str, x: str, y: str, dtype: DType, lanes: int, ys: Interval) -> str:
+    """A shift by any number: by a width or more, all bits are gone. `y` lies in `ys`."""
+    if ys.within(Interval(0, dtype.bits - 1)):
+        return binary(b, op, x, y, dtype, lanes)
+    t, i1 = value_type(dtype, lanes), vector("i1", lanes)
+    most = splat(value_type(dtype), str(dtype.bits - 1), lanes)
+    fits = b.ins(f"icmp ule {t} {y}, {most}")
+    by = b.ins(f"select {i1} {fits}, {t} {y}, {t} {most}")
+    out = binary(b, op, x, by, dtype, lanes)
+    if op == "shr" and dtype is not U8:
+        return out  # by one less than the width, the sign is left
+    return b.ins(f"select {i1} {fits}, {t} {out}, {t} {splat(value_type(dtype), '0', lanes)}")
 
 
 _ROUND: Final = {"sqrt": "sqrt", "floor": "floor", "ceil": "ceil", "trunc": "trunc",

@@ -188,6 +188,8 @@ class Values(Placement[str]):
         if x.op in ("floordiv", "mod") and not dtype.is_float:
             xs, ys = self.range(x.a), self.range(x.b)
             return arith.divide(self.b, x.op, p, q, dtype, lanes, xs, ys)
+        if x.op in ("shl", "shr"):
+            return arith.shift(self.b, x.op, p, q, dtype, lanes, self.range(x.b))
         if dtype in HALVES:
             p, q = (widen_half(self.b, v, dtype, lanes, self.f16c) for v in (p, q))
             out = arith.binary(self.b, x.op, p, q, F32, lanes)
