@@ -111,6 +111,26 @@ def test_branches_on_one_thing_stand_side_by_side() -> None:
     assert kernel.text.count("} else if (i < ") == 2 and "} else {" not in kernel.text
 
 
+SIDE_BY_SIDE = """\
+def k(A: f32[9], B: out f32[9]):
+    with all = alloc(f32[1], scratch):
+        all[0] = A[0]
+        for i in range(9):
+            with one = alloc(f32[1], scratch):
+                one[0] = A[i]
+                B[i] = one[0] + all[0]
+            with two = alloc(f32[1], scratch):
+                two[0] = B[i] * 2.0:f32
+                B[i] = two[0]
+"""
+
+
+def test_buffers_that_share_memory_are_not_told_apart() -> None:
+    text = render_kernel(run_passes(parse_func(SIDE_BY_SIDE)), Target.parse("generic")).text
+    assert "float *const restrict all = " in text
+    assert "float *const one = " in text and "float *const two = " in text
+
+
 def test_gcc_keeps_the_accumulators_of_a_product_in_registers() -> None:
     if shutil.which("aarch64-linux-gnu-gcc") is None:
         pytest.skip("aarch64-linux-gnu-gcc is not installed")

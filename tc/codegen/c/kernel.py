@@ -54,7 +54,7 @@ from tc.ir.loop import (
     Stmt,
     Store,
 )
-from tc.ir.passes.place_scratch import buffer_bytes
+from tc.ir.passes.place_scratch import buffer_bytes, neighbours
 from tc.ir.visit import own_exprs, sub_stmts
 from tc.target import Target
 
@@ -126,6 +126,7 @@ class _Kernel(Statements):
         self.target = target
         self.tiles: dict[str, str] = {}  # the text of each, without its name
         self._in_tile = False
+        self._neighbours = neighbours(func)
 
     def text(self, name: str, heading: str | None) -> CKernel:
         self.name_parameters()
@@ -311,7 +312,8 @@ class _Kernel(Statements):
         here, w.out = w.out, w.place(0)
         offset = v(at)
         place = "scratch" if offset.text == "0" else f"(void *)((char *)scratch + {offset.atom})"
-        w.do(f"{MEMORY[buffer.dtype]} *const restrict {name} = {place};")
+        restrict = "" if buffer.name in self._neighbours else "restrict "
+        w.do(f"{MEMORY[buffer.dtype]} *const {restrict}{name} = {place};")
         w.out = here
         self.scratch = at + buffer_bytes(buffer)
         inside(s.body)

@@ -44,6 +44,36 @@ def _need(s: Stmt) -> Expr:
     return Const(0)
 
 
+def neighbours(func: Func) -> frozenset[str]:
+    """The scratch buffers that lie where others do in the same run of the kernel."""
+    return frozenset(_neighbours(func.body, False)[1])
+
+
+def _neighbours(s: Stmt, repeated: bool) -> tuple[set[str], set[str]]:
+    """The scratch buffers in `s`, and those that share memory; `repeated`: `s` is in a loop."""
+    parts: tuple[Stmt, ...]
+    match s:
+        case Alloc(buffer, body):
+            own = {buffer.name} if buffer.scope is Scope.SCRATCH else set()
+            inner, shared = _neighbours(body, repeated)
+            return inner | own, shared | (own & inner)
+        case For(_, _, _, body):
+            return _neighbours(body, True)
+        case If(_, then, other):
+            parts = (then,) if other is None else (then, other)
+        case Seq(body):
+            parts = body
+        case _:
+            return set(), set()
+    found = [_neighbours(p, repeated) for p in parts]
+    every = set().union(*(own for own, _ in found))
+    shared = set().union(*(both for _, both in found))
+    # Of two branches outside of all loops, one runs.
+    if sum(bool(own) for own, _ in found) > 1 and (repeated or isinstance(s, Seq)):
+        shared |= every
+    return every, shared
+
+
 def _larger(a: Expr, b: Expr) -> Expr:
     if a == b or b == Const(0):
         return a
