@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import reduce
+from operator import and_
 
-from tc.ir.expr import Binary, Const, Expr, Load, Var, binary, equal
+from tc.ir.expr import Binary, Const, Expr, Load, Var, equal
 from tc.ir.interval import bounds
 from tc.ir.loop import Alloc, Buffer, For, Func, If, Stmt
 from tc.ir.passes.versions import MAX_VERSIONS
-from tc.ir.simplify import simplify
+from tc.ir.simplify import is_true, simplifier, simplify
 from tc.ir.visit import (
     free_vars,
     loads_of,
@@ -22,6 +24,7 @@ from tc.ir.visit import (
     substitute_stmt,
     uses,
 )
+from tc.schedule.dependence import extent_facts
 from tc.schedule.rewrite import (
     env_of,
     find_param,
@@ -74,7 +77,7 @@ def agree(func: Func, loop: str, buffer: str) -> Func:
         whole = simplify(equal(x.extent, Const(most)))
         first = {p: substitute(p, {x.var: Const(0)}) for p in places}
         alike = map_stmt(x.body, lambda e: first.get(e))
-        same = _all_same(x, places, most, whole)
+        same = _all_same(x, places, most, _Guard(whole, path))
         return If(same, For(x.var, Const(most), x.kind, alike), _renamed(x))
 
     return rewrite_loops(func, "agree", loop, rewrite)
@@ -99,29 +102,38 @@ def _places(x: For, buffer: str) -> Iterator[Expr]:
                 yield i
 
 
-def _all_same(x: For, places: list[Expr], most: int, whole: Expr) -> Expr:
+def _all_same(x: For, places: list[Expr], most: int, guard: _Guard) -> Expr:
     """Whether there are as many iterations as can be, and each place is that of the first one."""
-    found = whole
+    conds = [guard.whole]
     for place in places:
-        first, *others = (
-            _where(substitute(place, {x.var: Const(n)}), whole) for n in range(max(most, 1))
-        )
-        for other in others:
-            found = binary("and", found, Binary("eq", other, first))
-    return found
+        first, *others = (guard(substitute(place, {x.var: Const(n)})) for n in range(max(most, 1)))
+        conds += [Binary("eq", other, first) for other in others]
+    return reduce(and_, [c for c in conds if not is_true(c)] or conds)
 
 
-def _where(place: Expr, whole: Expr) -> Expr:
-    """A place that is only worked out where all iterations are there: behind them are no data."""
-    if whole == Const(True):
-        return place
+class _Guard:
+    """Places that are worked out in front of the loop, beyond whose iterations there are no data.
 
-    def masked(e: Expr) -> Expr | None:
-        if not isinstance(e, Load):
+    `whole` says that all iterations are there.
+    """
+
+    def __init__(self, whole: Expr, path: list[For]) -> None:
+        self.whole = whole
+        self.prove = simplifier(env_of(path), extent_facts(path))
+
+    def __call__(self, place: Expr) -> Expr:
+        return map_expr(place, self._masked)
+
+    def _masked(self, x: Expr) -> Expr | None:
+        if not isinstance(x, Load):
             return None
-        return Load(e.buffer, e.indices, whole if e.mask is None else binary("and", whole, e.mask))
-
-    return map_expr(place, masked)
+        conds = [] if x.mask is None else [x.mask]
+        if not is_true(self.whole):
+            conds.append(self.whole)
+        else:  # iterations may be guarded one by one
+            for i, n in zip(x.indices, x.buffer.shape, strict=True):
+                conds += [c for c in (Const(0) <= i, i < n) if not is_true(self.prove(c))]
+        return Load(x.buffer, x.indices, reduce(and_, conds)) if conds else None
 
 
 def _renamed(x: For) -> Stmt:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tc.errors import ScheduleError
 from tc.ir.expr import Binary, Const, Expr, Load, Var, maximum, minimum
-from tc.ir.interval import bounds
+from tc.ir.interval import Interval, bounds
 from tc.ir.loop import (
     Alloc,
     Buffer,
@@ -26,6 +26,7 @@ from tc.ir.visit import (
     map_accesses,
     map_stmt,
     own_exprs,
+    sub_exprs,
     sub_stmts,
     substitute,
     substitute_stmt,
@@ -186,7 +187,7 @@ def _region(body: Stmt, b: Buffer, path: list[For]) -> Region:
     for dim, whole in enumerate(b.shape):
         boxes = {_box(p[dim], inner) for p in places}
         box = boxes.pop() if len(boxes) == 1 else None
-        if box is None or not prove(Const(0) <= box[0], env, known):
+        if box is None or not _is_known(box[0], path, env, known):
             out.append((Const(0), whole))
             continue
         start, length = box
@@ -194,6 +195,21 @@ def _region(body: Stmt, b: Buffer, path: list[For]) -> Region:
             length = simplify(minimum(length, whole - start))
         out.append((start, length))
     return out
+
+
+def _is_known(start: Expr, path: list[For], env: dict[Var, Interval], known: list[Expr]) -> bool:
+    """Whether a place can be worked out in front of what is inside the loops, and is not negative.
+
+    Not where a name stands for it that is bound there, nor from data that may not be there.
+    """
+    if not free_vars(start) <= {x.var for x in path}:
+        return False
+    for x in sub_exprs(start):
+        if isinstance(x, Load):
+            for i, n in zip(x.indices, x.buffer.shape, strict=True):
+                if not (prove(Const(0) <= i, env, known) and prove(i < n, env, known)):
+                    return False
+    return prove(Const(0) <= start, env, known)
 
 
 def _at_most(x: Expr) -> list[Expr]:

@@ -163,7 +163,7 @@ def _place_in(x: For) -> _Place:
 
     # Most loops are told apart by their step alone; what is known of the others costs more, and
     # to look for what follows from it costs most.
-    lengths = {loop.var: loop.extent for loop in inside}
+    lengths = {v: found[0] for v, found in _extents(inside).items() if len(found) == 1}
     return _Place(x.var, env, lengths, plain, lambda e: known()(e), lambda e: proven()(e))
 
 
@@ -219,21 +219,26 @@ def _last(offset: Expr, place: _Place) -> Expr:
 
 def extent_facts(nest: list[For]) -> list[Expr]:
     """What the extents say of the loop variables, each side of a minimum by itself."""
-    lengths: dict[Var, set[Expr]] = {}
-    for x in nest:
-        lengths.setdefault(x.var, set()).add(x.extent)
     out: list[Expr] = []
-    for x in nest:
-        if len(lengths[x.var]) > 1:
+    for var, lengths in _extents(nest).items():
+        if len(lengths) > 1:
             continue  # loops side by side that share a name, not a length
-        todo = [x.extent]
+        todo = list(lengths)
         while todo:
             e = todo.pop()
             if isinstance(e, Binary) and e.op == "min":
                 todo += [e.a, e.b]
             else:
-                out.append(x.var < e)
+                out.append(var < e)
     return out
+
+
+def _extents(nest: list[For]) -> dict[Var, list[Expr]]:
+    """The different lengths of each loop variable."""
+    out: dict[Var, dict[Expr, None]] = {}
+    for x in nest:
+        out.setdefault(x.var, {})[x.extent] = None
+    return {v: list(found) for v, found in out.items()}
 
 
 def affine_step(index: Expr, var: Var) -> tuple[Expr, Expr] | None:

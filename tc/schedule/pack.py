@@ -87,6 +87,8 @@ def pack(func: Func, buffer: str, dim: int, factor: int, along: int = -1, group:
     old = find_param(func, "pack", buffer)
     if buffer in func.outputs:
         raise refuse("pack", buffer, "it is an output", "pack inputs only")
+    if old.align > 1:
+        raise refuse("pack", buffer, "it is packed already", "pack it once")
     rank = len(old.shape)
     if not 0 <= dim < rank:
         raise ScheduleError(f"pack: {buffer} has {rank} dims, there is no dim {dim}")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from tc.ir.expr import Const, Load, Var, equal, maximum, minimum
-from tc.ir.loop import Alloc, Buffer, For, Func, If, LoopKind, Scope, Seq, Stmt, Store, seq
+from tc.ir.loop import Alloc, Buffer, For, Func, If, LoopKind, Scope, Seq, Stmt, Store, Update, seq
 from tc.ir.simplify import simplify
-from tc.ir.visit import loads_of, map_stmt, substitute_stmt, with_body
+from tc.ir.visit import loads_of, map_stmt, sub_stmts, substitute_stmt, with_body
 from tc.schedule.rewrite import (
     check_factor,
     find_alloc,
@@ -63,6 +63,11 @@ def _in_blocks(s: Alloc, loop: str, length: int) -> Stmt:
         raise refuse(
             "partial", acc.name, f"other buffers are written before or inside {loop!r}",
             "apply it to an accumulator of one value, before its loops are merged with others",
+        )  # fmt: skip
+    if any(isinstance(x, Update) for x in sub_stmts(before)):
+        raise refuse(
+            "partial", acc.name, f"another loop reduces into it before {loop!r}",
+            "apply it where one loop does all of the reduction",
         )  # fmt: skip
     if acc.name in stored_buffers(after) or not any(x.buffer == acc for x in loads_of(after)):
         raise refuse(

@@ -15,6 +15,7 @@ from tests.schedule.running import SIZES, assert_same, check_all, inputs_of, res
 # name -> the schedule
 CASES = {
     "rows": "split(i, 4, tail=ragged) agree(i1, p1)",
+    "guarded": "split(i, 4, tail=guard) agree(i1, p1)",
     "tile": "split(i, 2, tail=ragged) agree(i1, p1) reorder(k, i1, j) reorder(kx, jx)",
 }
 

@@ -6,8 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
+from tc import te
 from tc.errors import ScheduleError
+from tc.ir.expr import Expr, Let, Var, maximum, minimum
 from tc.ir.loop import Func
+from tc.ir.lower import lower
+from tc.ir.verify import verify
 from tests.schedule import kernels
 from tests.schedule.running import SIZES, check_all, scheduled
 
@@ -40,6 +44,18 @@ def test_result(name: str, size: int) -> None:
     kernel, steps = CASES[name]
     naive = kernel()
     check_all(naive, scheduled(naive, steps), size)
+
+
+def test_places_that_are_data_are_not_worked_out_where_there_may_be_none() -> None:
+    x, ids, v = te.placeholder((5,)), te.placeholder((4,), te.I64), Var("v")
+    t = te.compute((5,), lambda a: x[a] * 2.0)
+
+    def element(i: Expr) -> Expr:
+        named = Let(v, ids[i], t[minimum(maximum(v, 0), 4)])
+        return te.where(i < 4, named + t[minimum(maximum(ids[i], 0), 4)], 0.0)
+
+    naive = lower((te.compute((6,), element),))
+    check_all(naive, verify(scheduled(naive, "compute_at(t0, i)")), 1)
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ def test_result(name: str, size: int) -> None:
         (kernels.matmul(), "pack(out0, 0, 4)", "pack: out0: it is an output; pack inputs only"),
         (kernels.matmul(), "pack(p1, 2, 4)", "pack: p1 has 2 dims, there is no dim 2"),
         (kernels.matmul(), "pack(p1, 0, 0)", "pack: factor is 0"),
+        (kernels.matmul(), "pack(p1, 0, 4) pack(p1, 1, 4)", "pack: p1: it is packed already"),
         (kernels.matmul(), "pack(p1, 0, 4, along=0, group=2)", "groups of 2 along dim 0 of p1"),
         (kernels.matmul(), "pack(p1, 0, 4, along=2, group=2)", "which has 2 dims"),
         (kernels.matmul(), "pack(p1, 0, 4, along=1, group=0)", "groups of 0"),

@@ -70,6 +70,7 @@ def test_result(name: str, size: int) -> None:
             "rfactor(k, 2) partial(out0_acc, k0, 2)",
             "partial: out0_acc: the loop 'k0' is not one of the statements it lives for",
         ),
+        (kernels.matmul(), "split(k, 2) partial(out0_acc, kt, 1)", "another loop reduces into it"),
         (kernels.argmax(), "partial(out0_acc, k, 2)", "partial: "),
     ],
 )
