@@ -85,7 +85,7 @@ class WeightWatch:
             # Perhaps another entry of a holder moved, so look closely, and glance anew next time.
             glance = self._look()
         # Maps over C functions: where there is no glance, this runs at every call.
-        found = map(operator.getitem, self._holders, self._names)
+        found = map(dict.get, self._holders, self._names)
         placed = all(modules.get(name) is module for modules, name, module in self._owners)
         same = placed and all(map(operator.is_, found, self._tensors))
         if (
@@ -97,13 +97,21 @@ class WeightWatch:
             return False
         if not placed:
             self._check_replaced()
-        slots = [_slot(self._model, weight) for weight in self.weights]
-        self.weights = tuple(
-            replace(weight, tensor=holder[name])
-            for (holder, name), weight in zip(slots, self.weights, strict=True)
-        )
+        self.weights = tuple(map(self._as_it_is, self.weights))
         self._remember()
         return True
+
+    def _as_it_is(self, weight: Weight) -> Weight:
+        holder, name = _slot(self._model, weight)
+        if (tensor := holder.get(name)) is None:
+            raise CompileError(
+                describe(
+                    f"weight {weight.name} of {type(self._model).__name__}",
+                    why="is there no more, as it was when the model was compiled",
+                    way_out="compile the model again",
+                )
+            )
+        return replace(weight, tensor=tensor)
 
     def _places(self) -> list[list[Any]]:
         return [list(map(told, self._tensors)) for told in (_address, _sizes, _strides)]

@@ -110,6 +110,17 @@ def test_a_module_of_another_kind_is_refused() -> None:
         watched.changed()
 
 
+@pytest.mark.parametrize("way", [lambda m: setattr(m, "bias", None), lambda m: delattr(m, "bias")])
+def test_a_weight_that_is_gone_is_refused(
+    model: nn.Linear, way: Callable[[nn.Linear], object]
+) -> None:
+    watched = watching(model)
+    way(model)
+    for _ in range(2):
+        with pytest.raises(CompileError, match="weight bias of Linear: is there no more"):
+            watched.changed()
+
+
 def test_what_is_no_weight_is_no_change(model: nn.Linear) -> None:
     watched = watching(model)
     model.register_parameter("other", fresh((1,)))
