@@ -12,6 +12,7 @@ cache that has some says how many there have been by the size of one more tensor
 from __future__ import annotations
 
 import inspect
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
@@ -34,10 +35,14 @@ class TensorNode(NamedTuple):
 
 
 class ValueNode(NamedTuple):
-    """A Python scalar, string or None, which is baked into the program."""
+    """A Python scalar, string or None, which is baked into the program.
+
+    `minus`: of a float, its sign, since 0.0 and -0.0 are equal.
+    """
 
     type: type
     value: bool | int | float | str | torch.dtype | None
+    minus: bool = False
 
 
 class SequenceNode(NamedTuple):
@@ -140,6 +145,8 @@ def flatten(value: Any, tensors: list[torch.Tensor], caches: list[Any], where: s
         tensors.append(value)
         return TensorNode(value.dtype, value.dim(), value.device)
     kind = type(value)
+    if kind is float:
+        return ValueNode(kind, value, math.copysign(1.0, value) < 0)
     if kind in _SCALARS:
         return ValueNode(kind, value)
     if is_output(value) or kind is dict or kind is OrderedDict:

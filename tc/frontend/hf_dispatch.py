@@ -144,17 +144,16 @@ class Dispatcher:
         if route.caches is not None:
             caches = [caches[index] for index in route.caches]
         shapes = tuple([tensor.shape for tensor in tensors])
-        for program in route.programs:
-            if shapes in program.admitted:
-                result = program.run(tensors, caches)
-                if not caches:
-                    self._shorten(key, args, kwargs, route, shapes, program)
-                return result
         try:
-            program = self._fitting(route, shapes, args, kwargs)
+            for program in route.programs:
+                if shapes in program.admitted:
+                    result = program.run(tensors, caches)
+                    if not caches:
+                        self._shorten(key, args, kwargs, route, shapes, program)
+                    return result
+            return self._fitting(route, shapes, args, kwargs).run(tensors, caches)
         except NoProgramError as error:
             return self._eagerly(error, args, kwargs)
-        return program.run(tensors, caches)
 
     def _shorten(
         self,

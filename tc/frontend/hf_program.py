@@ -15,6 +15,7 @@ from tc.errors import TcError
 from tc.frontend import capture_tree as tree
 from tc.frontend.capture_result import other_attributes, rebuild, result_names_of
 from tc.frontend.captured import Interface, Request, Weight
+from tc.frontend.hf_inputs import refuse_shared
 from tc.frontend.hf_weights import WeightWatch
 from tc.frontend.shortcut import Result
 from tc.frontend.signature import IdCheck
@@ -55,6 +56,7 @@ class Program:
         self.settled = dict(captured.settled)
         self.watch = WeightWatch(model, captured.weights, beside)
         self.admitted: set[tuple[torch.Size, ...]] = set()
+        self._written = captured.signature.mutated
         names = [spec.name for spec in captured.signature.inputs]
         self.ids = [
             (names.index(check.input), check)
@@ -74,7 +76,13 @@ class Program:
         self.admitted.add(shapes)
 
     def run(self, tensors: list[torch.Tensor], caches: Sequence[Any]) -> Any:
-        """The call's result, of the class that eager returns."""
+        """The call's result, of the class that eager returns.
+
+        Raises:
+            NoProgramError: an input that is written to shares memory with another one.
+        """
+        if self._written:
+            refuse_shared(tensors, self._written, [spec.name for spec in self._signature.inputs])
         self.watch.pass_on(self.runner.refresh)
         try:
             outputs = self.runner(tensors)
