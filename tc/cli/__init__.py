@@ -15,6 +15,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from enum import IntEnum
+from typing import Any
 
 import click
 
@@ -23,6 +24,8 @@ from tc.errors import InternalError, TcError
 
 # A process that ends needs no cycle found among its objects, which took seconds after PyTorch.
 atexit.register(gc.freeze)
+# What click from 8.2 on raises where a command is missing: its text is the help.
+_NO_COMMAND: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 
 class ExitCode(IntEnum):
@@ -45,6 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         result = cli.main(args=given, prog_name="tensorc", standalone_mode=False)
         sys.stdout.flush()
+    except _NO_COMMAND as error:
+        print(error.format_message(), file=sys.stderr)
+        return ExitCode.USAGE
     except click.UsageError as error:
         hint = f"try '{' '.join(('tensorc', *_command(error)))} --help'"
         return _fail(ExitCode.USAGE, f"{error.format_message().rstrip('.')}; {hint}", error)

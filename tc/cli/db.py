@@ -93,8 +93,8 @@ def show(settings: Settings, workload: str, limit: int, db: Path | None) -> None
     """One workload: its loops, and its trials. WORKLOAD is a name or the beginning of a hash."""
     with _opened(db) as database:
         found = database.query(
-            "SELECT * FROM workloads WHERE name = ? OR hash LIKE ? || '%'",
-            (workload, workload.replace("%", "")),
+            "SELECT * FROM workloads WHERE name = ? OR substr(hash, 1, ?) = ?",
+            (workload, len(workload), workload),
         )
         if not found or not workload:
             raise TuningError(

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import field
 from pathlib import Path
 from typing import Any
@@ -144,7 +145,23 @@ def _from_folder(text: str, path: Path, settings: Settings, batch: int, length: 
     from tc.frontend.folder import load_folder, random_inputs
 
     model = load_folder(path)
-    return Source(text, module=model, kwargs=random_inputs(model, batch, length, settings.seed))
+    with _of_size(batch, length):
+        return Source(text, module=model, kwargs=random_inputs(model, batch, length, settings.seed))
+
+
+@contextmanager
+def _of_size(batch: int, length: int) -> Iterator[None]:
+    """Turn what NumPy and PyTorch raise where there is no memory for inputs into one error."""
+    try:
+        yield
+    except (MemoryError, RuntimeError, ValueError) as error:
+        raise UnsupportedError(
+            describe(
+                f"inputs of --batch {batch} and --length {length}",
+                why=f"cannot be made ({error})",
+                way_out="ask for less",
+            )
+        ) from error
 
 
 def _from_function(text: str, module: str, function: str, settings: Settings) -> Source:
@@ -186,7 +203,8 @@ def _from_compiled(
     from tc.api import load
 
     compiled = load(path, threads=threads)
-    made = sample_arrays(compiled, batch, length, settings.seed)
+    with _of_size(batch, length):
+        made = sample_arrays(compiled, batch, length, settings.seed)
     dtypes = {spec.name: spec.dtype for spec in compiled.signature.inputs}
     if LACKING in dtypes.values():
         _require(text, "torch")

@@ -109,7 +109,6 @@ precision_option = click.option(
 threads_option = click.option(
     "--threads", type=click.IntRange(1), help="Threads of a call (default: all cores)."
 )
-batch_option = click.option("--batch", type=click.IntRange(1), help="Batch size of the inputs (1).")
-length_option = click.option(
-    "--length", type=click.IntRange(1), help="Length of the inputs in tokens (128)."
-)
+_SIZE = click.IntRange(1, (1 << 31) - 1)
+batch_option = click.option("--batch", type=_SIZE, help="Batch size of the inputs (1).")
+length_option = click.option("--length", type=_SIZE, help="Length of the inputs in tokens (128).")

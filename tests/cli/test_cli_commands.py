@@ -315,6 +315,14 @@ def test_bench_of_a_compiled_model(run, saved: Path) -> None:
     assert shown["inputs"] == {"x": [5, 8]}
 
 
+def test_inputs_that_have_no_room(run, saved: Path, folder: Path) -> None:
+    most = 2**31 - 1
+    for model in (saved, folder):
+        done = run("bench", model, "--length", most, "--batch", most, "--quiet")
+        assert (done.status, done.err.count("\n")) == (1, 1)
+        assert f"inputs of --batch {most} and --length {most}: cannot be made" in done.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [

@@ -64,6 +64,7 @@ def test_export_import_merge_prune(run, db: Path, tmp_path: Path) -> None:
     [
         (["show", "nothing"], "there is none of that name or hash"),
         (["show", ""], "there is none of that name or hash"),
+        (["show", "%"], "there is none of that name or hash"),
         (["export", "x", "--target", "vax"], "0 targets are meant by that"),
         (["import", "/nowhere/x"], "No such file"),
         (["merge", "/nowhere/x"], "no such file"),

@@ -92,6 +92,13 @@ def test_help_of_a_command(run, name: str) -> None:
     assert shown.out.startswith(f"Usage: tensorc {name} ")
 
 
+@pytest.mark.parametrize("arguments", [(), ("db",)])
+def test_without_a_command_there_is_help(run, arguments: tuple[str, ...]) -> None:
+    shown = run(*arguments)
+    help_ = run(*arguments, "--help")
+    assert (shown.status, shown.out, shown.err) == (2, "", help_.out)
+
+
 def test_the_version(run) -> None:
     assert run("--version").out == f"tensorc {tc.cli.group.__version__}\n"
 
