@@ -216,10 +216,13 @@ def scan(
 ) -> Scan:
     """The running fold (a sum unless said otherwise) of `fn(i, …)` along `dim`."""
     dims = shape_of(shape)
-    axes = _axes(fn, len(dims))
+    rank = len(dims)
+    if not -rank <= dim < rank:
+        raise CompileError(f"scan along dim {dim}: the shape has {rank} dims; count from 0")
+    axes = _axes(fn, rank)
     value = fn(*axes)
     fold = monoids.sum_of(value.dtype) if monoid is None else monoid
-    return Scan(name or fresh("t"), axes, dims, dim % len(dims), fold, value)
+    return Scan(name or fresh("t"), axes, dims, dim % rank, fold, value)
 
 
 def scatter(

@@ -90,6 +90,8 @@ def test_a_reduction_over_two_axes_is_one_fold() -> None:
 def test_negative_dims_of_a_scan_count_from_the_end() -> None:
     x = te.placeholder((2, 3))
     assert te.scan((2, 3), lambda i, j: x[i, j], -1).dim == 1
+    with pytest.raises(CompileError, match="scan along dim 2: the shape has 2 dims"):
+        te.scan((2, 3), lambda i, j: x[i, j], 2)
 
 
 def test_names_are_never_given_twice() -> None:

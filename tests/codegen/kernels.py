@@ -38,6 +38,17 @@ def gemm(A: f32[M, 24], B: f32[2, 24, 32] align 64, C: out f32[M, 64], M: sym[1,
                         for el in vector(16):
                             C[i0 * 4 + e, j0 * 32 + ev * 16 + el] = max(acc[e, ev * 16 + el], 0.0:f32)
 """  # noqa: E501
+# Registers around tiles whose length varies.
+AROUND = """\
+def around(A: f32[10], B: out f32[10]):
+    with acc = alloc(f32[10], register):
+        for i0 in range(3):
+            for i1 in unroll(min(4, 10 - i0 * 4)):
+                acc[i0 * 4 + i1] = A[i0 * 4 + i1] * 2.0:f32
+        for j0 in range(3):
+            for j1 in unroll(min(4, 10 - j0 * 4)):
+                B[j0 * 4 + j1] = acc[j0 * 4 + j1]
+"""
 # Shifts by any number, and quotients by infinity.
 EDGES = """\
 def edges(A: i32[40], N: i32[40], X: f32[40], Y: f32[40], L: out i32[40], R: out i32[40], S: out u8[40], T: out u8[40], Q: out f32[40], P: out f32[40]):
@@ -283,6 +294,7 @@ CASES: dict[str, tuple[str, tuple[dict[str, int], ...], Make, float]] = {
         lambda r, s: {"A": _floats(r, s["N"]), "Y": _out(s["N"] + 4)}, 0,
     ),
     "bools": (BOOLS, ({},), _bools, 0),
+    "around": (AROUND, ({},), lambda r, _: {"A": _floats(r, 10), "B": _out(10)}, 0),
     "edges": (EDGES, ({},), _edges, 0),
     "halves": (
         HALVES, ({},),

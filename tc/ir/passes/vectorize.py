@@ -144,7 +144,7 @@ class _Inside:
 
     def _fold(self, buffer: Buffer, at: tuple[Expr, ...], value: Expr, mask: Expr | None) -> Stmt:
         """All lanes store to one address."""
-        any_lane = None if mask is None else LaneReduce("or", mask)
+        any_lane = mask if mask is None or mask.lanes == 1 else LaneReduce("or", mask)
         reads = any(isinstance(x, Load) and x.buffer == buffer for x in sub_exprs(value))
         if value.lanes == 1 and not reads:
             return Store(buffer, at, value, any_lane)

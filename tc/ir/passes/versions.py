@@ -75,7 +75,7 @@ def _smallest(s: Stmt, extent: Expr, longest: int) -> Stmt:
     if not any(_unrolls(x, extent) for x in sub_stmts(s)):
         return s
     match s:
-        case Alloc(b, body) if b.scope is not Scope.REGISTER:
+        case Alloc(b, body) if b.scope is not Scope.REGISTER or _varies(body, extent):
             return Alloc(b, _smallest(body, extent, longest))
         case For(var, n, kind, body) if not _unrolls(s, extent):
             return For(var, n, kind, _smallest(body, extent, longest))
@@ -85,6 +85,11 @@ def _smallest(s: Stmt, extent: Expr, longest: int) -> Stmt:
             no = None if other is None else _smallest(other, extent, longest)
             return If(cond, _smallest(then, extent, longest), no)
     return _choose(s, extent, longest)
+
+
+def _varies(s: Stmt, extent: Expr) -> bool:
+    """Whether the length changes with a loop in `s`, outside of which it means nothing."""
+    return any(isinstance(x, For) and uses(extent, x.var) for x in sub_stmts(s))
 
 
 def _unrolls(s: Stmt, extent: Expr) -> bool:
