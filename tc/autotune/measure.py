@@ -146,14 +146,15 @@ class Measurer:
 
     def _answers(self, child: Child, first: int, count: int) -> Iterator[Outcome]:
         """What a process says of its candidates, until one ends it."""
-        limit, at, pending = self._setup, None, bytearray()
+        limit, at, pending, some = self._setup, None, bytearray(), False
         while True:
             answer = _line(child, pending, limit)
             if isinstance(answer, str):
-                if at is None:
+                if at is not None:
+                    yield Outcome(first + at, None, answer)
+                elif not some:
                     raise _unmeasurable(answer)
-                yield Outcome(first + at, None, answer)
-                return
+                return  # between two candidates it is no fault of the next one
             limit = self._trial
             if "begins" in answer:
                 at = answer["begins"]
@@ -162,6 +163,7 @@ class Measurer:
                 measured = None if values is None else Measured(**values)
                 why = answer.get("failed", answer.get("disturbed", ""))
                 yield Outcome(first + answer["number"], measured, why, "disturbed" in answer)
+                at, some = None, True
                 if answer["number"] + 1 == count:
                     return
 

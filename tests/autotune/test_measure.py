@@ -193,6 +193,35 @@ def test_constants_are_laid_out_once(cache: Path) -> None:
             assert len(kept) <= KEPT_PACKINGS
 
 
+class Said:
+    """A process that has said these lines and ended."""
+
+    def __init__(self, *lines: str) -> None:
+        self.answers, say = os.pipe()
+        os.write(say, "".join(f"{line}\n" for line in lines).encode())
+        os.close(say)
+
+    def last_words(self) -> str:
+        return "it is ended by SIGKILL"
+
+    def end(self) -> None:
+        os.close(self.answers)
+
+
+def test_a_process_that_ends_between_two_candidates_has_spoiled_neither(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said = [
+        Said('{"ready": true}', '{"begins": 0}', '{"number": 0, "failed": "one"}'),
+        Said('{"ready": true}', '{"begins": 0}', '{"number": 0, "failed": "two"}', '{"begins": 1}'),
+    ]
+    with Measurer(builders=0) as measurer:
+        monkeypatch.setattr(measurer._nursery, "fork", lambda _: said.pop(0))
+        found = list(measurer.measure(a_task(), ["", "", ""]))
+    errors = ["one", "two", "it is ended by SIGKILL"]
+    assert [(each.number, each.error) for each in found] == list(enumerate(errors))
+
+
 def test_answers_of_a_nursery_that_come_together_are_two(tmp_path: Path) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
