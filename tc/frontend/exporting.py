@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from tc.frontend.captured import Request
@@ -129,17 +130,9 @@ class Exporter:
             TcError: inputs that do not fit.
         """
         exported, spec = self._built()
-        arrays = {}
-        for name, value in inputs.items():
-            tensor = torch.as_tensor(value).detach().contiguous()
-            bits = tensor.view(torch.uint16) if tensor.dtype is torch.bfloat16 else tensor
-            arrays[name] = bits.numpy()
-        found = exported.run(arrays)
-        results = Outputs()
-        for name, info in zip(exported.outputs, spec.programs[0].artifact.outputs, strict=True):
-            tensor = torch.from_numpy(found[name])
-            results[name] = tensor.view(torch.bfloat16) if str(info.dtype) == "bf16" else tensor
-        return results
+        found = exported.run({name: _array(torch.as_tensor(x)) for name, x in inputs.items()})
+        infos = zip(exported.outputs, spec.programs[0].artifact.outputs, strict=True)
+        return Outputs({name: _tensor(found[name], str(i.dtype) == "bf16") for name, i in infos})
 
     def _built(self) -> tuple[Exported, ModelSpec]:
         from tc.standalone import building
@@ -181,7 +174,7 @@ def differences(
     """
     request = Request.of(module, args, kwargs)
     given = zip(request.names, request.tensors, strict=True)
-    found = exported.run({name: tensor.numpy() for name, tensor in given})
+    found = exported.run({name: _array(tensor) for name, tensor in given})
     with torch.no_grad():
         own = module(*args, **kwargs)
     measured = {}
@@ -189,7 +182,21 @@ def differences(
         value = own
         for part in name.split(".") if name != "output" else ():
             value = value[int(part)] if part.isdigit() else value[part]
-        wanted = value.float()
-        error = (torch.from_numpy(array).float() - wanted).abs().max()
+        got, wanted = _tensor(array, value.dtype is torch.bfloat16).float(), value.float()
+        error = (got - wanted).abs().max()
         measured[name] = float(error / wanted.abs().max().clamp_min(1e-30))
     return measured
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
+    """A tensor for NumPy; of bf16, which it lacks, the bits."""
+    dense = tensor.detach().contiguous()
+    bits = dense.view(torch.uint16) if dense.dtype is torch.bfloat16 else dense
+    found: np.ndarray[Any, Any] = bits.numpy()
+    return found
+
+
+def _tensor(array: np.ndarray[Any, Any], bf16: bool) -> torch.Tensor:
+    """The tensor again."""
+    found = torch.from_numpy(array)
+    return found.view(torch.bfloat16) if bf16 else found
