@@ -8,6 +8,7 @@ about these tensors, as 64-bit numbers, which Python reckons with. This module m
 from __future__ import annotations
 
 import operator
+import sys
 from typing import Any, Final
 
 import torch
@@ -112,7 +113,7 @@ class _Claim:
             packet = getattr(_aten, name)
             return self._call(packet.Tensor if "Tensor" in packet.overloads() else packet.default,
                               left, right)  # fmt: skip
-        if left is not None and name != "floor_divide":
+        if left is not None:
             return self._call(getattr(_aten, name).Scalar, left, args[1])
         if right is not None and name in _MIRRORED:
             return self._call(getattr(_aten, _MIRRORED[name]).Scalar, right, args[0])
@@ -131,19 +132,44 @@ class _Claim:
         return self._call(_aten.to.dtype, source, wide)
 
     def _size(self, number: Node) -> Node | None:
-        """How many rows a mask leaves; None for a size that no data decides."""
+        """How many rows there are by data; None for a size that no data decides."""
         size: Any = number.meta["val"]
         if not isinstance(size, torch.SymInt) or not _unbacked(size):
             return None
         source: Any = number.args[0]
-        first = number.target is _aten.sym_size.int and number.args[1] == 0
-        if first and source.target is _aten.nonzero.default:
+        if number.target is not _aten.sym_size.int or number.args[1] != 0:
+            raise self._refusal(str(number.target))
+        counted = self._chosen(source)
+        if counted is None:
+            counted = self._runs(source)
+        if counted is None:
+            raise self._refusal(f"how many rows {source.target} gives,")
+        return counted
+
+    def _chosen(self, source: Any) -> Node | None:
+        """How many places of a mask hold, where `source` has those; None for others."""
+        if source.target is _aten.nonzero.default:
             return self._call(_aten.sum.default, self._call(_aten.ne.Scalar, source.args[0], 0))
-        if first and source.target is _aten.index.Tensor and len(source.args[1]) == 1:
-            mask = source.args[1][0]
-            if mask is not None and mask.meta["val"].dtype is torch.bool:
-                return self._call(_aten.sum.default, mask)
-        raise self._refusal(str(number.target))
+        if source.target is not _aten.index.Tensor:
+            return None
+        mask = source.args[1][0]
+        given = [each for each in source.args[1] if each is not None]
+        if mask is None or len(given) > 1 or mask.meta["val"].dtype is not torch.bool:
+            return None
+        return self._call(_aten.sum.default, mask)
+
+    def _runs(self, source: Any) -> Node | None:
+        """How many runs of equal numbers a row of some is, where `source` has one of each."""
+        whole = source.args[0] if source.target is operator.getitem else source
+        if not isinstance(whole, Node) or whole.target is not _aten.unique_consecutive.default:
+            return None
+        row = whole.args[0]
+        if row.meta["val"].dim() != 1:  # type: ignore[union-attr]  # a node
+            return None
+        after = self._call(_aten.slice.Tensor, row, 0, 1, sys.maxsize)
+        before = self._call(_aten.slice.Tensor, row, 0, 0, -1)
+        changes = self._call(_aten.ne.Tensor, after, before)
+        return self._call(_aten.add.Scalar, self._call(_aten.sum.default, changes), 1)
 
     def _call(self, target: Any, *args: Any) -> Node:
         node = self.graph.call_function(target, args)

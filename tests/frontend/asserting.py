@@ -62,6 +62,16 @@ class Counted(nn.Module):
         return x + 1
 
 
+class Alike(nn.Module):
+    """As models check that all sequences have equally many ends, and enough."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        positive = x > 0
+        assert x[positive].shape[0] // x.shape[0] >= 1
+        torch_compilable_check(torch.unique_consecutive(positive.sum(1)).numel() == 1, "unlike")
+        return x + 1
+
+
 class Caught(nn.Module):
     def __init__(self) -> None:
         super().__init__()

@@ -12,6 +12,7 @@ import tc
 from tc.frontend.capture import capture
 from tc.frontend.capture_conditions import ASSERTION
 from tests.frontend.asserting import (
+    Alike,
     Asynchronous,
     Caught,
     Checked,
@@ -32,6 +33,7 @@ TOLD = {
     Function: r'fails: torch\._assert\(\(x > 0\)\.all\(\), "it must be positive"\);',
     Raised: r'message = "it must be positive" raise ValueError\(message\);',
     Checked: r'0\.1, lambda: "it must be positive"\);',
+    Alike: r'unique_consecutive\(positive\.sum\(1\)\)\.numel\(\) == 1, "unlike"\);',
     Counted: r'torch_compilable_check\( x\[x > 0\]\.numel\(\) == x\.numel\(\), "it must',
 }
 
