@@ -15,6 +15,7 @@ from typing import Any
 from tc.frozen import frozen
 from tc.graph.graph import Arg, Graph, Node, Value
 from tc.graph.rewrite import with_nodes
+from tc.ir.expr import Const, Expr
 from tc.ops.conv import each, sides_of
 from tc.ops.dims import tidy
 
@@ -62,7 +63,7 @@ def _apart(node: Node) -> list[Node]:
 
 
 def _arguments(node: Node) -> _Convolution | None:
-    """Those of a convolution; a transposed one in groups is left as it is."""
+    """Those of a convolution; a transposed one without a batch is left as it is."""
     args: tuple[Any, ...] = node.args
     match node.op:
         case "conv1d" | "conv2d" | "conv3d" | "conv_same":
@@ -76,7 +77,7 @@ def _arguments(node: Node) -> _Convolution | None:
         case _:
             return None
     rank = len(weight.shape) - 2
-    if beyond is not None and (groups != 1 or len(x.shape) != rank + 2):
+    if beyond is not None and len(x.shape) != rank + 2:
         return None
     return _Convolution(
         x, weight, bias, each(stride, rank), padding, each(dilation, rank), groups,
@@ -86,23 +87,38 @@ def _arguments(node: Node) -> _Convolution | None:
 
 def _turned(node: Node, c: _Convolution, beyond: tuple[int, ...]) -> list[Node]:
     """A transposed convolution as one of the input spread out, by the weights turned round."""
-    rank, name = len(c.stride), node.outputs[0].name
+    rank = len(c.stride)
     kernel = [int(n.value) for n in c.weight.shape[2:]]  # type: ignore[attr-defined]
     sides = [
         (d * (k - 1) - p, d * (k - 1) - p + extra)
         for k, d, p, extra in zip(kernel, c.dilation, each(c.padding, rank), beyond, strict=True)
     ]
     wide = _wide(node, c, c.stride, sides)
-    inputs, outputs, *_ = c.weight.shape
-    dtype = c.weight.dtype
-    turned = Value(f"{name}.turned", c.weight.shape, dtype)
-    weight = Value(f"{name}.weight", (outputs, inputs, *c.weight.shape[2:]), dtype)
+    steps, weight = _weights_turned(node, c)
     return [
         Node("spread", (c.x, c.stride, tuple(sides)), (wide,), node.origin),
-        Node("flip", (c.weight, tuple(range(2, rank + 2))), (turned,), node.origin),
-        Node("transpose", (turned, 0, 1), (weight,), node.origin),
+        *steps,
         _plain(node, c, wide, weight, (1,) * rank),
     ]
+
+
+def _weights_turned(node: Node, c: _Convolution) -> tuple[list[Node], Value]:
+    """Weights (C, O / groups, …) as those of a plain convolution, (O, C / groups, …)."""
+    taps, g, name = c.weight.shape[2:], c.groups, node.outputs[0].name
+    inputs, share = (int(n.value) for n in c.weight.shape[:2])  # type: ignore[attr-defined]
+    each_group = Const(inputs // g)
+    shapes: list[tuple[str, tuple[Arg, ...], tuple[Expr, ...]]] = [
+        ("flip", (tuple(range(2, len(taps) + 2)),), c.weight.shape),
+        ("reshape", ((g, inputs // g, share, *taps),), (Const(g), each_group, Const(share), *taps)),
+        ("transpose", (1, 2), (Const(g), Const(share), each_group, *taps)),
+        ("reshape", ((share * g, inputs // g, *taps),), (Const(share * g), each_group, *taps)),
+    ]
+    steps, last = list[Node](), c.weight
+    for n, (op, args, shape) in enumerate(shapes):
+        made = Value(f"{name}.weight{n}", shape, c.weight.dtype)
+        steps.append(Node(op, (last, *args), (made,), node.origin))
+        last = made
+    return steps, last
 
 
 def _wide(node: Node, c: _Convolution, stride: Any, sides: list[tuple[int, int]]) -> Value:

@@ -50,25 +50,35 @@ def test_zeros_are_put_around_the_input(
 def test_transposed_is_the_other_way_round() -> None:
     x, w, out = value("x", 2, 3, H), value("w", 3, 5, 4), value("y", 2, 5, H)
     node = Node("conv_transpose", (x, w, None, (2,), (1,), (1,), 1, (3,)), (out,), "here")
-    spread, flip, turn, conv = pad_convolutions(graph(node)).nodes
+    spread, flip, apart, turn, joined, conv = pad_convolutions(graph(node)).nodes
     assert spread.args == (x, (2,), ((8, 9),))
     assert spread.outputs[0].shape == (Const(2), Const(3), H * 2 + 16)
-    assert (flip.op, flip.args, turn.op, turn.args[1:]) == ("flip", (w, (2,)), "transpose", (0, 1))
-    given = (spread.outputs[0], turn.outputs[0], None, (1,), (0,), (3,), 1)
+    assert (flip.op, flip.args, turn.op, turn.args[1:]) == ("flip", (w, (2,)), "transpose", (1, 2))
+    assert (apart.op, joined.op) == ("reshape", "reshape")
+    given = (spread.outputs[0], joined.outputs[0], None, (1,), (0,), (3,), 1)
     assert conv == Node("conv1d", given, (out,), "here")
-    assert turn.outputs[0].shape == (Const(5), Const(3), Const(4))
+    assert joined.outputs[0].shape == (Const(5), Const(3), Const(4))
 
 
-def test_transposed_in_groups_is_left_alone() -> None:
+def test_each_group_of_a_transposed_one_is_turned_by_itself() -> None:
     x, w, out = value("x", 2, 4, H), value("w", 4, 5, 4), value("y", 2, 10, H)
-    given = graph(Node("conv_transpose", (x, w, None, (2,), (1,), (0,), 2, (1,)), (out,)))
+    node = Node("conv_transpose", (x, w, None, (2,), (1,), (0,), 2, (1,)), (out,))
+    *_, apart, turn, joined, conv = pad_convolutions(graph(node)).nodes
+    shapes = [n.outputs[0].shape for n in (apart, turn, joined)]
+    assert shapes == [tuple(map(Const, s)) for s in ((2, 2, 5, 4), (2, 5, 2, 4), (10, 2, 4))]
+    assert conv.args[1:] == (joined.outputs[0], None, (1,), (0,), (1,), 2)
+
+
+def test_transposed_without_a_batch_is_left_alone() -> None:
+    x, w, out = value("x", 4, H), value("w", 4, 5, 4), value("y", 5, H)
+    given = graph(Node("conv_transpose", (x, w, None, (2,), (1,), (0,), 1, (1,)), (out,)))
     assert pad_convolutions(given) is given
 
 
 def test_the_operator_for_both_kinds() -> None:
     x, w, out = value("x", 2, 3, H), value("w", 3, 3, 4), value("y", 2, 3, H)
     args = (x, w, None, (1,), (1,), (1,))
-    for transposed, ops in ((False, 2), (True, 4)):
+    for transposed, ops in ((False, 2), (True, 6)):
         node = Node("convolution", (*args, transposed, (0,), 1), (out,))
         assert len(pad_convolutions(graph(node)).nodes) == ops
 

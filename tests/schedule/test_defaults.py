@@ -74,6 +74,17 @@ def windows(c: int, n: te.DimLike, k: int, stride: int) -> Group:
     return group(y, (x, w), (w,))
 
 
+def in_groups(n: te.DimLike, groups: int, c: int, o: int, k: int) -> Group:
+    """A convolution of each of `groups` of c channels, to as many of o channels."""
+    x, w = te.placeholder((groups * c, n)), te.placeholder((groups * o, c, k))
+    r, t = te.reduce_axis(c), te.reduce_axis(k)
+    y = te.compute(
+        (groups * o, n - k + 1),
+        lambda i, j: te.sum(x[i // o * c + r, j + t] * w[i, r, t], axis=(r, t)),
+    )
+    return group(y, (x, w), (w,))
+
+
 def matmul(b: te.DimLike, h: int, i: te.DimLike, k: te.DimLike, j: te.DimLike) -> Group:
     x, y = te.placeholder((b, h, i, k)), te.placeholder((b, h, k, j))
     c = te.reduce_axis(k)
@@ -263,6 +274,9 @@ CASES: dict[str, Callable[[], Group]] = {
     "rows of all places but one": lambda: linear(S, M - 1, 24, 5),
     "windows": lambda: windows(2, M + 6, 3, 1),
     "windows in strides": lambda: windows(1, 2 * M + 6, 4, 2),
+    "groups": lambda: in_groups(M + 2, 2, 3, 8, 3),
+    "groups of a vector and a half": lambda: in_groups(M, 3, 2, 12, 1),
+    "groups of odd width": lambda: in_groups(M + 1, 2, 4, 7, 2),
     "argmax": lambda: argmax(M, S),
     "argmax static": lambda: argmax(2, 70),
     "total": lambda: total(M, 5),
@@ -306,6 +320,16 @@ def test_default(name: str, where: str) -> None:
         assert_same(results(func, given, symbols), want, told)
         if n == 1:
             assert_same(results(turned(func), given, symbols), want, "turned " + told)
+
+
+@pytest.mark.parametrize(
+    ("width", "factor"), [(48, 24), (64, 16), (56, 8), (16, 16), (12, 12), (4, 4), (7, None)]
+)
+def test_groups_of_channels_are_products(width: int, factor: int | None) -> None:
+    """Columns of each are whole vectors, of which there may be more than one in a tile."""
+    outputs, inputs, constants = in_groups(M + 2, 3, 8, width, 3)
+    text = str(default_schedule(outputs, inputs, constants, Target.parse("x86-64-v3")))
+    assert (f"pack(p1, 0, {factor})" in text) is (factor is not None), text
 
 
 def test_rows_with_one_matrix_are_multiplied_together() -> None:

@@ -22,7 +22,7 @@ from tc.schedule.defaults.shape import (
     is_column_reduction,
     is_irregular,
     is_pointwise,
-    product_of,
+    products_of,
     streams,
 )
 from tc.schedule.step import Schedule
@@ -55,7 +55,9 @@ def default_plan(outputs: tuple[Tensor, ...], constants: frozenset[str], plan: P
         return plan
     last = tensors[-1]
     parts = attention_of(tensors)
-    product = product_of(last) if len(tensors) == 1 else None
+    products = list(products_of(last)) if len(tensors) == 1 else []
+    experts = next((p for p in products if is_of_experts(last, p, constants)), None)
+    product = next((p for p in products if streams(p, constants)), None)
     grouped = grouped_of(last, constants) if len(tensors) == 1 else None
     query = None if parts is None or are_few(plan, parts) else query_dim(parts)
     if parts is not None and query is not None:
@@ -64,10 +66,10 @@ def default_plan(outputs: tuple[Tensor, ...], constants: frozenset[str], plan: P
     elif parts is not None:
         plan.family = "few queries"
         schedule_few_queries(plan, parts)
-    elif product is not None and is_of_experts(last, product, constants):
+    elif experts is not None:
         plan.family = "experts"
-        schedule_experts(plan, last, product)
-    elif product is not None and streams(product, constants):
+        schedule_experts(plan, last, experts)
+    elif product is not None:
         plan.family = "contraction"
         schedule_contraction(plan, last, product, constants)
     elif grouped is not None and isinstance(last, Compute):

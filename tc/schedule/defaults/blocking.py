@@ -98,7 +98,7 @@ def blocks_pass_once(plan: Plan, p: Product) -> bool:
     That is where B would not stay in the L2 cache from one line to the next.
     """
     depth = math.prod(fixed(extent) or 1 for extent in p.reduce.extents)
-    columns = fixed(p.b.tensor.shape[p.b.indices.index(p.columns[0])])
+    columns = p.span or fixed(p.b.tensor.shape[p.b.indices.index(p.columns[0])])
     large = (columns or 0) * depth * p.b.tensor.dtype.bytes > plan.target.l2_bytes // 2
     return bool(plan.pick("lines_inside", int(large), (0, 1)))
 

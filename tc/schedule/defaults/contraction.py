@@ -49,6 +49,9 @@ def schedule_contraction(plan: Plan, t: Tensor, p: Product, constants: frozenset
     batch = [*plan.loops_of(t, (*p.batch, *alone)), *lines]
     if has_long_epilogue(t) or pays_apart(plan, p):
         plan.do("stage", accumulator(plan, t))
+    if p.span is not None:
+        plan.do("split", column, p.span)
+        batch, column = [*batch, column + "0"], column + "1"
     plan.do("reorder", *batch, *rows, column)
     row = plan.fuse_all(rows, "m") if rows else None
     tile = tile_for(plan, p, row, column)
@@ -120,13 +123,15 @@ def neighbours(t: Tensor, p: Product) -> tuple[tuple[Var, ...], tuple[Var, ...]]
 def tile_for(plan: Plan, p: Product, row: str | None, column: str) -> Tile:
     rows = 1 if row is None else longest(plan.extent(row))
     bits = p.reduce.dtype.bits
-    own = register_tile(plan.target, bits, rows, fixed(plan.extent(column)))
-    return pick_tile(plan, bits, rows, own)
+    own = register_tile(plan.target, bits, rows, fixed(plan.extent(column)), p.span)
+    return pick_tile(plan, bits, rows, own, span=p.span)
 
 
-def pick_tile(plan: Plan, bits: int, rows: int | None, own: Tile, label: str = "") -> Tile:
+def pick_tile(
+    plan: Plan, bits: int, rows: int | None, own: Tile, label: str = "", span: int | None = None
+) -> Tile:
     """`own`, or another tile that the registers can hold."""
-    tiles = {each[0].vectors: each for each in other_tiles(plan.target, bits, rows)}
+    tiles = {each[0].vectors: each for each in other_tiles(plan.target, bits, rows, span)}
     vectors = plan.pick(f"{label}vectors", own.vectors, tiles)
     if vectors == own.vectors:
         return Tile(plan.pick(f"{label}mr", own.mr, _heights(tiles, own)), vectors, own.lanes)

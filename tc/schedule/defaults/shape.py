@@ -12,12 +12,15 @@ from tc.ir.tensor import Compute, Placeholder, Scan, Scatter, Tensor
 from tc.ir.tensor_walk import bodies, topological
 from tc.ir.visit import sub_exprs, substitute, uses
 
+NARROWEST = 4  # columns side by side that are worth a vector of their own
+
 
 @frozen
 class Product:
     """A sum of products: out[axes] = Σ over `reduce` of a * b, with whatever is done to it.
 
-    `rows`, `columns` and `batch` are the axes that occur in a alone, in b alone, in both.
+    `rows`, `columns` and `batch` are the axes that occur in a alone, in b alone, in both. With a
+    `span`, so many columns side by side meet the same part of a: a group of channels does.
     """
 
     reduce: Reduce
@@ -26,6 +29,7 @@ class Product:
     batch: tuple[Var, ...]
     rows: tuple[Var, ...]
     columns: tuple[Var, ...]
+    span: int | None = None
 
 
 def computed(outputs: tuple[Tensor, ...]) -> list[Tensor]:
@@ -48,34 +52,50 @@ def is_irregular(tensors: list[Tensor]) -> bool:
     return any(isinstance(t, Scan | Scatter) for t in tensors)
 
 
-def product_of(t: Tensor) -> Product | None:
-    """The product that `t` sums, if one operand alone has the last axis or just one axis."""
-    if not isinstance(t, Compute) or not t.axes:
-        return None
+def products_of(t: Tensor) -> Iterator[Product]:
+    """The ways to take `t` for a sum of products; first where columns are its last axis.
+
+    One operand alone has the axis of the columns, or the other has the part of it that counts
+    groups.
+    """
     found = reductions(t)
-    if len(found) != 1 or found[0].monoid.name != "sum":
-        return None
+    if not isinstance(t, Compute) or len(found) != 1 or found[0].monoid.name != "sum":
+        return
     sides = factors_of(found[0].values[0])
     if sides is None or not any(_has(sides[0], k) and _has(sides[1], k) for k in found[0].axes):
-        return None
+        return
+    ways = []
     for a, b in (sides, sides[::-1]):
-        own = tuple(v for v in t.axes if _has(b, v) and not _has(a, v))
-        if own == t.axes[-1:]:
-            return classified(t, found[0], a, b, own)
-    for a, b in (sides, sides[::-1]):
-        own = tuple(v for v in t.axes if _has(b, v) and not _has(a, v))
-        if len(own) == 1:
-            return classified(t, found[0], a, b, own)
-    return None
+        own = [v for v in t.axes if _has(b, v) and not _has(a, v)]
+        shared = [v for v in t.axes if v in b.indices and _span(a, v) is not None]
+        if len(own or shared) == 1:
+            ways.append((a, b, (own or shared)[0]))
+    for a, b, column in sorted(ways, key=lambda way: way[2] != t.axes[-1]):
+        product = classified(t, found[0], a, b, (column,), _span(a, column))
+        if product is not None:
+            yield product
 
 
-def classified(t: Compute, r: Reduce, a: Read, b: Read, columns: tuple[Var, ...]) -> Product | None:
+def classified(
+    t: Compute, r: Reduce, a: Read, b: Read, columns: tuple[Var, ...], span: int | None = None
+) -> Product | None:
     """The product with its axes told apart."""
-    batch = tuple(v for v in t.axes if _has(a, v) and _has(b, v))
-    rows = tuple(v for v in t.axes if _has(a, v) and not _has(b, v))
+    others = [v for v in t.axes if v not in columns]
+    batch = tuple(v for v in others if _has(a, v) and _has(b, v))
+    rows = tuple(v for v in others if _has(a, v) and not _has(b, v))
     if len(batch) + len(rows) + len(columns) != len(t.axes):
         return None
-    return Product(r, a, b, batch, rows, columns)
+    return Product(r, a, b, batch, rows, columns, span)
+
+
+def _span(r: Read, v: Var) -> int | None:
+    """How many values of `v` side by side read the same, where that is all it is read by."""
+    found = [x for i in r.indices for x in sub_exprs(i)]
+    parts = [x for x in found if isinstance(x, Binary) and x.op == "floordiv" and x.a == v]
+    (part, *others) = dict.fromkeys(parts) or (None,)
+    if part is None or others or found.count(v) != len(parts) or not isinstance(part.b, Const):
+        return None
+    return int(part.b.value)
 
 
 def shared_axis(p: Product) -> Var | None:
@@ -120,7 +140,9 @@ def elements_beside(p: Product) -> int | None:
 def streams(p: Product, constants: frozenset[str]) -> bool:
     """Whether the columns of b can be read side by side: packed, contiguous or transposed."""
     if p.b.tensor.name in constants and not p.batch:
-        return any(i == p.columns[0] for i in p.b.indices)
+        return any(i == p.columns[0] for i in p.b.indices) and (p.span or 0) % NARROWEST == 0
+    if p.span is not None:
+        return False
     if p.b.indices[-1] == p.columns[0]:
         return True
     return bool(p.batch) and len(p.b.indices) > 1 and p.b.indices[-2] == p.columns[0]

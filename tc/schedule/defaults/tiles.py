@@ -31,14 +31,21 @@ class Tile:
         return self.vectors * self.lanes
 
 
-def register_tile(target: Target, bits: int, rows: int | None, columns: int | None) -> Tile:
-    """The tile for a product of up to `rows` rows and `columns` columns (None: not known)."""
-    lanes = max(1, target.vector_lanes(bits))
+def register_tile(
+    target: Target, bits: int, rows: int | None, columns: int | None, span: int | None = None
+) -> Tile:
+    """The tile for a product of up to `rows` rows and `columns` columns (None: not known).
+
+    With a `span`, each so many columns are to be made of whole tiles.
+    """
+    lanes = _lanes(target, bits, span)
     best: tuple[float, Tile] | None = None
     for vectors in (3, 2, 4, 1, MOST_VECTORS, WIDEST):
         mr = min(MAX_ROWS, (target.vector_registers - vectors - 1) // vectors)
         if rows is not None:
             mr = min(mr, max(rows, 1))  # a product of no rows still has loops
+        if span is not None and span % (vectors * lanes):
+            continue
         if mr < 1 or (vectors > _WIDE and not _is_wide_enough(mr, vectors * lanes, rows)):
             continue
         tile = Tile(mr, vectors, lanes)
@@ -47,6 +54,14 @@ def register_tile(target: Target, bits: int, rows: int | None, columns: int | No
             best = (score, tile)
     assert best is not None
     return best[1]
+
+
+def _lanes(target: Target, bits: int, span: int | None) -> int:
+    """Those of a vector, or of the widest part of one of which there are whole ones in a span."""
+    lanes = max(1, target.vector_lanes(bits))
+    while span is not None and span % lanes:
+        lanes //= 2
+    return lanes
 
 
 def _is_wide_enough(mr: int, columns: int, rows: int | None) -> bool:
@@ -58,11 +73,15 @@ def _is_wide_enough(mr: int, columns: int, rows: int | None) -> bool:
     return rows is not None and rows <= mr and columns <= _MOST_COLUMNS
 
 
-def other_tiles(target: Target, bits: int, rows: int | None) -> tuple[tuple[Tile, ...], ...]:
+def other_tiles(
+    target: Target, bits: int, rows: int | None, span: int | None = None
+) -> tuple[tuple[Tile, ...], ...]:
     """Tiles that the registers can hold: for each number of vectors those of all heights."""
-    lanes = max(1, target.vector_lanes(bits))
+    lanes = _lanes(target, bits, span)
     found = []
     for vectors in range(1, MOST_VECTORS + 1):
+        if span is not None and span % (vectors * lanes):
+            continue
         most = min(MOST_TILE_ROWS, (target.vector_registers - vectors - 1) // vectors)
         if rows is not None:
             most = min(most, max(rows, 1))
