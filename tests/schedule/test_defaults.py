@@ -74,6 +74,22 @@ def windows(c: int, n: te.DimLike, k: int, stride: int) -> Group:
     return group(y, (x, w), (w,))
 
 
+def mm(m: te.DimLike, k: int, n: te.DimLike, across: bool = False) -> Group:
+    """A product of two matrices that are no constants, the second one's columns apart or not."""
+    x, w = te.placeholder((m, k)), te.placeholder((n, k) if across else (k, n))
+    c = te.reduce_axis(k)
+    y = te.compute((m, n), lambda i, j: te.sum(x[i, c] * (w[j, c] if across else w[c, j]), axis=c))
+    return group(y, (x, w))
+
+
+def by_heads(h: int, m: te.DimLike, k: int, n: int) -> Group:
+    """Rows of each head by a constant matrix of its own."""
+    x, w = te.placeholder((h, m, k)), te.placeholder((h, k, n))
+    c = te.reduce_axis(k)
+    y = te.compute((h, m, n), lambda b, i, j: te.sum(x[b, i, c] * w[b, c, j], axis=c))
+    return group(y, (x, w), (w,))
+
+
 def in_groups(n: te.DimLike, groups: int, c: int, o: int, k: int) -> Group:
     """A convolution of each of `groups` of c channels, to as many of o channels."""
     x, w = te.placeholder((groups * c, n)), te.placeholder((groups * o, c, k))
@@ -246,6 +262,11 @@ CASES: dict[str, Callable[[], Group]] = {
     "experts": lambda: experts(M, 6, 31),
     "experts static": lambda: experts(9, 5, 16),
     "experts one row": lambda: experts(1, 3, 1),
+    "mm": lambda: mm(40, 7, 50),
+    "mm symbolic": lambda: mm(M, 3, S),
+    "mm across": lambda: mm(40, 5, 35, True),
+    "mm across symbolic": lambda: mm(M, 3, S, True),
+    "by heads": lambda: by_heads(2, M, 5, 33),
     "matmul": lambda: matmul(M, 2, S, 5, 9),
     "matmul symbolic k, j": lambda: matmul(1, 1, M, S, S),
     "matmul static": lambda: matmul(1, 2, 3, 4, 5),
@@ -330,6 +351,23 @@ def test_groups_of_channels_are_products(width: int, factor: int | None) -> None
     outputs, inputs, constants = in_groups(M + 2, 3, 8, width, 3)
     text = str(default_schedule(outputs, inputs, constants, Target.parse("x86-64-v3")))
     assert (f"pack(p1, 0, {factor})" in text) is (factor is not None), text
+
+
+@pytest.mark.parametrize(
+    ("made", "step"),
+    [
+        (mm(512, 512, 512), "cache(p1, j0, along=j1, pad=24, swap=0)"),
+        (mm(M, 512, 512), "cache(p1, j0, along=j1, least=2, over=i0, pad=24, swap=0)"),
+        (mm(512, 512, 512, True), "cache(p1, j0, along=j1, pad=24, swap=1)"),
+        (mm(4, 512, 512), None),  # each element is met once
+        (mm(4, 512, 512, True), None),
+        (mm(16, 64, 64), None),  # the L1 cache has it all
+        (by_heads(3, 64, 512, 512), None),  # packed
+    ],
+)
+def test_blocks_of_a_matrix_that_many_rows_meet_are_copied(made: Group, step: str | None) -> None:
+    text = str(default_schedule(*made, Target.parse("x86-64-v3")))
+    assert step in text if step else "cache(" not in text, text
 
 
 def test_rows_with_one_matrix_are_multiplied_together() -> None:

@@ -57,7 +57,7 @@ def default_plan(outputs: tuple[Tensor, ...], constants: frozenset[str], plan: P
     parts = attention_of(tensors)
     products = list(products_of(last)) if len(tensors) == 1 else []
     experts = next((p for p in products if is_of_experts(last, p, constants)), None)
-    product = next((p for p in products if streams(p, constants)), None)
+    product = next((p for p in products if streams(last, p, constants)), None)
     grouped = grouped_of(last, constants) if len(tensors) == 1 else None
     query = None if parts is None or are_few(plan, parts) else query_dim(parts)
     if parts is not None and query is not None:

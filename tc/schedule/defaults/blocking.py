@@ -16,6 +16,7 @@ from tc.schedule.defaults.plan import Plan, fixed, longest
 from tc.schedule.defaults.shape import Product, elements_beside
 from tc.schedule.defaults.tiles import WIDEST, Tile
 from tc.schedule.prefetch import LINE
+from tc.schedule.step import Arg
 
 MOST_BODY = 128  # multiplications of an unrolled body
 LARGE_TILE = 16  # accumulators from which two steps of the reduction fill the unrolled body
@@ -26,6 +27,7 @@ NEAR = 1024  # bytes that a core reads of memory while it waits for a line of it
 MOST_LINES = 12  # hints in an iteration
 MIN_DEPTH = 64  # steps of a block of the reduction; fewer would not pay for the sums
 CONVERTED_TILES = 8  # that meet a block from which on its elements are converted once
+FAR_TILES, NEAR_TILES = 2, 8  # that meet a block from which on it is copied first
 NEVER = 1 << 30
 STREAMS = (4, 3, 2)  # places of a tile's weights that one row may read at once, the best first
 OPERANDS = 3  # registers beside the sums of one row
@@ -176,6 +178,31 @@ def convert_once(plan: Plan, p: Product, loop: str, tiles: str, tile: Tile) -> b
     if not plan.attempt("cache", buffer, loop, dtype=wide, over=tiles, least=least):
         return False
     plan.do("vectorize", f"{buffer}_2", tile.lanes)
+    return True
+
+
+def copy_block(plan: Plan, p: Product, loop: str, tiles: str, column: str, tile: Tile) -> bool:
+    """Copy the block of B, which is no constant, that `loop` meets; tells whether that pays.
+
+    Its rows lie apart: the caches have few places for lines at the same place of a page, and each
+    tile would look up all pages anew. Where columns lie apart, the copy also transposes them.
+    """
+    b, swap = p.b.tensor, int(p.b.indices[-1] != p.columns[0])
+    size = math.prod(fixed(n) or NEVER for n in b.shape[-2:]) * b.dtype.bytes
+    own = FAR_TILES if size > plan.target.l1d_bytes else NEAR_TILES
+    least = plan.pick("copy_block", own, (2, 4, 8, 16, NEVER))
+    most = longest(plan.extent(tiles))
+    if not plan.has(loop) or not plan.has(tiles) or (most is not None and most < least):
+        return False
+    always = swap or fixed(plan.extent(tiles)) is not None
+    some: dict[str, Arg] = {} if always else {"over": tiles, "least": least}
+    buffer, last = plan.buffer_of(b), b.rank - 1
+    if not plan.attempt("cache", buffer, loop, swap=swap, pad=tile.nr, along=column, **some):
+        return False
+    if not swap:
+        plan.do("vectorize", f"{buffer}_{last}", tile.lanes)
+        whole_vectors(plan, f"{buffer}_{last}")
+        plan.do("unroll", f"{buffer}_{last}")
     return True
 
 

@@ -20,6 +20,7 @@ from tc.schedule.defaults.blocking import (
     block_sums,
     blocks_pass_once,
     convert_once,
+    copy_block,
     fetch_ahead,
     fetch_rows,
     read_apart,
@@ -62,7 +63,9 @@ def schedule_contraction(plan: Plan, t: Tensor, p: Product, constants: frozenset
     if group > 1:
         plan.do("split", plan.loop_of(t, p.reduce.axes[0]), group)
     inner = tile_product(plan, t, p, tile, row, column, batch, group)
-    packed = _place_b(plan, p, column, batch, constants, tile.nr, group)
+    packed = _packed(plan, p, constants, tile.nr, group)
+    if not packed and _copied(plan, p, row, column, inner, batch, tile):
+        inner = inner[:-1]
     plan.do("relax")
     if packed and lines and plan.has(column + "0") and blocks_pass_once(plan, p):
         batch = batch[: -len(lines)]
@@ -272,31 +275,36 @@ def _around_reductions(x: Expr) -> Iterator[Expr]:
             yield from _around_reductions(k)
 
 
-def _place_b(
+def _packed(plan: Plan, p: Product, constants: frozenset[str], nr: int, group: int) -> bool:
+    """Pack a constant B; tells whether it is one."""
+    b = p.b.tensor
+    if not isinstance(b, Placeholder) or b.name not in constants:
+        return False
+    beside: dict[str, Arg] = {}
+    if group > 1:
+        beside = {"along": p.b.indices.index(p.reduce.axes[0]), "group": group}
+    plan.do("pack", plan.buffer_of(b), p.b.indices.index(p.columns[0]), nr, **beside)
+    return True
+
+
+def _copied(
     plan: Plan,
     p: Product,
+    row: str | None,
     column: str,
+    outer: list[str],
     batch: list[str],
-    constants: frozenset[str],
-    nr: int,
-    group: int = 1,
+    tile: Tile,
 ) -> bool:
-    """Pack a constant B; transpose a B whose columns are not contiguous into local memory.
+    """Copy blocks of a B that is no constant, or all of a batch's if its columns lie apart.
 
-    Tells whether it is packed.
+    Tells whether there are blocks.
     """
-    b = p.b.tensor
-    if not isinstance(b, Placeholder):
+    b, tiles, blocks = p.b.tensor, f"{row}0", column + "0"
+    if not isinstance(b, Placeholder) or len(p.reduce.axes) > 1 or b.rank < 2:
         return False
-    dims = [d for d, i in enumerate(p.b.indices) if i == p.columns[0]]
-    if not dims:
-        return False
-    if b.name in constants and not p.batch:
-        beside: dict[str, Arg] = {}
-        if group > 1:
-            beside = {"along": p.b.indices.index(p.reduce.axes[0]), "group": group}
-        plan.do("pack", plan.buffer_of(b), dims[0], nr, **beside)
+    if outer == [blocks, tiles] and copy_block(plan, p, blocks, tiles, column + "1", tile):
         return True
-    if dims[0] == b.rank - 2 and p.batch:
-        plan.do("cache", plan.buffer_of(b), batch[-1], swap=1, pad=nr, along=column + "1")
+    if p.b.indices[-2] == p.columns[0] and batch:
+        plan.do("cache", plan.buffer_of(b), batch[-1], swap=1, pad=tile.nr, along=column + "1")
     return False

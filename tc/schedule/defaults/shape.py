@@ -13,6 +13,7 @@ from tc.ir.tensor_walk import bodies, topological
 from tc.ir.visit import sub_exprs, substitute, uses
 
 NARROWEST = 4  # columns side by side that are worth a vector of their own
+MANY = 32  # rows and columns of a product for which a matrix is transposed
 
 
 @frozen
@@ -137,15 +138,23 @@ def elements_beside(p: Product) -> int | None:
     return abs(int(step.value)) * math.prod(int(n.value) for n in apart if isinstance(n, Const))
 
 
-def streams(p: Product, constants: frozenset[str]) -> bool:
+def streams(t: Tensor, p: Product, constants: frozenset[str]) -> bool:
     """Whether the columns of b can be read side by side: packed, contiguous or transposed."""
-    if p.b.tensor.name in constants and not p.batch:
-        return any(i == p.columns[0] for i in p.b.indices) and (p.span or 0) % NARROWEST == 0
+    if p.b.tensor.name in constants:
+        return p.columns[0] in p.b.indices and (p.span or 0) % NARROWEST == 0
     if p.span is not None:
         return False
     if p.b.indices[-1] == p.columns[0]:
         return True
-    return bool(p.batch) and len(p.b.indices) > 1 and p.b.indices[-2] == p.columns[0]
+    apart = len(p.b.indices) > 1 and p.b.indices[-2] == p.columns[0]
+    return apart and (bool(p.batch) or _size_of(t, p.rows) >= MANY <= _size_of(t, p.columns))
+
+
+def _size_of(t: Tensor, axes: tuple[Var, ...]) -> float:
+    """How many elements there are along some axes of `t`; infinity where that is not known."""
+    assert isinstance(t, Compute)
+    sizes = (n for v, n in zip(t.axes, t.shape, strict=True) if v in axes)
+    return math.prod(n.value if isinstance(n, Const) else math.inf for n in sizes)
 
 
 def factors_of(x: Expr) -> tuple[Read, Read] | None:
