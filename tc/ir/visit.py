@@ -257,6 +257,12 @@ def exprs_of(s: Stmt) -> Iterator[Expr]:
             yield from sub_exprs(x)
 
 
+def bound_names(s: Stmt) -> set[Var]:
+    """What loops and `Let` bind in `s`; it means nothing in front of it."""
+    loops = {x.var for x in sub_stmts(s) if isinstance(x, For)}
+    return loops | {x.var for x in exprs_of(s) if isinstance(x, Let)}
+
+
 def loads_of(s: Stmt) -> Iterator[Load]:
     """Every load anywhere in `s`."""
     return (x for x in exprs_of(s) if isinstance(x, Load))

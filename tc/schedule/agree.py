@@ -13,6 +13,7 @@ from tc.ir.loop import Alloc, Buffer, For, Func, If, Stmt
 from tc.ir.passes.versions import MAX_VERSIONS
 from tc.ir.simplify import is_true, simplifier, simplify
 from tc.ir.visit import (
+    bound_names,
     free_vars,
     loads_of,
     map_expr,
@@ -88,7 +89,7 @@ def _places(x: For, buffer: str) -> Iterator[Expr]:
 
     Data that the loop itself writes, and what changes within an iteration, are not among them.
     """
-    inner = {y.var for y in loops(x.body)}
+    inner = bound_names(x.body)
     stored = stored_buffers(x.body)
     for load in loads_of(x.body):
         for i in load.indices if load.buffer.name == buffer else ():

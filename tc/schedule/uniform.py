@@ -7,7 +7,16 @@ from collections.abc import Iterator
 from tc.ir.expr import Binary, Const, Expr, Select
 from tc.ir.loop import For, Func, If, LoopKind, Stmt
 from tc.ir.simplify import simplify
-from tc.ir.visit import map_stmt, own_exprs, sub_exprs, sub_stmts, substitute, uses
+from tc.ir.visit import (
+    bound_names,
+    free_vars,
+    map_stmt,
+    own_exprs,
+    sub_exprs,
+    sub_stmts,
+    substitute,
+    uses,
+)
 from tc.schedule.dependence import coefficient
 from tc.schedule.rewrite import find_loops, header, primitive, refuse, rewrite_loops
 
@@ -53,12 +62,12 @@ def _uniform(x: For) -> Stmt:
 
 def _limits(x: For) -> Iterator[Expr]:
     """Conditions i < n of a choice or a guard, with i growing by the lane and n fixed."""
-    inner = [y.var for y in sub_stmts(x.body) if isinstance(y, For)]
+    inner = bound_names(x.body)
     for s in sub_stmts(x.body):
         conds = [s.cond] if isinstance(s, If) and s.other is None else []
         conds += [e.cond for o in own_exprs(s) for e in sub_exprs(o) if isinstance(e, Select)]
         for c in conds:
-            if not isinstance(c, Binary) or c.op != "lt" or any(uses(c, v) for v in inner):
+            if not isinstance(c, Binary) or c.op != "lt" or not inner.isdisjoint(free_vars(c)):
                 continue
             part = coefficient(c.a, x.var)
             if part is not None and part[0] > 0 and not uses(c.b, x.var):

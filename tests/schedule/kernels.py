@@ -66,6 +66,17 @@ def two_steps(n: te.DimLike = M, m: te.DimLike = 4) -> Func:
     return lower((te.compute((n, m), lambda i, j: t[i, j] + x[i, j]),))
 
 
+def named_place(n: int = 8) -> Func:
+    """A limit and a place that a name is part of, which nothing outside of the element knows."""
+    x, ids, v = te.placeholder((n,)), te.placeholder((n,), te.I64), Var("v")
+
+    def element(i: te.Expr) -> te.Expr:
+        found = x[te.minimum(te.maximum(ids[i] + v, 0), n - 1)]
+        return Let(v, ids[i] + 1, te.select(i + v < n, found, 0.0))
+
+    return lower((te.compute((n,), element),))
+
+
 def window(n: te.DimLike = M, k: int = 3) -> Func:
     """An intermediate t0 that each output reads in several places: a sliding sum."""
     x, r = te.placeholder((n,)), te.reduce_axis(k)

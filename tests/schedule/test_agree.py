@@ -48,6 +48,7 @@ def test_rows_in_order(name: str) -> None:
         (kernels.experts(4), "agree(i, p0)", "p0 is not read at places that are data in it"),
         (kernels.experts(4), "agree(i, p7)", "no parameter 'p7'"),
         (kernels.experts(4), "agree(q, p1)", "no loop 'q'"),
+        (kernels.named_place(), "agree(i, p1)", "p1 is not read at places that are data in it"),
         (kernels.matmul(4), "agree(i, p1)", "p1 is not read at places that are data in it"),
     ],
 )

@@ -36,6 +36,7 @@ def test_result(name: str, size: int) -> None:
     ("kernel", "steps", "message"),
     [
         (kernels.padded(), "uniform(j)", "it is not in lanes; vectorize it first"),
+        (kernels.named_place(), "vectorize(i, 4) uniform(iv)", "no limit grows with its lanes"),
         (
             kernels.double(),
             "split(i, 4) vectorize(i1, 4) uniform(i1)",
