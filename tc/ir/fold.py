@@ -1,8 +1,8 @@
 """Constant folding and neutral operands: what holds exactly for every operand, NaN and -0.0 too.
 
 Float results are rounded as the type rounds: a float32 operation done in float64 and rounded once
-more gives the same bits for + - * / (53 >= 2 * 24 + 2). float16 and bfloat16 are not folded, nor
-is anything that gives NaN or leaves the range.
+more gives the same bits for + - * / (53 >= 2 * 24 + 2). Of float16 and bfloat16 only conversions
+are folded; nothing is that gives NaN or leaves the range.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from tc.ir.expr import COMPARISONS, Broadcast, Const, Expr
-from tc.ir.types import BOOL, F32, F64, HELD, U8, DType
+from tc.ir.types import BF16, BOOL, F16, F32, F64, HELD, U8, DType
 
 Number = int | float | bool
 
@@ -54,15 +54,21 @@ def literal(x: Expr) -> Const | None:
 
 
 def rounded(value: float, dtype: DType) -> float | None:
-    """A float as float32 or float64 hold it; None for other types, NaN and overflow."""
-    if not math.isfinite(value) or dtype not in (F32, F64):
+    """A float as a float type holds it; None for NaN and overflow."""
+    if not math.isfinite(value):
         return None
     if dtype is F64:
         return value
     try:
-        return float(struct.unpack("<f", struct.pack("<f", value))[0])
+        if dtype is F16:
+            return float(struct.unpack("<e", struct.pack("<e", value))[0])
+        (bits,) = struct.unpack("<I", struct.pack("<f", value))
     except OverflowError:
         return None
+    if dtype is BF16:
+        bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
+    found = float(struct.unpack("<f", struct.pack("<I", bits))[0])
+    return found if math.isfinite(found) else None
 
 
 def fold_binary(op: str, a: Const, b: Const) -> Const | None:
@@ -89,6 +95,8 @@ def _fold_bool(op: str, x: bool, y: bool) -> Const | None:
 
 
 def _fold_float(op: str, a: Const, b: Const) -> Const | None:
+    if a.type not in (F32, F64):
+        return None
     x, y = rounded(float(a.value), a.type), rounded(float(b.value), a.type)
     if x is None or y is None:
         return None

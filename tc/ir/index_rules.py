@@ -108,11 +108,27 @@ def recombine(facts: Facts, p: Poly) -> Poly:
             match atom:
                 case Binary("mod", x, c):
                     px, pc = plain_poly(x), plain_poly(c)
-                    wanted = mul(mul({without(m, atom): k}, pc), quotient(facts, px, pc))
-                    if wanted and all(p.get(n) == d for n, d in wanted.items()):
-                        rest = sub(add(p, {m: -k}), wanted)
-                        return recombine(facts, add(rest, mul({without(m, atom): k}, px)))
+                    for found in (quotient(facts, px, pc), _at_once(facts, px, pc)):
+                        wanted = mul(mul({without(m, atom): k}, pc), found)
+                        if wanted and all(p.get(n) == d for n, d in wanted.items()):
+                            rest = sub(add(p, {m: -k}), wanted)
+                            return recombine(facts, add(rest, mul({without(m, atom): k}, px)))
     return p
+
+
+def _at_once(facts: Facts, x: Poly, c: Poly) -> Poly:
+    """(t + y // g) // c as it is written where nothing was divided before: (g*t + y) // (g*c)."""
+    for m, k in x.items():
+        match m, k:
+            case (Binary("floordiv", y, g),), 1 if _is_positive(plain_poly(g)) and _is_positive(c):
+                whole = add(mul(add(x, {m: -1}), plain_poly(g)), plain_poly(y))
+                if not facts.may_wrap(whole):
+                    return quotient(facts, whole, mul(plain_poly(g), c))
+    return {}
+
+
+def _is_positive(p: Poly) -> bool:
+    return (number(p) or 0) > 0
 
 
 def compare(facts: Facts, op: str, a: Expr, b: Expr) -> Expr | None:

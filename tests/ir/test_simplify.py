@@ -48,7 +48,7 @@ from tc.ir.loop import (
 )
 from tc.ir.printer import expr_text
 from tc.ir.simplify import prove, simplify, simplify_func, simplify_stmt
-from tc.ir.types import BOOL, F16, F32, F64, I8, I32, I64, U8
+from tc.ir.types import BF16, BOOL, F16, F32, F64, I8, I32, I64, U8
 from tests.ir.strategies import VARS, conditions, index_exprs, points, value_of
 
 i, j, k, b, s, x = (Var(n) for n in "ijkbsx")
@@ -59,6 +59,7 @@ ENV = {i: Interval(0, 31), j: Interval(0, 7), k: Interval(0, 767)}
 INDEX = Buffer("ids", (M,), I64)
 LOADED = Load(INDEX, (i,))
 HASH = 6364136223846793005  # no product with it fits 64 bits
+LONG = i * 1024 + x
 
 
 @pytest.mark.parametrize(
@@ -75,6 +76,7 @@ HASH = 6364136223846793005  # no product with it fits 64 bits
         (x // S * S + x % S, "x"),
         (x // (B * S) * (B * S) + x // S % B * S + x % S, "x"),
         ((x // 8 * 8 + x % 8) * 3, "x * 3"),
+        (LONG // 6 * 6 + LONG % 6 // 2 * 2 + LONG % 6 % 2, "i * 1024 + x"),
         (((b * S + s) * 768 + k) // 768, "b * S + s"),
         (((b * S + s) * 768 + k) % 768, "k"),
         ((i * 8 + j) // 32, "i // 4"),
@@ -146,6 +148,9 @@ HASH = 6364136223846793005  # no product with it fits 64 bits
         (Cast(Const(300), I8), "44:i8"),
         (Cast(Const(2.99999999, F32), I32), "3:i32"),
         (Cast(Const(1e-60, F32), BOOL), "false"),
+        (Cast(Const(0.3, BF16), F32), "0.30078125:f32"),
+        (Cast(Const(0.3, F16), F32), "0.300048828125:f32"),
+        (Cast(Const(1e9, F16), F32), "cast(1000000000.0:f16, f32)"),
         (Cast(Const((1 << 53) + 1), F64), "cast(9007199254740993, f64)"),
         (Cast(Const(math.nan, F32), I32), "cast(nan:f32, i32)"),
         # let and masks
