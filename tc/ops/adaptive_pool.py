@@ -37,8 +37,8 @@ class Parts:
         if same(size, count):
             return Parts(size, tidy(count), Const(1), True)
         m, n = known(count), known(size)
-        if m == 1:
-            return Parts(size, Const(1), size, True)
+        if m is not None and m < 2:
+            return Parts(size, Const(m), size, True)
         if m is None or n is None:
             return Parts(size, tidy(count), (size + count - 1) // count + 1, False)
         longest = max((-(-(i + 1) * n // m) - i * n // m for i in range(m)), default=0)

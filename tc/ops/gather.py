@@ -72,6 +72,8 @@ def build_embedding(
 )
 def build_index_select(x: Tensor, dim: int, places: Tensor) -> Tensor:
     """The slices of x at `places` along a dim."""
+    if x.rank == 0:
+        raise UnsupportedError("index_select: of a tensor without dims")
     axis = axis_of(dim, x.rank, "index_select")
     count = places.shape[0] if places.rank else te.wrap(1)
     shape = [count if n == axis else s for n, s in enumerate(x.shape)]

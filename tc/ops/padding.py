@@ -58,11 +58,16 @@ def _pad_widths(x: Any, pad: Sequence[int]) -> list[tuple[int, int]]:
     return [(0, 0)] * (x.ndim - len(pairs)) + pairs[::-1]
 
 
-def _pad_ref(x: Any, pad: Sequence[int], value: float = 0.0) -> Any:
+def _cropped(x: Any, pad: Sequence[int]) -> Any:
+    """x without what negative numbers take away."""
     for axis, (before, after) in enumerate(_pad_widths(x, pad)):
         x = np.take(x, range(max(-before, 0), x.shape[axis] - max(-after, 0)), axis)
-    widths = [(max(b, 0), max(a, 0)) for b, a in _pad_widths(x, pad)]
-    return np.pad(x, widths, constant_values=np.asarray(value).astype(x.dtype))
+    return x
+
+
+def _pad_ref(x: Any, pad: Sequence[int], value: float = 0.0) -> Any:
+    widths = np.maximum(_pad_widths(x, pad), 0)
+    return np.pad(_cropped(x, pad), widths, constant_values=np.asarray(value).astype(x.dtype))
 
 
 @operator(
@@ -139,7 +144,7 @@ def _around(x: Tensor, pad: Sequence[Dim], mode: str) -> Tensor:
             case "replicate":
                 return te.minimum(te.maximum(place, 0), last)
             case "circular":
-                return place % size
+                return _turned(i, size, *side)
         mirrored = select(place < 0, 0 - place, place)
         return select(last < mirrored, last * 2 - mirrored, mirrored)
 
@@ -149,6 +154,12 @@ def _around(x: Tensor, pad: Sequence[Dim], mode: str) -> Tensor:
     return mapped("pad", x, shape, place)
 
 
+def _turned(i: Expr, size: Expr, before: Dim, after: Dim) -> Expr:
+    """The place of a circular padding; what a negative number takes away does not come around."""
+    first, last = larger(0 - tidy(before), 0), larger(0 - tidy(after), 0)
+    return (i - (before + first)) % tidy(size - first - last) + first
+
+
 @operator(
     "pad",
     aten=("aten.pad.default",),
@@ -156,7 +167,7 @@ def _around(x: Tensor, pad: Sequence[Dim], mode: str) -> Tensor:
     reference=lambda x, pad, mode="constant", value=None: (
         _pad_ref(x, pad, value or 0)
         if mode == "constant"
-        else np.pad(x, _pad_widths(x, pad), mode=_MODES[mode])
+        else np.pad(_cropped(x, pad), np.maximum(_pad_widths(x, pad), 0), mode=_MODES[mode])
     ),
     samples=(
         sample(ints(3, 5), (0, 1), "constant", -100.0),
@@ -164,6 +175,7 @@ def _around(x: Tensor, pad: Sequence[Dim], mode: str) -> Tensor:
         sample(array(2, 3, 5), (2, 1), "reflect", None),
         sample(array(2, 3, 5), (2, 1), "replicate", None),
         sample(array(2, 3, 5), (2, 1), "circular", None),
+        sample(array(2, 3, 5), (-2, 2), "circular", None),
     ),
 )
 def build_pad(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from tc.ir import monoid as monoids
 from tc.ir.expr import Const, Expr, cast, select
 from tc.ir.tensor import Tensor
 from tc.ops import pool_reference
+from tc.ops.arith import trunc_divide
 from tc.ops.conv import each, inside, window_place
 from tc.ops.dims import known
 from tc.ops.pool_reference import outputs
@@ -125,7 +127,8 @@ def avg_pool(
         count: Expr = Const(1 if divisor is None else divisor)
         for n in range(rank if divisor is None else 0):
             count = count * covered(index[2 + n], n)
-        return cast(total / cast(count, inner), x.dtype)
+        divide = operator.truediv if inner.is_float else trunc_divide
+        return cast(divide(total, cast(count, inner)), x.dtype)
 
     return te.compute((*x.shape[:2], *sizes), element, te.fresh("avg_pool"))
 

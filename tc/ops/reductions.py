@@ -15,7 +15,7 @@ from tc import te
 from tc.errors import UnsupportedError
 from tc.ir.expr import Expr, cast
 from tc.ir.tensor import Shape, Tensor
-from tc.ir.types import BOOL, DType
+from tc.ir.types import BOOL, U8, DType
 from tc.ops.casts import NUMPY
 from tc.ops.dims import ONE, ZERO, axes_of, product, size_as
 from tc.ops.promotion import compute_type, sum_type
@@ -215,11 +215,25 @@ def build_min(x: Tensor) -> Tensor:
 
 
 def _tested(name: str, x: Tensor, dim: Dims, keepdim: bool, fold: Fold) -> Tensor:
-    return _folded_as(name, x, dim, keepdim, BOOL, fold)
+    """A fold of what is not zero. The empty list of dims means none here, and bytes give bytes."""
+    axes = () if dim == () else axes_of(dim, x.rank, name)
+    kind = U8 if x.dtype is U8 else BOOL
+
+    def fn(value: Expr, ks: Sequence[te.ReduceAxis]) -> Expr:
+        value = cast(value, BOOL)
+        return cast(fold(value, ks) if ks else value, kind)
+
+    return folded(name, x, axes, keepdim, fn)
+
+
+_TESTED = (
+    sample(ints(3, 5, high=2), -1, False), sample(array(3, 0), 1, True),
+    sample(ints(3, 5, high=2), (), True), sample(ints(3, 5, high=2, dtype="u8"), (0, 1), False),
+)  # fmt: skip
 
 
 @rowwise("any", np.any, sample(bools(3, 5)), sample(ints(3, 5, high=2)), sample(array(0)),
-         sample(ints(17, high=2, dtype="bool")),
+         sample(ints(17, high=2, dtype="bool")), sample(ints(7, high=2, dtype="u8")),
          aten=("aten.any.default", "aten._is_any_true.default"))  # fmt: skip
 def build_any(x: Tensor) -> Tensor:
     """Whether any element is not zero."""
@@ -227,8 +241,7 @@ def build_any(x: Tensor) -> Tensor:
 
 
 @rowwise("any_dim", lambda x, dim, keepdim=False: np.any(x, dim, keepdims=keepdim),
-         sample(ints(3, 5, high=2), -1, False), sample(array(3, 0), 1, True),
-         aten=("aten.any.dim", "aten.any.dims"))  # fmt: skip
+         *_TESTED, aten=("aten.any.dim", "aten.any.dims"))  # fmt: skip
 def build_any_dim(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Whether any element over dims is not zero."""
     return _tested("any", x, dim, keepdim, te.any)
@@ -243,8 +256,7 @@ def build_all(x: Tensor) -> Tensor:
 
 
 @rowwise("all_dim", lambda x, dim, keepdim=False: np.all(x, dim, keepdims=keepdim),
-         sample(ints(3, 5, high=2), -1, False), sample(array(3, 0), 1, True),
-         aten=("aten.all.dim", "aten.all.dims"))  # fmt: skip
+         *_TESTED, aten=("aten.all.dim", "aten.all.dims"))  # fmt: skip
 def build_all_dim(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Whether no element over dims is zero."""
     return _tested("all", x, dim, keepdim, te.all)

@@ -19,6 +19,7 @@ from tc.ir.monoid import Monoid
 from tc.ir.tensor import Tensor
 from tc.ir.types import BOOL, I64, DType
 from tc.ops.dims import axis_of
+from tc.ops.gather import from_end
 from tc.ops.promotion import Number, Operand, number_as
 from tc.ops.samples import array, ints, sample
 from tc.ops.table import Builder, Kind, Sample, operator
@@ -60,11 +61,17 @@ def _value(source: Operand, index: Sequence[Expr], dtype: DType) -> Expr:
     return number_as(source, dtype)
 
 
+def _axis(name: str, x: Tensor, dim: int) -> int:
+    if x.rank == 0:
+        raise UnsupportedError(f"{name}: into a tensor without dims")
+    return axis_of(dim, x.rank, name)
+
+
 def _along(
     name: str, x: Tensor, dim: int, places: Tensor, source: Operand, fold: Monoid | None
 ) -> Tensor:
     """x with the source written at the points of `places`, whose dim is the place there."""
-    axis = axis_of(dim, x.rank, name)
+    axis = _axis(name, x, dim)
 
     def point(*index: Expr) -> tuple[Sequence[Expr], Expr]:
         at = (*index[:axis], cast(places[index], I64), *index[axis + 1 :])
@@ -148,15 +155,27 @@ def build_scatter_reduce(
 
 
 def _slices(
-    name: str, x: Tensor, dim: int, places: Tensor, value: Callable[..., Expr], fold: Monoid | None
+    name: str,
+    x: Tensor,
+    dim: int,
+    places: Tensor,
+    value: Callable[..., Expr],
+    fold: Monoid | None,
+    negative: bool = False,
 ) -> Tensor:
-    """x with the slices at `places` along a dim written; value(index) is what is written."""
-    axis = axis_of(dim, x.rank, name)
+    """x with the slices at `places` along a dim written; value(index) is what is written.
+
+    Args:
+        negative: places below zero count from the end.
+    """
+    axis = _axis(name, x, dim)
     count = places.shape[0] if places.rank else te.wrap(1)
     extents = [count if n == axis else s for n, s in enumerate(x.shape)]
 
     def point(*index: Expr) -> tuple[Sequence[Expr], Expr]:
         place = cast(places[(index[axis],)] if places.rank else places[()], I64)
+        if negative:
+            place = from_end(place, x.shape[axis])
         return (*index[:axis], place, *index[axis + 1 :]), value(*index)
 
     return te.scatter(x, extents, point, fold, name=te.fresh(name))
@@ -213,9 +232,13 @@ def build_index_add(
     "index_fill",
     _slices_ref,
     sample(array(5, 7), 1, ints(4, high=7), 2.5),
-    sample(ints(5), 0, ints(2, high=5), 1),
+    sample(ints(5), 0, ints(2, low=-5, high=5), 1),
     aten=("aten.index_fill.int_Scalar", "aten.index_fill.int_Tensor"),
 )
 def build_index_fill(x: Tensor, dim: int, places: Tensor, value: Operand) -> Tensor:
     """x with the slices at `places` along a dim filled."""
-    return _slices("index_fill", x, dim, places, lambda *_: _value(value, (), x.dtype), None)
+
+    def fill(*_: Expr) -> Expr:
+        return _value(value, (), x.dtype)
+
+    return _slices("index_fill", x, dim, places, fill, None, negative=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tc import te
-from tc.errors import CompileError
+from tc.errors import CompileError, UnsupportedError
 from tc.ir.expr import Expr, binary, cast, equal, select
 from tc.ir.tensor import Tensor
 from tc.ops.dims import ONE, Dim, axis_of, ceil_div, clamp_place, fixed, known, larger, tidy
@@ -148,6 +148,8 @@ def build_diagonal(x: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> 
 )
 def build_unfold(x: Tensor, dimension: int, size: int, step: int) -> Tensor:
     """Windows of `size` elements each `step` along one dim, as a last dim."""
+    if x.rank == 0:
+        raise UnsupportedError("unfold: of a tensor without dims")
     axis = axis_of(dimension, x.rank, "unfold")
     count = (x.shape[axis] - size) // step + 1
     shape: list[Dim] = [*(tidy(count) if n == axis else s for n, s in enumerate(x.shape)), size]
