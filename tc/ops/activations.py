@@ -108,11 +108,13 @@ def build_leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
 )
 def build_prelu(x: Tensor, weight: Tensor) -> Tensor:
     """x above 0, else x times the weight of its channel (dim 1)."""
-    tail = max(x.rank - 2, 0)
-    ones = (1,) * tail
-    if weight.rank == 1 and x.rank > 1:
-        weight = te.compute((weight.shape[0], *ones), lambda c, *_: weight[c], te.fresh("slope"))
-    return by_rule("prelu", Rule.FLOAT, (x, weight), lambda v, w: select(v > 0.0, v, v * w))
+    slope = weight
+    if weight.rank == 1 and x.rank > 2:
+        ones = (1,) * (x.rank - 2)
+        slope = te.compute((weight.shape[0], *ones), lambda c, *_: weight[c], te.fresh("slope"))
+    elif weight.rank == 1 and x.rank == 0:
+        slope = te.compute((), lambda: weight[0], te.fresh("slope"))
+    return by_rule("prelu", Rule.FLOAT, (x, slope), lambda v, w: select(v > 0.0, v, v * w))
 
 
 @entry("hardsigmoid", lambda x: np.clip(x + 3, 0, 6) / 6, sample(array(17, low=-5, high=5)))
@@ -134,8 +136,12 @@ def _six(x: Expr) -> Expr:
 @entry("hardshrink", lambda x, at=0.5: np.where(np.abs(x) > at, x, 0), sample(array(17), 0.5))
 def build_hardshrink(x: Tensor, lambd: float = 0.5) -> Tensor:
     """x where |x| > lambd, else 0."""
-    at = float(lambd)
-    return by_rule("hardshrink", Rule.FLOAT, (x,), lambda v: select(unary("abs", v) <= at, 0.0, v))
+    return by_rule(
+        "hardshrink",
+        Rule.FLOAT,
+        (x, float(lambd)),
+        lambda v, at: select(unary("abs", v) <= at, 0.0, v),
+    )
 
 
 @entry(
@@ -150,7 +156,7 @@ def build_softshrink(x: Tensor, lambd: float = 0.5) -> Tensor:
         "softshrink",
         Rule.FLOAT,
         (x,),
-        lambda v: select(v > at, v - at, select(v < -at, v + at, v * 0.0)),
+        lambda v: select(unary("abs", v) <= at, 0.0, select(v > 0.0, v - at, v + at)),
     )
 
 
@@ -169,6 +175,7 @@ def build_threshold(x: Tensor, threshold: Number, value: Number) -> Tensor:
         Rule.SAME,
         (x, threshold, value),
         lambda v, t, other: select(v <= t, other, v),
+        exact=True,
     )
 
 

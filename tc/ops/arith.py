@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 from tc import te
 from tc.ir.expr import Bitcast, Const, Expr, binary, cast, equal, select, unary
-from tc.ir.types import BOOL, F32, F64, I32, I64, DType
+from tc.ir.types import BOOL, F32, F64, I32, I64, U8
 from tc.ops.elementwise import Fn
 
 
@@ -39,16 +41,25 @@ def least(a: Expr, b: Expr) -> Expr:
 
 
 def floor_divide(a: Expr, b: Expr) -> Expr:
-    """floor(a / b). The quotient is taken in f64, so that rounding does not reach an integer."""
+    """floor(a / b) as Python has it: of an infinite number NaN, unless it is divided by zero."""
     if not a.dtype.is_float:
         return a // b
-    return cast(unary("floor", cast(a, F64) / cast(b, F64)), a.dtype)
+    x, y = cast(a, F64), cast(b, F64)
+    whole = unary("floor", x / y)
+    # Where the quotient was rounded up to a whole number, or to zero, too much is taken away.
+    rest = select(unary("isinf", y), x, te.Fma(-whole, y, x))
+    whole = whole - cast(_opposite(rest, y), F64)
+    whole = select(unary("isinf", x) & binary("ne", y, Const(0.0, F64)), x - x, whole)
+    return cast(whole, a.dtype)
+
+
+def _opposite(a: Expr, b: Expr) -> Expr:
+    """Whether one is above zero and the other below."""
+    return ((a < 0) & (b > 0)) | ((a > 0) & (b < 0))
 
 
 def trunc_divide(a: Expr, b: Expr) -> Expr:
-    """a / b rounded towards zero."""
-    if a.dtype.is_float:
-        return cast(unary("trunc", cast(a, F64) / cast(b, F64)), a.dtype)
+    """a / b of integers rounded towards zero."""
     down = a // b
     inexact = binary("ne", down * b, a)
     return down + cast(inexact & binary("xor", a < 0, b < 0), a.dtype)
@@ -76,6 +87,22 @@ def remainder(a: Expr, b: Expr) -> Expr:
     return rest + select(other_side, b, Const(-0.0, a.dtype))  # which keeps a zero's sign
 
 
+def shift_left(a: Expr, b: Expr) -> Expr:
+    """a * 2 ** b; 0 where all bits leave, and for shifts below zero."""
+    return select(_is_shift(b), binary("shl", a, b), Const(0, a.dtype))
+
+
+def shift_right(a: Expr, b: Expr) -> Expr:
+    """a // 2 ** b, as far as there are bits; shifts below zero are as those by all bits."""
+    sign = binary("shr", a, Const(a.dtype.bits - 1, a.dtype))
+    beyond = Const(0, a.dtype) if a.dtype is U8 else sign
+    return select(_is_shift(b), binary("shr", a, b), beyond)
+
+
+def _is_shift(b: Expr) -> Expr:
+    return (b >= 0) & (b < b.dtype.bits)
+
+
 def with_sign(size: Expr, sign: Expr) -> Expr:
     """|size| with the sign bit of `sign`."""
     kind = I32 if size.dtype is F32 else I64
@@ -90,7 +117,9 @@ def hypot(a: Expr, b: Expr) -> Expr:
     big = te.maximum(unary("abs", a), unary("abs", b))
     share = te.minimum(unary("abs", a), unary("abs", b)) / big
     plain = big * te.sqrt(1.0 + share * share)
-    return select(equal(big, 0.0) | unary("isinf", big), big, plain)
+    # Beside an infinity NaN does not count.
+    infinite = unary("isinf", a) | unary("isinf", b)
+    return select(infinite, Const(math.inf, a.dtype), select(equal(big, 0.0), big, plain))
 
 
 def logaddexp(a: Expr, b: Expr) -> Expr:
@@ -116,8 +145,8 @@ def or_other(pick: Fn) -> Fn:
     return fn
 
 
-def power(x: Expr, exponent: float, dtype: DType) -> Expr:
-    """x ** exponent for a number: products and roots where they are what is meant."""
+def power(x: Expr, exponent: float, y: Expr) -> Expr:
+    """x ** y, which is the number `exponent`: products and roots where they are what is meant."""
     if exponent == int(exponent) and 0 <= exponent <= 64:
         return _product(x, int(exponent))
     match exponent:
@@ -127,7 +156,7 @@ def power(x: Expr, exponent: float, dtype: DType) -> Expr:
             return te.rsqrt(x)
         case -1 | -2:
             return 1 / _product(x, -int(exponent))
-    return binary("pow", x, Const(exponent, dtype))
+    return binary("pow", x, y)
 
 
 def _product(x: Expr, n: int) -> Expr:

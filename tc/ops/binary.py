@@ -8,13 +8,13 @@ import numpy as np
 
 from tc.errors import UnsupportedError
 from tc.frozen import frozen
-from tc.ir.expr import Const, Expr, binary, equal, unary
+from tc.ir.expr import Const, Expr, binary, cast, equal, unary
 from tc.ir.tensor import Tensor
 from tc.ir.types import BOOL
 from tc.ops import arith
 from tc.ops import references as ref
 from tc.ops.elementwise import Fn, Reference, Rule, by_rule, enter
-from tc.ops.promotion import Operand
+from tc.ops.promotion import Operand, compute_type, result_type
 from tc.ops.samples import array, ints, sample, special
 from tc.ops.table import Kind, Sample, operator
 
@@ -31,6 +31,7 @@ class Row:
     also: tuple[str, ...] = ()
     low: float = -3.0  # of the second operand
     samples: tuple[Sample, ...] = ()
+    exact: bool = False
 
 
 def _b(op: str) -> Fn:
@@ -42,11 +43,12 @@ _ONE = ("default",)
 _BITS = ("Tensor", "Scalar", "Scalar_Tensor")
 ROWS: Final = (
     Row("mul", S, arith.multiply, np.multiply,
-        also=("aten.multiply.Tensor", "aten.multiply.Scalar")),
+        also=("aten.multiply.Tensor", "aten.multiply.Scalar"), exact=True),
     Row("true_divide", Rule.FLOAT, lambda a, b: a / b, np.true_divide, (),
         ("aten.div.Tensor", "aten.div.Scalar", "aten.divide.Tensor", "aten.divide.Scalar",
-         "aten.true_divide.Tensor", "aten.true_divide.Scalar")),
-    Row("floor_divide", S, arith.floor_divide, np.floor_divide, ("default", "Scalar"), low=1),
+         "aten.true_divide.Tensor", "aten.true_divide.Scalar"), exact=True),
+    Row("floor_divide", S, arith.floor_divide, np.floor_divide, ("default", "Scalar"), low=1,
+        exact=True),
     Row("remainder", S, arith.remainder, np.mod, _BITS, low=1),
     Row("fmod", S, arith.fmod, np.fmod, low=1),
     Row("maximum", S, arith.greatest, np.maximum, _ONE, ("aten.max.other",)),
@@ -72,9 +74,9 @@ ROWS: Final = (
         ("aten.__or__.Tensor", "aten.__or__.Scalar")),
     Row("bitwise_xor", B, _b("xor"), np.bitwise_xor, _BITS,
         ("aten.__xor__.Tensor", "aten.__xor__.Scalar")),
-    Row("bitwise_left_shift", B, _b("shl"), np.left_shift, ("Tensor", "Tensor_Scalar"),
+    Row("bitwise_left_shift", B, arith.shift_left, np.left_shift, ("Tensor", "Tensor_Scalar"),
         ("aten.__lshift__.Tensor", "aten.__lshift__.Scalar"), low=0),
-    Row("bitwise_right_shift", B, _b("shr"), np.right_shift, ("Tensor", "Tensor_Scalar"),
+    Row("bitwise_right_shift", B, arith.shift_right, np.right_shift, ("Tensor", "Tensor_Scalar"),
         ("aten.__rshift__.Tensor", "aten.__rshift__.Scalar"), low=0),
     Row("copysign", Rule.FLOAT, arith.with_sign, np.copysign),
     Row("hypot", Rule.FLOAT, arith.hypot, np.hypot, _ONE,
@@ -114,7 +116,7 @@ def _samples(row: Row) -> tuple[Sample, ...]:
 
 for _row in ROWS:
     _aten = tuple(f"aten.{_row.name}.{o}" for o in _row.overloads) + _row.also
-    enter(_row.name, _aten, _row.rule, _row.fn, _row.reference, _samples(_row))
+    enter(_row.name, _aten, _row.rule, _row.fn, _row.reference, _samples(_row), _row.exact)
 
 
 _SCALED = (
@@ -206,12 +208,30 @@ def build_div_mode(a: Operand, b: Operand, rounding_mode: str | None = None) -> 
     """a / b, rounded towards minus infinity ("floor") or zero ("trunc") if asked to."""
     match rounding_mode:
         case None:
-            return by_rule("div", Rule.FLOAT, (a, b), lambda x, y: x / y)
+            return by_rule("div", Rule.FLOAT, (a, b), lambda x, y: x / y, exact=True)
         case "floor":
-            return by_rule("div", Rule.SAME, (a, b), arith.floor_divide)
+            return by_rule("div", Rule.SAME, (a, b), arith.floor_divide, exact=True)
         case "trunc":
-            return by_rule("div", Rule.SAME, (a, b), arith.trunc_divide)
+            return _truncated(a, b)
     raise UnsupportedError(f"div: rounding_mode {rounding_mode!r}; known are 'floor' and 'trunc'")
+
+
+def _truncated(a: Operand, b: Operand) -> Tensor:
+    """a / b rounded towards zero.
+
+    The quotient of two half-precision tensors is rounded to their type first, as in ATen; that by
+    a number is not.
+    """
+    kind = result_type((a, b))
+    if not kind.is_float:
+        return by_rule("div", Rule.SAME, (a, b), arith.trunc_divide)
+    if not isinstance(b, Tensor) or b.rank == 0:
+        kind = compute_type(kind)
+
+    def fn(x: Expr, y: Expr) -> Expr:
+        return unary("trunc", cast(cast(x / y, kind), x.dtype))
+
+    return by_rule("div", Rule.SAME, (a, b), fn, exact=True)
 
 
 @operator(
@@ -232,10 +252,31 @@ def build_div_mode(a: Operand, b: Operand, rounding_mode: str | None = None) -> 
 def build_pow(a: Operand, b: Operand) -> Tensor:
     """a ** b."""
     if isinstance(b, Tensor | Expr):
-        kinds = by_rule("pow", Rule.SAME, (a, b), lambda x, y: x + y).dtype
-        if not isinstance(a, Tensor) and a == 2 and kinds.is_float:
+        kind = result_type((a, b))
+        if not isinstance(a, Tensor) and a == 2 and kind.is_float:
             return by_rule("pow", Rule.FLOAT, (b,), lambda y: unary("exp2", y))
-        if not kinds.is_float:
-            raise UnsupportedError(f"pow: of {kinds} with an exponent that is data; cast to float")
+        if not kind.is_float:
+            raise UnsupportedError(f"pow: of {kind} with an exponent that is data; cast to float")
         return by_rule("pow", Rule.SAME, (a, b), lambda x, y: binary("pow", x, y))
-    return by_rule("pow", Rule.SAME, (a, b), lambda x, y: arith.power(x, float(b), y.dtype))
+    kind = result_type((a, b))
+    if not kind.is_float and not 0 <= b <= 64:
+        raise UnsupportedError(f"pow: of {kind} with exponent {b}; cast to float")
+    return by_rule("pow", Rule.SAME, (a, b), lambda x, y: arith.power(x, float(b), y))
+
+
+@operator(
+    "square",
+    aten=("aten.square.default",),
+    kind=Kind.POINTWISE,
+    reference=lambda x: x * (x.astype(np.int64) if x.dtype == np.bool_ else x),
+    samples=(
+        sample(array(3, 5)),
+        sample(special(19)),
+        sample(array(4, dtype="bf16")),
+        sample(ints(17, low=-9, high=9)),
+        sample(ints(5, high=2, dtype="bool")),
+    ),
+)
+def build_square(x: Tensor) -> Tensor:
+    """x²."""
+    return build_pow(x, 2)

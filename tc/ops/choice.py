@@ -12,7 +12,7 @@ from tc.ir.tensor import Tensor
 from tc.ir.types import BOOL
 from tc.ops.dims import broadcast, stretched
 from tc.ops.elementwise import Rule, by_rule, entry, pointwise
-from tc.ops.promotion import Number, Operand, compute_type, number_as, result_type
+from tc.ops.promotion import Number, Operand, number_as, result_type
 from tc.ops.samples import array, bools, ints, sample, special
 
 
@@ -111,7 +111,8 @@ def build_lerp(start: Tensor, end: Tensor, weight: Operand) -> Tensor:
         near = unary("abs", w) < 0.5
         return select(near, a + w * (b - a), b - (b - a) * (1.0 - w))
 
-    return by_rule("lerp", Rule.SAME, (start, end, weight), fn)
+    is_number = not isinstance(weight, Tensor)
+    return by_rule("lerp", Rule.SAME, (start, end, weight), fn, exact=is_number)
 
 
 @entry(
@@ -123,7 +124,11 @@ def build_lerp(start: Tensor, end: Tensor, weight: Operand) -> Tensor:
 def build_addcmul(x: Tensor, a: Tensor, b: Tensor, value: Number = 1) -> Tensor:
     """x + value * a * b."""
     return by_rule(
-        "addcmul", Rule.SAME, (x, a, b, value), lambda v, p, q, s: v + _times(value, s, p) * q
+        "addcmul",
+        Rule.SAME,
+        (x, a, b, value),
+        lambda v, p, q, s: v + _times(value, s, p) * q,
+        exact=True,
     )
 
 
@@ -136,7 +141,11 @@ def build_addcmul(x: Tensor, a: Tensor, b: Tensor, value: Number = 1) -> Tensor:
 def build_addcdiv(x: Tensor, a: Tensor, b: Tensor, value: Number = 1) -> Tensor:
     """x + value * a / b."""
     return by_rule(
-        "addcdiv", Rule.SAME, (x, a, b, value), lambda v, p, q, s: v + _times(value, s, p) / q
+        "addcdiv",
+        Rule.SAME,
+        (x, a, b, value),
+        lambda v, p, q, s: v + _times(value, s, p) / q,
+        exact=True,
     )
 
 
@@ -164,20 +173,20 @@ def build_isclose(
         nans = unary("isnan", x) & unary("isnan", y)
         return close | nans if equal_nan else close
 
-    dtype = compute_type(result_type((a, b)))
-    return pointwise("isclose", (a, b), dtype, BOOL, fn)
+    return pointwise("isclose", (a, b), result_type((a, b)), BOOL, fn)
 
 
 @entry(
     "heaviside",
-    lambda x, v: np.heaviside(x, v),
+    lambda x, v: np.where(np.isnan(x), 0, np.heaviside(x, v)),
     sample(ints(17, low=-2, high=2, dtype="f32"), array(17)),
+    sample(special(19), array(19)),
 )
 def build_heaviside(x: Tensor, values: Tensor) -> Tensor:
-    """0 below zero, 1 above, `values` at zero; NaN gives NaN."""
+    """0 below zero, 1 above, `values` at zero; NaN gives 0."""
 
     def fn(v: Expr, at_zero: Expr) -> Expr:
         zero, one = Const(0, v.dtype), Const(1, v.dtype)
-        return select(binary("eq", v, zero), at_zero, select(v < zero, zero, one))
+        return select(binary("eq", v, zero), at_zero, select(v > zero, one, zero))
 
     return by_rule("heaviside", Rule.SAME, (x, values), fn)

@@ -35,17 +35,17 @@ class Rule(Enum):
 
 
 def types_of(name: str, rule: Rule, operands: Sequence[Operand]) -> tuple[DType, DType]:
-    """The type that `rule` computes in, and the type of the result."""
+    """The type that `rule` brings the operands to, and the type of the result."""
     promoted = result_type(operands)
     match rule:
         case Rule.SAME:
-            return compute_type(promoted), promoted
+            return promoted, promoted
         case Rule.FLOAT:
-            return compute_type(floating(promoted)), floating(promoted)
+            return floating(promoted), floating(promoted)
         case Rule.TEST:
-            return compute_type(promoted), BOOL
+            return promoted, BOOL
         case Rule.FLOAT_TEST:
-            return compute_type(floating(promoted)), BOOL
+            return floating(promoted), BOOL
         case Rule.LOGICAL:
             return BOOL, BOOL
         case Rule.BITS:
@@ -55,27 +55,43 @@ def types_of(name: str, rule: Rule, operands: Sequence[Operand]) -> tuple[DType,
 
 
 def pointwise(
-    name: str, operands: Sequence[Operand], compute: DType, result: DType, fn: Fn
+    name: str,
+    operands: Sequence[Operand],
+    held: DType,
+    result: DType,
+    fn: Fn,
+    exact: bool = False,
 ) -> Tensor:
-    """fn of the operands, each broadcast and cast to `compute`, cast to `result` at the end."""
+    """fn of the operands, each broadcast and brought to `held`, cast to `result` at the end.
+
+    Args:
+        exact: numbers and scalar tensors are not rounded to a half-precision `held`.
+    """
     shape = broadcast(name, *(x.shape for x in operands if isinstance(x, Tensor)))
+    compute = compute_type(held)
 
     def element(*index: Expr) -> Expr:
-        values = [
-            cast(stretched(x, shape, index), compute)
-            if isinstance(x, Tensor)
-            else number_as(x, compute)
-            for x in operands
-        ]
+        values = []
+        for x in operands:
+            is_scalar = not isinstance(x, Tensor) or x.rank == 0
+            kind = compute if exact and is_scalar else held
+            value = (
+                cast(stretched(x, shape, index), kind)
+                if isinstance(x, Tensor)
+                else number_as(x, kind)
+            )
+            values.append(cast(value, compute))
         return cast(fn(*values), result)
 
     return te.compute(shape, element, te.fresh(name))
 
 
-def by_rule(name: str, rule: Rule, operands: Sequence[Operand], fn: Fn) -> Tensor:
+def by_rule(
+    name: str, rule: Rule, operands: Sequence[Operand], fn: Fn, exact: bool = False
+) -> Tensor:
     """`pointwise` in the types that `rule` gives."""
-    compute, result = types_of(name, rule, operands)
-    return pointwise(name, operands, compute, result, fn)
+    held, result = types_of(name, rule, operands)
+    return pointwise(name, operands, held, result, fn, exact)
 
 
 def enter(
@@ -85,11 +101,12 @@ def enter(
     fn: Fn,
     reference: Reference,
     samples: tuple[Sample, ...],
+    exact: bool = False,
 ) -> None:
     """Enter a row whose arguments are all operands."""
 
     def build(*operands: Operand) -> Tensor:
-        return by_rule(name, rule, operands, fn)
+        return by_rule(name, rule, operands, fn, exact)
 
     register(Operator(name, tuple(aten), Kind.POINTWISE, build, reference, samples))
 

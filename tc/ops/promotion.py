@@ -1,7 +1,8 @@
 """In which type an operator computes: type promotion as PyTorch does it.
 
 Tensors with dims outrank scalar tensors, which outrank Python numbers, unless the lower one is of
-a higher category (bool, integer, float). Half-precision floats are computed in f32.
+a higher category (bool, integer, float). Half-precision floats are computed in f32, once operands
+of other types are rounded to theirs.
 """
 
 from __future__ import annotations

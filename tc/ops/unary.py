@@ -77,7 +77,6 @@ ROWS: Final = (
     Row("neg", S, _negated, np.negative, also=("aten.negative.default",)),
     Row("positive", S, lambda x: x, lambda x: x),
     Row("sign", S, _sign, ref.sign, also=("aten.sgn.default",)),
-    Row("square", S, lambda x: x * x, np.square),
     Row("relu", S, lambda x: te.maximum(x, 0), lambda x: np.maximum(x, 0)),
     Row("relu6", S, lambda x: te.minimum(te.maximum(x, 0), 6), lambda x: np.clip(x, 0, 6), -3, 9),
     Row("ceil", S, _whole("ceil"), np.ceil),
