@@ -68,6 +68,7 @@ def lift(graph: GraphModule) -> Lifted:
             _replace_size(made, node, whence)
     outputs, sizes, kept = _outputs(made, nodes)
     _restore_attention(made)
+    _restore_conversions(made)
     normalise(made)
     constants = _lift_constants(made)
     _reorder(made, [*(nodes[n] for n in weights), *constants, *(nodes[n] for n in inputs)])
@@ -115,6 +116,13 @@ def _restore_attention(made: GraphModule) -> None:
             read.replace_all_uses_with(plain)
             made.graph.erase_node(read)
         made.graph.erase_node(node)
+
+
+def _restore_conversions(made: GraphModule) -> None:
+    """Make conversions of AOTAutograd's own, as of numbers that it keeps in tensors, `to`."""
+    for node in made.graph.nodes:
+        if str(node.target) == "prims.convert_element_type.default":
+            node.target = torch.ops.aten.to.dtype  # which takes the same arguments
 
 
 def _lift_constants(made: GraphModule) -> dict[Node, torch.Tensor]:

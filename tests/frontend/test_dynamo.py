@@ -118,6 +118,18 @@ def test_a_number_that_is_no_size_runs_eagerly() -> None:
             torch.testing.assert_close(compiled(x, n), function(x, n))
 
 
+def test_a_number_that_changes_is_an_input() -> None:
+    def scaled(x: torch.Tensor, by: float) -> torch.Tensor:
+        torch._assert_async((x > -1).all(), "too small")
+        return x * by
+
+    compiled, x = torch.compile(scaled, backend="tc", options={"fallback": "error"}), torch.ones(3)
+    for by in (0.5, 1.5, 2.5):
+        assert torch.equal(compiled(x, by), x * by)
+    with pytest.raises(tc.TcError, match="too small"):
+        compiled(-x, 2.5)
+
+
 def test_gradients_are_right_warned_of_and_counted() -> None:
     model, same = net(), net()
     compiled = torch.compile(model, backend="tc")
