@@ -248,7 +248,8 @@ def _export(
     flat: _Flat, samples: list[torch.Tensor], axes: list[dict[int, Any]]
 ) -> ExportedProgram:
     shapes_of_all = {"tensors": tuple(axes)} if samples else None
-    told = quiet(), whole_windows(), any_values(), asserting()
+    plain = torch.autocast("cpu", enabled=False)  # a program's types are its own
+    told = quiet(), whole_windows(), any_values(), asserting(), plain
     with torch.no_grad(), warnings.catch_warnings(), contextlib.ExitStack() as stack:
         for each in told:
             stack.enter_context(each)

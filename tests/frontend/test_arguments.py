@@ -25,6 +25,14 @@ def test_zero_has_two_signs() -> None:
     assert made.stats()["compilations"] == 2
 
 
+def test_what_is_compiled_under_autocast_has_the_types_of_the_model() -> None:
+    model, x = nn.Linear(4, 3).requires_grad_(False), torch.randn(2, 4)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        made = tc.compile(model, threads=1, example_inputs=x, fallback="error")
+        inside = made(x)
+    torch.testing.assert_close((inside, made(x)), (model(x), model(x)))
+
+
 class Writes(nn.Module):
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         x.add_(1)
