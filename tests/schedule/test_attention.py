@@ -172,6 +172,29 @@ def test_next_block_of_keys_and_values_is_fetched_wherever_rows_lie() -> None:
         np.testing.assert_allclose(made, want, atol=2e-6, rtol=2e-5)
 
 
+@pytest.mark.parametrize("target", TARGETS)
+def test_channels_before_tokens(target: str) -> None:
+    """As convolutions leave them: elements of a query, a key, a value and a result lie apart."""
+    n, m = te.sym("n"), te.sym("m", 0)
+    given = [te.placeholder((1, 2, 16, x), F32, name) for x, name in ((n, "q"), (m, "k"), (m, "v"))]
+
+    def tokens(t: Tensor) -> Tensor:
+        return te.compute((1, 2, t.shape[3], 16), lambda b, h, i, c: t[b, h, c, i])
+
+    made = build_attention(*map(tokens, given))
+    kernel = tc.build(
+        inlined((te.compute((1, 2, 16, n), lambda b, h, c, i: made[b, h, i, c]),)),
+        target,
+        threads=2,
+    )
+    assert "last=" in str(kernel.schedule), kernel.schedule
+    for sizes in ((1, 1, 1), (1, 17, 17), (1, 50, 260)):
+        values = arrays(Variant(), *sizes)
+        out = kernel(*(np.ascontiguousarray(values[name].swapaxes(2, 3)) for name in "qkv"))
+        want = wanted(Variant(), values).swapaxes(2, 3)
+        np.testing.assert_allclose(out, want, atol=2e-6, rtol=2e-5, err_msg=str(sizes))
+
+
 def test_only_the_part_of_a_row_that_is_a_head_is_fetched() -> None:
     n = te.sym("n")
     joined = te.placeholder((1, n, 96), F32)  # queries, keys and values of two heads of 16

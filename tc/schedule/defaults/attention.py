@@ -139,9 +139,7 @@ def query_dim(a: Attention) -> int | None:
     if a.keys is None or len(a.keys.rows) != 1 or not isinstance(a.keys.a.tensor, Placeholder):
         return None
     dims = [d for d, i in enumerate(a.keys.a.indices) if uses(i, a.keys.rows[0])]
-    if len(dims) != 1 or dims[0] == a.keys.a.tensor.rank - 1:
-        return None
-    return dims[0]
+    return dims[0] if len(dims) == 1 else None
 
 
 def schedule_attention(plan: Plan, a: Attention, query: int) -> None:
@@ -170,6 +168,7 @@ def schedule_attention(plan: Plan, a: Attention, query: int) -> None:
         plan.do("compute_at", plan.buffer_of(t), block.loop)
     plan.divide([*batch, row + "0"])
     _scores(plan, a, tile, block, (row + "0", query))
+    _turn_values(plan, a, block)
     _statistics(plan, a, tile, row + "1", key)
     plan.vectorize(column + "_o", 32)
     plan.vectorize(column, 32)
@@ -240,6 +239,16 @@ def _scores(plan: Plan, a: Attention, tile: Tile, block: _Block, outer: tuple[st
     length = fixed(p.reduce.extents[0]) if len(depth) == 1 else None
     _fetch(plan, (p.b.tensor, length), block, nests[0][:2], count, steps)
     _transpose(plan, queries, query, tile.lanes)
+
+
+def _turn_values(plan: Plan, a: Attention, block: _Block) -> None:
+    """A copy of a block of values, where the elements of each do not lie side by side."""
+    read = next(reads_in(a.fold.values[2]), None)
+    if read is None or not isinstance(read.tensor, Placeholder) or read.indices[-1] == a.column:
+        return
+    dims = [d for d, i in enumerate(read.indices) if i == a.column]
+    if len(dims) == 1:
+        plan.attempt("cache", plan.buffer_of(read.tensor), block.loop, last=dims[0])
 
 
 def _pointwise_reads(a: Attention) -> list[Placeholder]:
