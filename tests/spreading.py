@@ -35,22 +35,42 @@ SCRIPTS = (
     "tests/test_warm.py",
 )
 
-# The groups that take longest, for they have few tests that each take long: they begin first, so
-# that at the end no process waits for another's. All others take the longer the more tests they
-# have. "model t5" and the like need no mention: they have many tests.
+# The groups that take longest, some for they have few tests that each take long: they begin first,
+# so that at the end no process waits for another's. All others take the longer the more tests they
+# have.
 LONGEST = (
-    "tests/autotune/test_space.py",
-    "scripts",
-    "tests/schedule/test_attention.py",
     "tests/frontend/test_generate.py",
     "tests/test_precision.py",
+    "tests/test_models_encoders.py",
     "tests/schedule/test_defaults.py",
-    "tests/cli/test_cli_commands.py",
+    "tests/schedule/test_attention.py",
+    "model t5",
     "tests/frontend/test_recall.py",
-    "tests/frontend/test_recall_key.py",
+    "scripts",
+    "tests/test_models_decoders.py",
+    "model llama-lm",
+    "tests/frontend/test_generate_ways.py",
+    "tests/frontend/test_layers_nn.py",
+    "tests/autotune/test_space.py",
+    "tests/frontend/test_recurrent.py",
+    "tests/codegen/test_c_kernels.py",
+    "model gpt2-lm",
+    "tests/ops/test_c.py",
+    "tests/frontend/test_composites.py",
     "tests/standalone/test_words.py",
+    "model llama",
+    "tests/frontend/test_experts.py",
+    "tests/frontend/test_codegen_c.py",
+    "tests/cli/test_cli_commands.py",
+    "tests/standalone/test_short.py",
+    "tests/frontend/test_dynamo.py",
+    "tests/autotune/test_tune.py",
+    "tests/test_numerics.py",
+    "tests/standalone/test_generation.py",
+    "tests/frontend/test_recall_key.py",
+    "tests/frontend/test_sorting.py",
+    "tests/benchmarks/test_tuning_rows.py",
     "tests/test_package.py",
-    "tests/codegen/test_kernels.py",
     "tests/test_bad_input.py",
 )
 
