@@ -370,6 +370,19 @@ def test_blocks_of_a_matrix_that_many_rows_meet_are_copied(made: Group, step: st
     assert step in text if step else "cache(" not in text, text
 
 
+def test_lines_pass_within_a_group_where_its_weights_are_large() -> None:
+    x, w = te.placeholder((1, 256, 16, 16)), te.placeholder((256, 128, 3, 3))
+    r, i, j = (te.reduce_axis(n) for n in (128, 3, 3))
+    y = te.compute(
+        (1, 256, 14, 14),
+        lambda b, o, h, v: te.sum(
+            x[b, o // 128 * 128 + r, h + i, v + j] * w[o, r, i, j], (r, i, j)
+        ),
+    )
+    text = str(default_schedule((y,), (x, w), frozenset({w.name}), Target.parse("x86-64-v3")))
+    assert text.endswith("parallel(b) parallel(o0) parallel(o10) parallel(h) parallel(v0)"), text
+
+
 def test_rows_with_one_matrix_are_multiplied_together() -> None:
     outputs, inputs, constants = experts(M, 64, 64)
     text = str(default_schedule(outputs, inputs, constants, Target.parse("x86-64-v3")))

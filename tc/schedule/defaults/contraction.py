@@ -47,12 +47,13 @@ def schedule_contraction(plan: Plan, t: Tensor, p: Product, constants: frozenset
     apart, near = (p.rows[:-1], p.rows[-1:]) if shared_axis(p) else neighbours(t, p)
     lines = plan.loops_of(t, [v for v in apart if slides(p, v)])
     rows, alone = plan.loops_of(t, near), [v for v in apart if not slides(p, v)]
-    batch = [*plan.loops_of(t, (*p.batch, *alone)), *lines]
+    batch = plan.loops_of(t, (*p.batch, *alone))
     if has_long_epilogue(t) or pays_apart(plan, p):
         plan.do("stage", accumulator(plan, t))
     if p.span is not None:
         plan.do("split", column, p.span)
         batch, column = [*batch, column + "0"], column + "1"
+    batch += lines
     plan.do("reorder", *batch, *rows, column)
     row = plan.fuse_all(rows, "m") if rows else None
     tile = tile_for(plan, p, row, column)
