@@ -370,6 +370,15 @@ def test_blocks_of_a_matrix_that_many_rows_meet_are_copied(made: Group, step: st
     assert step in text if step else "cache(" not in text, text
 
 
+@pytest.mark.parametrize(("depth", "sums"), [(1024, None), (1536, 768), (2048, 1024), (3072, 1024)])
+def test_sums_in_blocks_where_the_next_block_would_not_fit_beside_this(
+    depth: int, sums: int | None
+) -> None:
+    made = linear(M, 1, depth, 384)
+    text = str(default_schedule(*made, Target.parse("x86-64-v3 l2=512K")))
+    assert f"partial(out0_acc, k, {sums})" in text if sums else "partial" not in text, text
+
+
 def test_lines_pass_within_a_group_where_its_weights_are_large() -> None:
     x, w = te.placeholder((1, 256, 16, 16)), te.placeholder((256, 128, 3, 3))
     r, i, j = (te.reduce_axis(n) for n in (128, 3, 3))

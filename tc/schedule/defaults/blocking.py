@@ -66,10 +66,9 @@ def block_sums(
         return False  # nobody reads a block again
     step_bytes = tile.nr * p.reduce.dtype.bits // 8
     steps = unrolled_steps(plan, tile)
-    length = _even_length(depth, plan.target.l2_bytes // PANEL_SHARE // step_bytes, steps)
-    own = length or 0
-    if plan.target.l2_bytes // 2 >= depth * step_bytes:
-        own = 0
+    room = plan.target.l2_bytes // PANEL_SHARE
+    length = _even_length(depth, room // step_bytes, steps)
+    own = length or 0 if depth * step_bytes > room else 0
     length = plan.pick("kc", own, (0, *_lengths(depth, steps)))
     if not length:
         return False
