@@ -74,6 +74,14 @@ def windows(c: int, n: te.DimLike, k: int, stride: int) -> Group:
     return group(y, (x, w), (w,))
 
 
+def cut_off(m: te.DimLike, n: int, span: int) -> Group:
+    """As in groups of `span` columns, of which the last is not whole."""
+    x, w = te.placeholder((m, 4, 3)), te.placeholder((n, 3))
+    c = te.reduce_axis(3)
+    y = te.compute((m, n), lambda i, j: te.sum(x[i, j // span, c] * w[j, c], axis=c))
+    return group(y, (x, w), (w,))
+
+
 def mm(m: te.DimLike, k: int, n: te.DimLike, across: bool = False) -> Group:
     """A product of two matrices that are no constants, the second one's columns apart or not."""
     x, w = te.placeholder((m, k)), te.placeholder((n, k) if across else (k, n))
@@ -298,6 +306,8 @@ CASES: dict[str, Callable[[], Group]] = {
     "groups": lambda: in_groups(M + 2, 2, 3, 8, 3),
     "groups of a vector and a half": lambda: in_groups(M, 3, 2, 12, 1),
     "groups of odd width": lambda: in_groups(M + 1, 2, 4, 7, 2),
+    "groups cut off": lambda: cut_off(M, 20, 8),
+    "a group cut off": lambda: cut_off(M, 12, 16),
     "argmax": lambda: argmax(M, S),
     "argmax static": lambda: argmax(2, 70),
     "total": lambda: total(M, 5),

@@ -68,7 +68,11 @@ def products_of(t: Tensor) -> Iterator[Product]:
     ways = []
     for a, b in (sides, sides[::-1]):
         own = [v for v in t.axes if _has(b, v) and not _has(a, v)]
-        shared = [v for v in t.axes if v in b.indices and _span(a, v) is not None]
+        shared = [
+            v
+            for v, size in zip(t.axes, t.shape, strict=True)
+            if v in b.indices and (span := _span(a, v)) and simplify(size % span) == Const(0)
+        ]
         if len(own or shared) == 1:
             ways.append((a, b, (own or shared)[0]))
     for a, b, column in sorted(ways, key=lambda way: way[2] != t.axes[-1]):
