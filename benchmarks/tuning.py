@@ -20,7 +20,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
@@ -56,21 +56,19 @@ class Asked:
 Row = tuple[str, str, str, bool]  # what, measured, wanted, reached
 
 
-def search(asked: Asked) -> list[Row]:
+def search(asked: Asked) -> Iterator[Row]:
     """Best of the trials over the best of random ones, workload by workload."""
-    rows, shares = [], []
+    shares = []
     for name in asked.names(tuple(WORKLOADS)):
         best, curve = _best(asked, name, asked.folder / "search.db", asked.trials, False)
         chance, _ = _best(asked, name, asked.folder / "random.db", asked.random, True)
         asked.curves[name] = curve
         shares.append(chance / best)
         goal = GOALS["search"][1]
-        rows.append(
-            (f"{name}: best of {asked.trials} over best of {asked.random} random",
-             f"{shares[-1]:.3f}", f">= {goal}", shares[-1] >= goal)
-        )  # fmt: skip
+        yield (f"{name}: best of {asked.trials} over best of {asked.random} random",
+               f"{shares[-1]:.3f}", f">= {goal}", shares[-1] >= goal)  # fmt: skip
     mean, goal = math.exp(sum(map(math.log, shares)) / len(shares)), GOALS["search"][0]
-    return [*rows, ("geometric mean", f"{mean:.3f}", f">= {goal}", mean >= goal)]
+    yield "geometric mean", f"{mean:.3f}", f">= {goal}", mean >= goal
 
 
 def _best(
@@ -130,36 +128,31 @@ def tuned(
     return session
 
 
-def gain(asked: Asked) -> list[Row]:
+def gain(asked: Asked) -> Iterator[Row]:
     """Tuned over default, each workload alone, and whole models in turns."""
     import tc
 
-    rows = []
     for name in asked.names(MODEL_NAMES):
         module, inputs = next(m for m in MODELS if m.__name__ == name)()
         path = asked.folder / "models.db"
         given = {"example_inputs": inputs, "trials": asked.trials, "tuning_db": path}
         report = tc.tune(module, threads=asked.threads, **given)
         for work in report.workloads:
-            rows.append((f"{name}: {work.name} {work.sizes}", f"{work.gain:.3f}", "", True))
+            yield f"{name}: {work.name} {work.sizes}", f"{work.gain:.3f}", "", True
         whole = report.gain or 0.0
-        rows.append((f"{name}: whole", f"{whole:.3f}", ">= 0.99", whole >= GOALS["gain"]))
-    return rows
+        yield f"{name}: whole", f"{whole:.3f}", ">= 0.99", whole >= GOALS["gain"]
 
 
-def learned(asked: Asked) -> list[Row]:
+def learned(asked: Asked) -> Iterator[Row]:
     """Trials for the cost model, of workloads that nothing is judged by."""
-    rows = []
     for name in asked.names(tuple(LEARNED)):
         path = asked.folder / "learned.db"
         session = tuned(asked, name, path, max(1, asked.trials // 2), random=True)
-        rows.append((f"learned: {name}", f"{session.done} trials", "", True))
-    return rows
+        yield f"learned: {name}", f"{session.done} trials", "", True
 
 
-def targets(asked: Asked) -> list[Row]:
+def targets(asked: Asked) -> Iterator[Row]:
     """Records of the same workloads on other vector levels and numbers of threads."""
-    rows = []
     for level in ("x86-64-v2", "x86-64-v3", "x86-64-v4"):
         for threads in (1, 2):
             for name in asked.names(tuple(WORKLOADS)):
@@ -167,10 +160,9 @@ def targets(asked: Asked) -> list[Row]:
                     path = asked.folder / "targets.db"
                     session = tuned(asked, name, path, asked.trials, level, threads)
                 except TcError as error:  # this machine cannot run it
-                    rows.append((f"{level}, {threads} threads", str(error)[:80], "", True))
+                    yield f"{level}, {threads} threads", str(error)[:80], "", True
                     break
-                rows.append((f"{level}, {threads}: {name}", f"{session.done} trials", "", True))
-    return rows
+                yield f"{level}, {threads}: {name}", f"{session.done} trials", "", True
 
 
 def model(asked: Asked) -> list[Row]:
@@ -209,9 +201,8 @@ def model(asked: Asked) -> list[Row]:
     return rows
 
 
-def rate(asked: Asked) -> list[Row]:
+def rate(asked: Asked) -> Iterator[Row]:
     """Trials a minute of gemm-size workloads, from nothing, and the search's own share."""
-    rows = []
     for name in asked.names(("gemm large", "gemm M=16")):
         path = asked.folder / f"rate {time.time_ns()}.db"
         start = time.monotonic()
@@ -219,10 +210,8 @@ def rate(asked: Asked) -> list[Row]:
         seconds = time.monotonic() - start
         path.unlink()
         speed, share = 60 * session.done / seconds, session.search_seconds / seconds
-        rows.append((f"{name}: trials a minute", f"{speed:.0f}", ">= 120", speed >= GOALS["rate"]))
-        rows.append((f"{name}: the search's share", f"{share:.2f}", "<= 0.20",
-                     share <= GOALS["share"]))  # fmt: skip
-    return rows
+        yield f"{name}: trials a minute", f"{speed:.0f}", ">= 120", speed >= GOALS["rate"]
+        yield f"{name}: the search's share", f"{share:.2f}", "<= 0.20", share <= GOALS["share"]
 
 
 def bert(asked: Asked) -> list[Row]:
@@ -240,7 +229,7 @@ def bert(asked: Asked) -> list[Row]:
              seconds <= GOALS["bert"])]  # fmt: skip
 
 
-def warm(asked: Asked) -> list[Row]:
+def warm(asked: Asked) -> Iterator[Row]:
     """The time to compile with records over that without, with nothing compiled before.
 
     The records are those of `gain`; before there are any, those that ship.
@@ -252,7 +241,6 @@ def warm(asked: Asked) -> list[Row]:
     from tc.frontend.tuning_subject import TorchSubject
     from tc.pipeline import compile_graph
 
-    rows = []
     for name in asked.names(MODEL_NAMES):
         module, inputs = next(m for m in MODELS if m.__name__ == name)()
         path = asked.folder / "models.db"
@@ -268,12 +256,11 @@ def warm(asked: Asked) -> list[Row]:
                         pipeline(graph, own) if kind == "with" else compile_graph(graph, own)
                     least[kind] = min(least[kind], time.perf_counter() - start)
         ratio = least["with"] / least["without"]
-        rows.append((f"{name}: compiling with records over without", f"{ratio:.3f}", "<= 1.10",
-                     ratio <= GOALS["warm"]))  # fmt: skip
-    return rows
+        yield (f"{name}: compiling with records over without", f"{ratio:.3f}", "<= 1.10",
+               ratio <= GOALS["warm"])  # fmt: skip
 
 
-ROWS: dict[str, Callable[[Asked], list[Row]]] = {
+ROWS: dict[str, Callable[[Asked], Iterable[Row]]] = {
     "search": search, "gain": gain, "learned": learned, "targets": targets, "model": model,
     "rate": rate, "bert": bert, "warm": warm,
 }  # fmt: skip
@@ -282,8 +269,9 @@ TIMED = ("rate", "bert", "warm")
 """Rows that time whole runs, so that other work counts as theirs; the others take turns."""
 
 
-def rows_of(name: str, asked: Asked, force: bool) -> list[Row]:
-    """What a row finds; that it was refused, where others use the cores."""
+def rows_of(name: str, asked: Asked, force: bool) -> Iterable[Row]:
+    """What a row finds, each as soon as it is known; that it was refused, where others use the
+    cores."""
     if name in TIMED:
         try:
             load.require_quiet(load.chosen_cores(), force)
