@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -33,6 +34,32 @@ def test_the_search_against_chance(tmp_path: Path, capsys: pytest.CaptureFixture
     assert found["cpu"] and found["date"]
     assert png.read_bytes().startswith(b"\x89PNG")
     assert "geometric mean" in capsys.readouterr().out
+
+
+def test_who_seemed_best_by_luck_is_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    really = {"a": 0.9, "b": 0.95, "lucky": 1.1, "crashes now": None}
+
+    class Again:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def measure(self, task, schedules):
+            assert task == "the task"
+            for name in schedules:
+                ratio = really[name]
+                yield SimpleNamespace(measured=ratio and SimpleNamespace(ratio=ratio))
+
+    def session(**ratios):
+        seen = [SimpleNamespace(seed=1, ratio=r, schedule=name) for name, r in ratios.items()]
+        return SimpleNamespace(jobs=[SimpleNamespace(seen=seen)], seed=1, task=lambda _: "the task")
+
+    monkeypatch.setattr("tc.autotune.measure.Measurer", Again)
+    own = session(a=0.91, failed=None)
+    chance = session(**{"lucky": 0.7, "crashes now": 0.8, "b": 0.96})
+    assert tuning._confirmed(own, chance) == [0.9, 0.95]
 
 
 def test_compiling_with_the_records_that_ship(
