@@ -192,7 +192,7 @@ class Kernel:
     @property
     def c_source(self) -> str:
         """The kernel as C99, whatever it was compiled by."""
-        flat = run_passes(self._func)
+        flat = run_passes(self._func, self.target.fuses)
         heading = f"{self._func}\nschedule: {self.schedule or 'none'}"
         return join_kernels([render_kernel(flat, self.target, heading=heading)])
 
@@ -247,7 +247,7 @@ class Kernel:
         outputs: tuple[TensorInfo, ...],
         schedule: str,
     ) -> tuple[Made, Either]:
-        flat = run_passes(func)
+        flat = run_passes(func, self.target.fuses)
         main = _artifact(func, flat, inputs, outputs, schedule, self.target)
         found = entries(len(main.storages), (), main.main)
         made = make_code([flat], found, self.target, self._cache_dir, self._codegen, self._cc)

@@ -1,7 +1,7 @@
 """From a graph to a compiled program: the one list of passes, in their order.
 
     Graph --GRAPH_PASSES--> Graph --fold--> prepare and main --fuse--> groups
-          --lower, schedule--> loops --KERNEL_PASSES--> flat vector IR --LLVM or C--> object code
+          --lower, schedule--> loops --kernel_passes--> flat vector IR --LLVM or C--> object code
 
 What was scheduled and emitted before, for equal naive loops, is taken from the store instead.
 Every pass is named here, and nowhere else is one run. Which schedule a kernel gets is the
@@ -43,7 +43,7 @@ from tc.graph.precision import shorten
 from tc.graph.views import simplify_views, unflatten_products
 from tc.ir.loop import Func
 from tc.ir.lower import Lowered, lower_named
-from tc.ir.passes import KERNEL_PASSES, place_scratch
+from tc.ir.passes import kernel_passes, place_scratch
 from tc.ir.printer import computation_lines
 from tc.kernel_store import NO_CODE, KernelStore, StoredKernel
 from tc.schedule.apply import apply
@@ -307,7 +307,7 @@ class Kernels:
         self.dump(f"{own}.schedule", schedule)
         self.dump(f"{own}.scheduled", func)
         flat = func
-        for step, run in KERNEL_PASSES:
+        for step, run in kernel_passes(self.target.fuses):
             flat = run(flat)
             self.dump(f"{own}.{step}", flat)
         flat, scratch = place_scratch(flat)

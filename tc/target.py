@@ -130,6 +130,11 @@ class Target:
         return feature in self.features or feature in LEVELS[self.level].implies
 
     @property
+    def fuses(self) -> bool:
+        """Whether an instruction multiplies and adds with a single rounding."""
+        return self.has("fma") or self._native_arch == "aarch64"
+
+    @property
     def llvm_triple(self) -> str:
         """LLVM's triple; a generic target runs on whatever this process runs on."""
         return _TRIPLES.get(self._native_arch, f"{platform.machine().lower()}-unknown-linux-gnu")

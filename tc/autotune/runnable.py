@@ -82,7 +82,7 @@ class Compiled:
     @staticmethod
     def of(func: Func, target: Target, cache_dir: Path | None) -> Compiled:
         """What a scheduled kernel is compiled to."""
-        flat, scratch = place_scratch(run_passes(func))
+        flat, scratch = place_scratch(run_passes(func, target.fuses))
         count, names = len(flat.params), tuple(s.name for s in flat.symbols)
         call = SlotCall(
             0,

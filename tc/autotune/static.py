@@ -48,7 +48,7 @@ class Throughput:
             TcError: the target's code cannot be made, or is not understood.
         """
         arch = self._target.llvm_triple.split("-")[0]
-        flat = {"kernel": run_passes(func)}
+        flat = {"kernel": run_passes(func, self._target.fuses)}
         loops = count_loops(library(flat, self._target).assembly(comments=True), arch)
         if not loops:
             return 1.0

@@ -79,9 +79,10 @@ class Runner:
         from tc.standalone.rendering import flat  # which imports writers of C
 
         artifact = self.artifact
-        kernels = [flat(kernel) for kernel in artifact.kernels]
+        target = Target.parse(artifact.target)
+        kernels = [flat(kernel, target) for kernel in artifact.kernels]
         found = entries(len(artifact.storages), artifact.prepare, artifact.main)
-        made = make_code(kernels, found, Target.parse(artifact.target), self._cache_dir)
+        made = make_code(kernels, found, target, self._cache_dir)
         return replace(artifact, code=made.code)
 
     def __call__(self, tensors: list[torch.Tensor]) -> Sequence[torch.Tensor]:

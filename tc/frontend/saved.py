@@ -268,7 +268,7 @@ def for_this_machine(artifact: Artifact, here: Target) -> tuple[Artifact, int]:
     from tc.ir.parser import parse_func
     from tc.ir.passes import run_passes
 
-    kernels = [run_passes(parse_func(k.text)) for k in artifact.kernels]
+    kernels = [run_passes(parse_func(k.text), here.fuses) for k in artifact.kernels]
     found = entries(len(artifact.storages), artifact.prepare, artifact.main)
     made = make_code(kernels, found, here, read_config().cache_dir)
     return replace(artifact, target=str(here), code=made.code), made.cache_hits

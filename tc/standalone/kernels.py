@@ -38,10 +38,9 @@ class Function:
     tiles: tuple[str, ...]
     infos: tuple[KernelInfo, ...]
 
-    @property
-    def func(self) -> Func:
+    def flat(self, target: Target) -> Func:
         """What the text says."""
-        return flat(self.infos[0])
+        return flat(self.infos[0], target)
 
     @property
     def prototypes(self) -> list[str]:

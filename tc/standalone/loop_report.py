@@ -155,7 +155,7 @@ def _section(
     calls = Counter(step.kernel for step in artifact.main if isinstance(step, KernelCall))
     infos = {number: artifact.kernels[number] for number in calls}
     found: dict[str, list[LoopRow]] = {info.name: [] for info in infos.values()}
-    for counts in loops_of({info.name: flat(info) for info in infos.values()}, target):
+    for counts in loops_of({info.name: flat(info, target) for info in infos.values()}, target):
         timing = None if model is None else model.timing(counts)
         found[counts.function].append(LoopRow(counts, timing))
     rows = [_row(info, calls[n], tuple(found[info.name])) for n, info in infos.items()]

@@ -22,7 +22,7 @@ LIBRARIES = (".o", ".so")
 
 def kernel_library(kernels: Kernels, target: Target) -> Library:
     """Kernels by the names that `kernels.h` declares."""
-    return library({f.name: f.func for f in kernels.functions}, target)
+    return library({f.name: f.flat(target) for f in kernels.functions}, target)
 
 
 def model_library(model: ModelSpec) -> Library:

@@ -37,7 +37,7 @@ def constants(
     )
     kernels = tuple(artifact.kernels[k] for k in used)
     found = entries(len(artifact.storages), prepare, ())
-    made = make_code([flat(k) for k in kernels], found, here, cache_dir)
+    made = make_code([flat(k, here) for k in kernels], found, here, cache_dir)
     part = replace(
         artifact, target=str(here), prepare=prepare, main=(), kernels=kernels, code=made.code
     )

@@ -33,19 +33,19 @@ class Job:
     name: str
 
 
-def flat(info: KernelInfo) -> Func:
+def flat(info: KernelInfo, target: Target) -> Func:
     """The kernel after the last pass, from its scheduled loops."""
-    return _flat(info.name, info.text)
+    return _flat(info.name, info.text, target.fuses)
 
 
 @lru_cache(512)
-def _flat(_name: str, text: str) -> Func:
-    return place_scratch(run_passes(parse_func(text)))[0]
+def _flat(_name: str, text: str, fused: bool) -> Func:
+    return place_scratch(run_passes(parse_func(text), fused))[0]
 
 
 def render(job: Job, target: Target) -> CKernel:
     """One kernel."""
-    return render_kernel(flat(job.info), target, job.name)
+    return render_kernel(flat(job.info, target), target, job.name)
 
 
 def render_all(jobs: Sequence[Job], target: Target) -> list[CKernel]:

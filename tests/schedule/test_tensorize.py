@@ -16,7 +16,7 @@ from tc.ir.expr import Dot
 from tc.ir.interpret import run, storage
 from tc.ir.loop import Func, LoopKind
 from tc.ir.lower import lower
-from tc.ir.passes import KERNEL_PASSES
+from tc.ir.passes import kernel_passes
 from tc.ir.verify import verify
 from tc.ir.visit import exprs_of, sub_stmts
 from tc.schedule.defaults import default_schedule
@@ -77,7 +77,7 @@ STEPS = {
 def test_text(kind: str, golden: Callable[[str, str], None]) -> None:
     func = scheduled(kernel(kind), STEPS[kind])
     lines = [f"# {STEPS[kind]}", str(func)]
-    for name, step in KERNEL_PASSES:
+    for name, step in kernel_passes():
         func = step(func)
         if name == "dots":
             lines += ["# after the pass dots", str(func)]
@@ -94,7 +94,7 @@ def test_every_pass_keeps_the_result(kind: str, size: int) -> None:
     (packing,) = packings(Schedule.parse(STEPS[kind]))
     given = {**arrays, "p1": packed(arrays["p1"], packing)}
     assert_same(results(func, given, {"M": size}), wanted, "scheduled", exact=True)
-    for name, step in KERNEL_PASSES:
+    for name, step in kernel_passes():
         func = verify(step(func))
         assert_same(results(func, given, {"M": size}), wanted, name, exact=True)
     has_dot = any(isinstance(x, Dot) for x in exprs_of(func.body))
@@ -106,7 +106,7 @@ def test_what_does_not_lie_side_by_side_is_unrolled() -> None:
     naive = kernel("bf16")
     steps = "split(k, 2) split(j, 4) reorder(j0, i, k0, j1) tensorize(k1) vectorize(j1, 4)"
     func = scheduled(naive, steps)
-    for _, step in KERNEL_PASSES:
+    for _, step in kernel_passes():
         func = step(func)
     assert not any(isinstance(x, Dot) for x in exprs_of(func.body))
     arrays = numbers(naive, 3)

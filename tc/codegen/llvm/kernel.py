@@ -115,7 +115,7 @@ def compile_func(func: Func, target: Target, cache: ObjectCache | None = None) -
         InternalError: a schedule that the passes cannot carry out.
         UnsupportedError: a target that this LLVM does not know.
     """
-    flat = run_passes(func)
+    flat = run_passes(func, target.fuses)
     flat, scratch = place_scratch(flat)
     count, first = len(func.params), int(Slot.FIRST)
     buffers = tuple(range(first, first + count))

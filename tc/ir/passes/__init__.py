@@ -1,12 +1,13 @@
 """The passes between a scheduled kernel and flat vector IR, each a function Func -> Func.
 
-`KERNEL_PASSES` is their order, with the reason of each place. The code generators take what the
+`kernel_passes` is their order, with the reason of each place. The code generators take what the
 last one gives. The passes must not know any code generator.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final, TypeAlias
 
 from tc.ir.loop import Func
@@ -26,8 +27,7 @@ Pass: TypeAlias = Callable[[Func], Func]
 
 # Versions and unrolling come last: the passes before them work on one copy of each loop body, and
 # unrolling keeps shared what the copies share.
-KERNEL_PASSES: Final[tuple[tuple[str, Pass], ...]] = (
-    ("expand_updates", expand_updates),
+_PASSES: Final[tuple[tuple[str, Pass], ...]] = (
     ("guard_loads", guard_loads),
     ("vectorize", vectorize),
     ("flatten", flatten),
@@ -42,11 +42,16 @@ KERNEL_PASSES: Final[tuple[tuple[str, Pass], ...]] = (
 )
 
 
-def run_passes(func: Func) -> Func:
-    """All of `KERNEL_PASSES` in their order."""
-    for _, apply in KERNEL_PASSES:
+def kernel_passes(fused: bool = True) -> tuple[tuple[str, Pass], ...]:
+    """Each pass with its name; `fused`: see `expand_updates`."""
+    return (("expand_updates", partial(expand_updates, fused=fused)), *_PASSES)
+
+
+def run_passes(func: Func, fused: bool = True) -> Func:
+    """All of `kernel_passes` in their order."""
+    for _, apply in kernel_passes(fused):
         func = apply(func)
     return func
 
 
-__all__ = ["KERNEL_PASSES", "Pass", "place_scratch", "run_passes"]
+__all__ = ["Pass", "kernel_passes", "place_scratch", "run_passes"]

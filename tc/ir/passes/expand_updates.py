@@ -1,6 +1,7 @@
 """Update statements become stores.
 
     acc[i] <sum[f32]>= a * b      =>  acc[i] = fma(a, b, acc[i])
+                                      acc[i] = acc[i] + a * b      where nothing is fused
     m[], l[] <online_softmax>= …  =>  new0 = …; new1 = …; m[] = new0; l[] = new1
 
 A state that is a tuple goes through registers, so that every state is computed from the old ones.
@@ -18,22 +19,28 @@ from tc.ir.types import F32, F64
 from tc.ir.visit import children, map_stmt, with_body, with_children
 
 
-def expand_updates(func: Func) -> Func:
-    """Replace every `Update` of `func`."""
+def expand_updates(func: Func, fused: bool = True) -> Func:
+    """Replace every `Update` of `func`.
+
+    Args:
+        fused: sums of products are rounded once for each term. A processor without an instruction
+            for that would call a function instead, which takes it twenty times as long.
+    """
     numbers = count()
 
     def stmt(s: Stmt) -> Stmt | None:
-        return _expand(s, numbers) if isinstance(s, Update) else None
+        return _expand(s, numbers, fused) if isinstance(s, Update) else None
 
     return with_body(func, map_stmt(func.body, None, stmt))
 
 
-def _expand(s: Update, numbers: Iterator[int]) -> Stmt:
+def _expand(s: Update, numbers: Iterator[int], fused: bool) -> Stmt:
     old = [Load(b, s.indices) for b in s.buffers]
     env: dict[Var, Expr] = dict(zip(s.monoid.left, old, strict=True))
     env.update(zip(s.monoid.right, s.values, strict=True))
     memo: dict[int, Expr] = {}
-    new = [_contract(_replace(x, env, memo)) for x in s.monoid.combine]
+    form = _contract if fused else _part
+    new = [form(_replace(x, env, memo)) for x in s.monoid.combine]
     if len(new) == 1:
         return Store(s.buffers[0], s.indices, new[0])
     number = next(numbers)
@@ -66,4 +73,12 @@ def _contract(x: Expr) -> Expr:
     match x:
         case Binary("add", Load() as old, Binary("mul", a, b)) if x.dtype in (F32, F64):
             return Fma(a, b, old)
+    return x
+
+
+def _part(x: Expr) -> Expr:
+    """The same the other way round, as sums of several states are written."""
+    match x:
+        case Fma(a, b, c) if x.dtype in (F32, F64):
+            return c + a * b
     return x

@@ -11,7 +11,7 @@ from tc.ir.expr import Binary, Const, LaneReduce, Ramp, Select
 from tc.ir.interpret import run
 from tc.ir.loop import For, LoopKind, Prefetch, Store, Update
 from tc.ir.parser import parse_func
-from tc.ir.passes import KERNEL_PASSES, place_scratch, run_passes
+from tc.ir.passes import kernel_passes, place_scratch, run_passes
 from tc.ir.passes.bound_scratch import bound_scratch
 from tc.ir.passes.expand_updates import expand_updates
 from tc.ir.passes.flatten import flatten
@@ -30,7 +30,7 @@ def test_every_pass_keeps_the_meaning(name: str) -> None:
         func = parse_func(text)
         wanted = make(np.random.default_rng(1), symbols)
         run(func, wanted, symbols)
-        for step, apply in KERNEL_PASSES:
+        for step, apply in kernel_passes():
             func = apply(func)
             found = make(np.random.default_rng(1), symbols)
             run(func, found, symbols)
