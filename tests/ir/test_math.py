@@ -92,13 +92,14 @@ def evaluate(x: Expr, env: Mapping[str, Array]) -> Array:
     raise AssertionError(f"not in straight-line arithmetic: {type(x).__name__}")
 
 
-def run(op: str, dtype: DType, *operands: Any) -> Array:
+def run(op: str, dtype: DType, *operands: Any, fused: bool = True) -> Array:
     """The expanded operator on arrays."""
     variables = [Var(f"x{i}", dtype) for i in range(len(operands))]
     node = Unary(op, variables[0]) if len(operands) == 1 else Binary(op, *variables)
     arrays = [np.atleast_1d(np.asarray(v, NUMPY[dtype])) for v in operands]
     with np.errstate(all="ignore"):
-        out = evaluate(expand_expr(node, Names()), {f"x{i}": a for i, a in enumerate(arrays)})
+        expanded = expand_expr(node, Names(), fused)
+        out = evaluate(expanded, {f"x{i}": a for i, a in enumerate(arrays)})
     assert out.dtype == NUMPY[dtype]
     return out
 
@@ -151,9 +152,10 @@ def test_f32_error_is_within_the_bound(op: str) -> None:
     x = every_magnitude(F32, 100_000)
     with np.errstate(all="ignore"):
         want = REFERENCE[op](x.astype(np.float64))
-    error = ulps(run(op, F32, x), want)
-    worst = int(np.argmax(error))
-    assert error[worst] <= ULP[op, F32], (op, x[worst], error[worst])
+    for fused in (True, False):
+        error = ulps(run(op, F32, x, fused=fused), want)
+        worst = int(np.argmax(error))
+        assert error[worst] <= ULP[op, F32] + (not fused), (op, fused, x[worst], error[worst])
 
 
 @pytest.mark.parametrize("op", UNARY_OPS)
@@ -181,9 +183,10 @@ def test_binary_error_is_within_the_bound(op: str, dtype: DType) -> None:
     b = np.concatenate([b, b, b, np.rint(b), np.roll(wild, 1)])
     with np.errstate(all="ignore"):
         want = REFERENCE[op](a.astype(np.longdouble), b.astype(np.longdouble))
-    error = ulps(run(op, dtype, a, b), want)
-    worst = int(np.argmax(error))
-    assert error[worst] <= ULP[op, dtype], (a[worst], b[worst], error[worst])
+    for fused in (True, False):
+        error = ulps(run(op, dtype, a, b, fused=fused), want)
+        worst = int(np.argmax(error))
+        assert error[worst] <= ULP[op, dtype], (fused, a[worst], b[worst], error[worst])
     assert np.isfinite(want).sum() > n
 
 

@@ -225,3 +225,34 @@ def lane_reduce(b: Builder, op: str, x: str, dtype: DType, lanes: int) -> str:
 
 def _picks(picks: list[str]) -> str:
     return "<" + ", ".join([f"i32 {p}" for p in picks]) + ">"
+
+
+def fma_of_f32(b: Builder, x: str, y: str, z: str, lanes: int) -> str:
+    """x * y + z of f32, rounded once, where no instruction does so.
+
+    The product is exact in f64. The sum there is rounded to odd, so that rounding once more is
+    right: Boldo and Melquiond, "Emulation of FMA and correctly rounded sums" (2008). A function
+    call would take each element several times as long.
+    """
+    single, double = vector("float", lanes), vector("double", lanes)
+    i64, i1 = vector("i64", lanes), vector("i1", lanes)
+    wide = [b.ins(f"fpext {single} {v} to {double}") for v in (x, y, z)]
+
+    def of(op: str, p: str, q: str, t: str = double) -> str:
+        return b.ins(f"{op} {t} {p}, {q}")
+
+    def k(value: int) -> str:
+        return splat("i64", str(value), lanes)
+
+    product = of("fmul", wide[0], wide[1])
+    total = of("fadd", product, wide[2])
+    part = of("fsub", total, product)
+    error = of("fadd", of("fsub", product, of("fsub", total, part)), of("fsub", wide[2], part))
+    bits, other = (b.ins(f"bitcast {double} {v} to {i64}") for v in (total, error))
+    even = of("icmp eq", of("and", bits, k(1), i64), k(0), i64)
+    inexact = of("fcmp one", error, splat("double", float_literal(0.0, True), lanes))
+    # One place away from zero where the error has the sign of the sum, else one towards it.
+    place = of("or", of("ashr", of("xor", bits, other, i64), k(63), i64), k(1), i64)
+    nudge = of("and", even, inexact, i1)
+    odd = of("add", bits, f"{b.ins(f'select {i1} {nudge}, {i64} {place}, {i64} {k(0)}')}", i64)
+    return b.ins(f"fptrunc {double} {b.ins(f'bitcast {i64} {odd} to {double}')} to {single}")

@@ -16,6 +16,7 @@ class Hardware:
     """Special instructions; without any of them the same is computed with more.
 
     Attributes:
+        fma: a product of floats and a sum with it are rounded once.
         f16c: f16 is converted to and from f32.
         dot_bf16: pairs of bf16 are multiplied and summed in f32 (`vdpbf16ps`, `bfdot`).
         dot_int8: four u8 and four i8 are multiplied and summed in i32 (`vpdpbusd`, `usdot`).
@@ -30,6 +31,7 @@ class Hardware:
         madd_bits: the widest vector of i16 whose products are summed in pairs (`vpmaddwd`), or 0.
     """
 
+    fma: bool = False
     f16c: bool = False
     dot_bf16: bool = False
     dot_int8: bool = False
@@ -63,6 +65,7 @@ def hardware_of(target: Target) -> Hardware:
     x86 = target.arch == "x86_64"
     madd = 512 if target.has("avx512bw") else 256 if target.has("avx2") else 128
     return Hardware(
+        fma=target.fuses,
         f16c=target.arch == "aarch64" or target.has("f16c"),
         dot_bf16=target.has("avx512bf16") or target.has("bf16"),
         dot_int8=target.has("avx512vnni") or target.has("i8mm"),

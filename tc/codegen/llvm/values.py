@@ -170,6 +170,8 @@ class Values(Placement[str]):
         if dtype in HALVES:
             p, q, r = (widen_half(self.b, v, dtype, lanes, self.f16c) for v in (p, q, r))
         inner = F32 if dtype in HALVES else dtype
+        if inner is F32 and not self.hardware.fma:
+            return self._back(arith.fma_of_f32(self.b, p, q, r, lanes), dtype, lanes)
         t = value_type(inner, lanes)
         name = f"llvm.fma.{mangled(value_type(inner), lanes)}"
         out = self.b.call(t, name, [t, t, t], [p, q, r])

@@ -22,7 +22,7 @@ from tc.ir.expr import (
     Unary,
     Var,
 )
-from tc.ir.types import F32, I32, I64, DType
+from tc.ir.types import F32, F64, I32, I64, DType
 from tc.ir.visit import children, with_children
 
 Coefficients = tuple[float, ...]
@@ -34,13 +34,15 @@ class Builder:
 
     `dtype` is the type (F32 or F64) in which the arithmetic is done; `target` is the type of the
     result, which says how good it has to be: F32 functions may compute in F64 with short
-    polynomials.
+    polynomials. Where nothing is `fused`, their steps are rounded twice, unless the result is F64:
+    an instruction is missing that would do it at once.
     """
 
-    def __init__(self, dtype: DType, target: DType, lanes: int) -> None:
+    def __init__(self, dtype: DType, target: DType, lanes: int, fused: bool = True) -> None:
         self.dtype = dtype
         self.target = target
         self.lanes = lanes
+        self.fused = fused or target is F64
         self.int_type = I32 if dtype is F32 else I64
         self.mantissa = 23 if dtype is F32 else 52
         self.bias = 127 if dtype is F32 else 1023
@@ -90,19 +92,24 @@ class Builder:
         """Bits of a non-negative integer shifted to the right."""
         return Binary("shr", a, self.i(n))
 
+    def step(self, a: Expr, b: Expr | float, c: Expr | float) -> Expr:
+        """a * b + c, which a little more rounding does not harm."""
+        return self.fma(a, b, c) if self.fused else a * self._number(b) + self._number(c)
+
     def horner(self, c: Coefficients, x: Expr) -> Expr:
-        """c[0] + c[1] x + c[2] x^2 + … by fused steps."""
+        """c[0] + c[1] x + c[2] x^2 + …"""
         acc: Expr = self.k(c[-1])
         for value in reversed(c[:-1]):
-            acc = Fma(acc, x, self.k(value))
+            acc = self.step(acc, x, value)
         return acc
 
     def pairs(self, c: Coefficients, x: Expr, square: Expr) -> Expr:
         """The same polynomial by pairs in `square` = x^2: half as many steps in a row."""
-        low = [self.fma(self.k(b), x, a) for a, b in zip(c[::2], c[1::2], strict=False)]
+        ends = zip(c[::2], c[1::2], strict=False)
+        low = [self.step(self.k(b), x, a) for a, b in ends]
         acc = low.pop() if len(c) % 2 == 0 else self.k(c[-1])
         for pair in reversed(low):
-            acc = Fma(acc, square, pair)
+            acc = self.step(acc, square, pair)
         return acc
 
     def abs(self, x: Expr) -> Expr:

@@ -31,7 +31,7 @@ _HIGH: Final = {F32: 89.0, F64: 710.0}
 def _round(b: Builder, x: Expr, scale: float) -> tuple[Expr, Expr]:
     """The integer m next to x * scale as a float, and 2^m; |m| < 2^(exponent bits - 1)."""
     magic = 1.5 * 2.0**b.mantissa
-    shifted = b.fma(x, scale, magic)
+    shifted = b.step(x, scale, magic)
     power = b.real(b.shl(b.bits(shifted), b.mantissa) + b.i(b.bias << b.mantissa))
     return shifted - b.k(magic), power
 
@@ -79,7 +79,7 @@ def exp_nonpos(b: Builder, x: Expr) -> Expr:
         return exp(b, x)
     magic = 1.5 * 2.0**b.mantissa + b.bias
     x = b.at_least(x, -(b.bias + 0.25) * math.log(2))
-    shifted = b.fma(x, _LOG2E, magic)
+    shifted = b.step(x, _LOG2E, magic)
     m = shifted - b.k(magic)
     r = b.fma(m, -math.log(2), x)
     power = b.real(b.shl(b.bits(shifted), b.mantissa))
@@ -99,7 +99,7 @@ def exp2(b: Builder, x: Expr) -> Expr:
 def _expm1_finite(b: Builder, x: Expr) -> Expr:
     """e^x - 1 = (q s + (s - 1/s)) s with q = e^r - 1, for x between -100 and the upper limit."""
     r, s = reduce_exp(b, x)
-    q = b.fma(b.horner(exp_table(b), r), r * r, r)
+    q = b.step(b.horner(exp_table(b), r), r * r, r)
     reciprocal = b.real(b.i(2 * b.bias << b.mantissa) - b.bits(s))
     return b.fma(q, s, s - reciprocal) * s
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from tc.ir.loop import Func
 from tc.ir.passes.bound_scratch import bound_scratch
@@ -25,26 +25,31 @@ from tc.ir.passes.versions import versions
 
 Pass: TypeAlias = Callable[[Func], Func]
 
-# Versions and unrolling come last: the passes before them work on one copy of each loop body, and
-# unrolling keeps shared what the copies share.
-_PASSES: Final[tuple[tuple[str, Pass], ...]] = (
-    ("guard_loads", guard_loads),
-    ("vectorize", vectorize),
-    ("flatten", flatten),
-    # A fused loop's m // n * n + m % n meets in the flat index, and only there.
-    ("simplify_indices", simplify_indices),
-    ("bound_scratch", bound_scratch),
-    # What lies side by side in memory shows in simple flat indices; unrolling copies the result.
-    ("dots", dots),
-    ("expand_math", expand_math),
-    ("versions", versions),
-    ("unroll", unroll),
-)
-
 
 def kernel_passes(fused: bool = True) -> tuple[tuple[str, Pass], ...]:
-    """Each pass with its name; `fused`: see `expand_updates`."""
-    return (("expand_updates", partial(expand_updates, fused=fused)), *_PASSES)
+    """Each pass with its name.
+
+    Args:
+        fused: an instruction multiplies and adds with a single rounding; without it a function
+            would do so, which takes twenty times as long.
+    """
+    # Versions and unrolling come last: the passes before them work on one copy of each loop body,
+    # and unrolling keeps shared what the copies share.
+    return (
+        ("expand_updates", partial(expand_updates, fused=fused)),
+        ("guard_loads", guard_loads),
+        ("vectorize", vectorize),
+        ("flatten", flatten),
+        # A fused loop's m // n * n + m % n meets in the flat index, and only there.
+        ("simplify_indices", simplify_indices),
+        ("bound_scratch", bound_scratch),
+        # What lies side by side in memory shows in simple flat indices; unrolling copies the
+        # result.
+        ("dots", dots),
+        ("expand_math", partial(expand_math, fused=fused)),
+        ("versions", versions),
+        ("unroll", unroll),
+    )
 
 
 def run_passes(func: Func, fused: bool = True) -> Func:

@@ -11,11 +11,14 @@ from tc.ir.math.expand import Names, expand_expr
 from tc.ir.visit import exprs_of, rewrite_exprs, sub_stmts, with_body
 
 
-def expand_math(func: Func) -> Func:
+def expand_math(func: Func, fused: bool = True) -> Func:
     """`func` without the operators of `tc.ir.math.expand.EXPANDED`; idempotent.
 
     Before: any loop IR, scalar or vectorised. After: the same statements, in whose expressions
     only native operators and `Let` stand. New names are numbered in the order of the text.
+
+    Args:
+        fused: see `tc.ir.math.build.Builder`.
 
     Raises:
         UnsupportedError: an operator on a type that has no such function.
@@ -23,7 +26,7 @@ def expand_math(func: Func) -> Func:
     names = Names(_names_in(func))
 
     def on(x: Expr) -> Expr:
-        return expand_expr(x, names)
+        return expand_expr(x, names, fused)
 
     return with_body(func, rewrite_exprs(func.body, on))
 

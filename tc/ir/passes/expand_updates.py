@@ -23,8 +23,7 @@ def expand_updates(func: Func, fused: bool = True) -> Func:
     """Replace every `Update` of `func`.
 
     Args:
-        fused: sums of products are rounded once for each term. A processor without an instruction
-            for that would call a function instead, which takes it twenty times as long.
+        fused: sums of products are rounded once for each term.
     """
     numbers = count()
 
