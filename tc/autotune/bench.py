@@ -23,6 +23,7 @@ from tc.autotune.guarded import Guarded
 from tc.autotune.kernels import Kernels
 from tc.autotune.runnable import Call, Param, Runnable
 from tc.autotune.turns import (
+    FEW_TURNS,
     MOST_TURNS,
     DisturbedError,
     Measured,
@@ -205,7 +206,8 @@ class Bench:
         known = (self._reference_calls, self._floor, self._reference_count)
         turns = Turns(self._calls(made), *known, clock)
         end = time.perf_counter() + self.task.seconds + self.task.patience
-        while turns.count < MOST_TURNS and time.perf_counter() < end:
+        # What is slow by itself has few turns in that time, and is not disturbed for it.
+        while turns.count < MOST_TURNS and (turns.count < FEW_TURNS or time.perf_counter() < end):
             turns.take()
             if turns.is_hopeless or (turns.is_known and turns.is_certain):
                 break

@@ -17,7 +17,7 @@ from tc.autotune.runnable import Call
 from tc.errors import TuningError
 from tc.frozen import frozen
 
-LEAST_TURNS, MOST_TURNS = 7, 400
+LEAST_TURNS, FEW_TURNS, MOST_TURNS = 7, 14, 400
 HOPELESS: Final = 1.25  # times the default's time: not worth more turns
 KNOWN: Final = 0.004  # the standard error of the ratio at which turns end
 ROUGHLY: Final = 0.01  # the same, where the candidate is behind for sure,

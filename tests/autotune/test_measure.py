@@ -10,7 +10,7 @@ import socket
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import cycle
+from itertools import count, cycle
 from pathlib import Path
 from random import Random
 
@@ -25,6 +25,7 @@ from tc.autotune.records import versions
 from tc.autotune.rows import FAILED, OK, target_row
 from tc.autotune.session import Session, Wanted
 from tc.autotune.space import Space
+from tc.autotune.turns import LEAST_TURNS
 from tc.autotune.workload import key_of
 from tc.errors import ScheduleError, TuningError
 from tc.target import Target
@@ -63,6 +64,17 @@ def test_random_candidates_are_right(cache: Path, threads: int) -> None:
     bench = Bench(a_task(threads=threads, cold=threads == 2), cache)
     for _ in range(3):
         assert bench.checked(str(space.draw(random).schedule))[1] <= 1
+
+
+def test_what_is_slow_by_itself_is_not_disturbed(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = count()
+    monkeypatch.setattr("tc.autotune.bench.clock_of", lambda _: lambda: float(next(seconds)))
+    task = a_task(seconds=0.0, patience=0.0)
+    found = Bench(task, cache).measure(task.default)
+    assert (found.median, found.ratio) == (1.0, 1.0)
+    assert found.repeats >= LEAST_TURNS
 
 
 def test_references_are_made_once(cache: Path, tmp_path: Path) -> None:
