@@ -162,7 +162,7 @@ def nans(A: f32[64], B: f32[64], P: out f32[64], Q: out f32[64], R: out f32[64],
     T[] = -inf:f32
     for i in range(4):
         for l in vector(16):
-            P[i * 16 + l] = max(A[i * 16 + l], B[i * 16 + l])
+            P[i * 16 + l] = max(1.0:f32 - A[i * 16 + l], B[i * 16 + l])
             Q[i * 16 + l] = min(A[i * 16 + l], B[i * 16 + l])
             R[i * 16 + l] = max(A[i * 16 + l], 0.0:f32)
             T[] <max[f32]>= A[i * 16 + l]

@@ -81,13 +81,6 @@ def binary(w: Writer, op: str, a: Term, b: Term, dtype: DType, xs: Interval, ys:
     raise InternalError(f"emit: {op} of {dtype} should have been expanded before")
 
 
-def of_sizes(w: Writer, op: str, a: Term, b: Term, xs: Interval, ys: Interval) -> Term:
-    """`op` of two i64 that are sizes or places in memory: they are far from overflowing."""
-    if op in ("add", "sub", "mul"):
-        return infix(_SIGN[op], a, b)
-    return binary(w, op, a, b, I64, xs, ys)
-
-
 def _float(w: Writer, op: str, a: Term, b: Term, dtype: DType) -> Term:
     if op in _SIGN:
         return infix(_SIGN[op], a, b)
@@ -105,9 +98,9 @@ def _float(w: Writer, op: str, a: Term, b: Term, dtype: DType) -> Term:
 
 
 def _is_number(x: Term) -> bool:
-    """Whether `x` is a literal and no NaN."""
+    """Whether `x` is a literal and no NaN; an expression may begin with one."""
     text = x.text.lstrip("-")
-    return text[:1].isdigit() or text == "INFINITY"
+    return x.level <= PREFIX and (text[:1].isdigit() or text == "INFINITY")
 
 
 def _whole(w: Writer, op: str, a: Term, b: Term, dtype: DType, xs: Interval, ys: Interval) -> Term:
