@@ -117,6 +117,8 @@ def test_the_compiler_of_the_environment_is_called_with_its_words(
     f = tc.build(te.compute((5,), lambda i: a[i] * 3.0), codegen="c")
     assert f(np.ones(5, np.float32)).tolist() == [3.0] * 5
     assert set(words.read_text().splitlines()) == {"a; b"}
+    calls = words.read_text().count("\n")
+    assert "ret" in f.asm and words.read_text().count("\n") > calls
 
 
 @pytest.mark.parametrize(

@@ -40,10 +40,12 @@ class CModule(SharedModule):
     Attributes:
         kernels: what was rendered for each kernel that was given.
         texts: the C files of the distinct kernels and of the entry.
+        compiler: which it was compiled by.
     """
 
-    kernels: tuple[CKernel, ...] = ()
-    texts: tuple[str, ...] = ()
+    kernels: tuple[CKernel, ...]
+    texts: tuple[str, ...]
+    compiler: Compiler
 
     @property
     def c_source(self) -> str:
@@ -54,7 +56,7 @@ class CModule(SharedModule):
     def asm(self) -> str:
         """The assembly that the C compiler makes of the kernels; compiled for this look."""
         flags = (*_KERNEL_FLAGS, *machine_flags(self.target))
-        return "\n".join(compilers.assembly(find_compiler(), t, flags) for t in self.texts[:-1])
+        return "\n".join(compilers.assembly(self.compiler, t, flags) for t in self.texts[:-1])
 
 
 def join_kernels(kernels: Sequence[CKernel]) -> str:
@@ -88,20 +90,21 @@ def compile_module(
     messages = messages_of(kernels)
     numbers = {m: n for n, m in enumerate(messages, 1)}
     rendered = tuple(render_kernel(k, target, numbers=numbers) for k in kernels)
-    texts: dict[str, str] = {}  # the C file of each symbol
+    files: dict[str, str] = {}  # by symbol
     symbols = []
-    for k, func in zip(rendered, kernels, strict=True):
-        text, symbol = _exported(k, func.name)
-        texts[symbol] = text
+    for k in rendered:
+        text, symbol = _exported(k)
+        files[symbol] = text
         symbols.append(symbol)
     machine = machine_flags(target)
-    jobs = [(t, (*_KERNEL_FLAGS, *machine)) for t in texts.values()]
+    jobs = [(t, (*_KERNEL_FLAGS, *machine)) for t in files.values()]
     jobs.append((entry_text(symbols, calls), (*_ENTRY_FLAGS, *machine)))
     library = _build(compiler, jobs, cache)
-    return CModule(target, packed(library), messages, rendered, tuple(t for t, _ in jobs))
+    texts = tuple(t for t, _ in jobs)
+    return CModule(target, packed(library), messages, rendered, texts, compiler)
 
 
-def _exported(k: CKernel, name: str) -> tuple[str, str]:
+def _exported(k: CKernel) -> tuple[str, str]:
     """The C file of one kernel, whose function has a name that says all about it; that name."""
     body = join_kernels((k,))
     symbol = f"tc_k_{hashlib.sha256(body.encode()).hexdigest()[:24]}"
