@@ -52,8 +52,3 @@ def statement(head: str, value: str, indent: str = "    ") -> list[str]:
             line = indent + "   "
         line += f" {word}"
     return [*made, line]
-
-
-def indented(lines: Iterable[str], by: str = "    ") -> list[str]:
-    """The lines, moved to the right; empty ones stay empty."""
-    return [by + line if line else line for line in lines]

@@ -24,9 +24,6 @@ CANDIDATES: Final = ("cc", "gcc", "clang")
 # No product is fused with a sum but where the text says so; errno and traps are not looked at.
 MEANING: Final = ("-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
 
-# LLVM's name of a feature, where compilers have another one.
-_X86_FLAGS: Final = {"sahf": None, "cx16": None, "xsave": None}
-
 
 @frozen
 class Compiler:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import re
-import struct
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
@@ -118,11 +117,6 @@ def half_bits(value: float, dtype: DType) -> int:
     if value != value:
         return (bits >> 16) | 0x40
     return (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
-
-
-def f32_of_bits(bits: int) -> float:
-    """The float of these bits."""
-    return float(struct.unpack("<f", struct.pack("<I", bits))[0])
 
 
 def identifier(name: str) -> str:
