@@ -249,7 +249,8 @@ class _Steps:
         """The constants of which a group takes parts by data, each with the dim of these parts."""
         made = group.computation
         found = ((v, taken_dim(made, t)) for v, t in zip(group.inputs, made.inputs, strict=True))
-        return [(v, dim) for v, dim in found if dim is not None and v in self.params]
+        known = ((v, d) for v, d in found if d is not None)
+        return [(v, d) for v, d in known if v in self.params or v in self.a.shared]
 
     def _tables_of(self, group: Group) -> tuple[Packing, ...]:
         """The packings in which a group finds the constants that it takes parts of."""

@@ -6,7 +6,8 @@
 
 The widening conversions cost nothing: they are done where the operands are read, and a product of
 converted bf16 is what dot instructions compute. Sums, and everything but the operands of these
-products, stay f32. Where the target has no such instruction, only the weights are shortened.
+products, stay f32; rows taken of such a weight, as of tied embeddings, are those of the short one.
+Where the target has no such instruction, only the weights are shortened.
 
 In int8 both operands are integers, in groups along what is summed over, so that what lies far out
 spoils its own group alone. Sums in a group are exact (the operators are in tc.ops.quantize):
@@ -80,7 +81,14 @@ class _Shortening(ABC):
             for v in node.outputs:
                 ordered += self.behind.pop(v, [])
         early = [n for nodes in self.behind.values() for n in nodes]  # of inputs and parameters
-        return with_nodes(self.graph, [*early, *ordered])
+        return with_nodes(
+            self.graph, [new for n in (*early, *ordered) for new in self.rewritten(n)]
+        )
+
+    def rewritten(self, node: Node) -> list[Node]:
+        """The node, or what takes rows of a table in the form that a product has it in."""
+        table = node.args[0] if node.op == "embedding" else None
+        return self.short_rows(node, table) if isinstance(table, Value) else [node]
 
     def is_product(self, node: Node) -> bool:
         """Whether the node multiplies an f32 activation with a constant f32 matrix."""
@@ -96,6 +104,10 @@ class _Shortening(ABC):
     @abstractmethod
     def product(self, node: Node) -> list[Node]:
         """The nodes in its place."""
+
+    @abstractmethod
+    def short_rows(self, node: Node, table: Value) -> list[Node]:
+        """The nodes in place of one that takes rows of a table; itself where no product has it."""
 
     def value(self, name: str, shape: tuple[Expr, ...], dtype: DType) -> Value:
         """A new value of that name or one like it."""
@@ -125,6 +137,11 @@ class _Bf16(_Shortening):
         if self.activations:
             renames[x] = self.through_bf16(x, node.origin)
         return [with_inputs(node, renames)]
+
+    def short_rows(self, node: Node, table: Value) -> list[Node]:
+        """Rows of bf16, widened."""
+        wide = self.wide.get(table) if table in self.fixed else None
+        return [node] if wide is None else [with_inputs(node, {table: wide})]
 
     def through_bf16(self, v: Value, origin: str) -> Value:
         """`v` rounded to bf16, as f32."""
@@ -213,6 +230,16 @@ class _Int8(_Shortening):
             self.add_behind(w, Node("weight_sum", (short,), (sums,), origin))
             self.weights[w, dim] = scale, sums, short
         return self.weights[w, dim]
+
+    def short_rows(self, node: Node, table: Value) -> list[Node]:
+        """Rows of integers, times the scale of each group."""
+        if (table, 1) not in self.weights:
+            return [node]
+        scale, _, short = self.weights[table, 1]
+        depth = table.shape[1]
+        assert isinstance(depth, Const)
+        args = scale, short, node.args[1], int(depth.value)
+        return [Node("grouped_embedding", args, node.outputs, node.origin)]
 
     def grouped(self, x: Value, behind: Value, origin: str) -> Value:
         """`x` with its last dim in groups, zeros at the end where it does not divide evenly."""

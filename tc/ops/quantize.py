@@ -199,3 +199,32 @@ def build_grouped_linear(
         return te.sum(real * (step[(*row, g, _ZERO)] * cast(scale[g, n], F32)), axis=g)
 
     return te.compute((*x.shape[:-2], w.shape[0]), element, te.fresh("grouped"))
+
+
+def _rows_of_ref(scale: np.ndarray, w: np.ndarray, ids: np.ndarray, depth: int) -> np.ndarray:
+    rows = w[ids].astype(np.float32) * scale.T[ids][..., None]
+    return np.asarray(rows.reshape(*ids.shape, -1)[..., :depth])
+
+
+@operator(
+    "grouped_embedding",
+    aten=(),
+    kind=Kind.GATHER,
+    reference=_rows_of_ref,
+    samples=(
+        sample(array(2, 5, dtype="bf16"), ints(5, 2, 8, low=-127, high=127, dtype="i8"),
+               ints(2, 3, high=5), 13),
+        sample(array(1, 3, dtype="bf16"), ints(3, 1, 4, low=-9, dtype="i8"),
+               ints(7, high=3, dtype="i32"), 4),
+    ),
+)  # fmt: skip
+def build_grouped_embedding(scale: Tensor, w: Tensor, ids: Tensor, depth: int) -> Tensor:
+    """f32[..., depth]: of w [channels, groups, length], times `scale`, the rows of these ids."""
+    outer, length = ids.rank, w.shape[2]
+
+    def element(*index: Expr) -> Expr:
+        row, k = cast(ids[index[:outer]], I64), index[outer]
+        level = cast(w[row, k // length, k % length], F32)
+        return level * cast(scale[k // length, row], F32)
+
+    return te.compute((*ids.shape, te.const(depth, I64)), element, te.fresh("rows"))

@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from tc.device.artifact import Place, touched
 from tc.graph.compose import Composer
 from tc.graph.fold import fold
 from tc.graph.fuse import fuse
@@ -13,8 +14,8 @@ from tc.graph.graph import Graph, Node, Value
 from tc.graph.group import Group
 from tc.graph.precision import shorten
 from tc.ir.expr import Const, Sym
-from tc.ir.types import BF16, F32, DType
-from tc.pipeline import optimise
+from tc.ir.types import BF16, F32, I8, I16, I64, DType
+from tc.pipeline import assemble, optimise
 from tc.schedule.defaults import default_schedule
 from tc.target import Target
 
@@ -79,6 +80,20 @@ def test_only_short_weights_are_prepared_and_widening_costs_nothing(
     made = last.computation
     schedule = str(default_schedule(made.outputs, made.inputs, made.constants, target))
     assert ("tensorize(" in schedule) == ("group=2" in schedule) == (target is DOTS)
+
+
+@pytest.mark.parametrize(("precision", "kinds"), [("bf16", {BF16}), ("int8", {BF16, I16, I8})])
+def test_a_table_of_rows_that_a_product_has_too_is_short_once(
+    precision: str, kinds: set[DType]
+) -> None:
+    ids, rows = value("ids", B, S, dtype=I64), value("rows", B, S, 64)
+    nodes = (Node("embedding", (W, ids), (rows,)), Node("linear", (rows, W, None), (Y,)))
+    before = Graph((ids,), (W,), nodes, (Y,), (B, S))
+    made = assemble(shorten(before, precision, PLAIN), PLAIN).artifact
+    kept = {s.number: s.dtype for s in made.storages if s.place is Place.PREPARED}
+    assert len(kept) == len(kinds) and set(kept.values()) == kinds
+    read = {made.storages[b].place for step in made.main for b in touched(step)}
+    assert Place.PARAM not in read
 
 
 def test_conversions_end_the_operator_before_the_views() -> None:

@@ -11,7 +11,10 @@ from tc.ir.types import BF16, F32
 from tc.ops import Operator, by_name
 from tests.ops.harness import Given, build, expected, make, run
 
-NAMES = ("quantize_rows", "weight_scale", "weight_int8", "weight_sum", "grouped_linear")
+NAMES = (
+    "quantize_rows", "weight_scale", "weight_int8", "weight_sum", "grouped_linear",
+    "grouped_embedding",
+)  # fmt: skip
 CASES = [
     pytest.param(by_name(name), s.args, id=f"{name}-{n}")
     for name in NAMES
