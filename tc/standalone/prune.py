@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from itertools import groupby
 
+from tc.codegen.func import messages_of
 from tc.device.artifact import Artifact, KernelCall, Place, Repeat, Step, Storage, touched
 from tc.ir.loop import Func
 
@@ -48,7 +49,7 @@ def _renumbered(storage: Storage, order: list[int], fresh: int) -> Storage:
 def _needed(
     main: tuple[Step, ...], storages: tuple[Storage, ...], kernel: Callable[[int], Func]
 ) -> tuple[Step, ...]:
-    """The steps that write to anything but temporaries that no later step reads.
+    """The steps that write to anything but temporaries that no later step reads, or refuse data.
 
     Steps of a loop, which read what they wrote the time before, stay or go together.
     """
@@ -57,7 +58,8 @@ def _needed(
     for loop, run in groupby(reversed(main), _loop):
         for steps in [list(run)] if loop else [[step] for step in run]:
             every, written = _memory(steps, storages, kernel)
-            if any(place[0] is not Place.TEMP or place in read for place in written):
+            used = any(place[0] is not Place.TEMP or place in read for place in written)
+            if used or _refuse(steps, kernel):
                 kept += steps
                 read |= every
     return tuple(reversed(kept))
@@ -65,6 +67,12 @@ def _needed(
 
 def _loop(step: Step) -> Repeat | None:
     return step.loop if isinstance(step, KernelCall) else None
+
+
+def _refuse(steps: Sequence[Step], kernel: Callable[[int], Func]) -> bool:
+    """Whether data can make one of the steps report an error."""
+    funcs = [kernel(step.kernel) for step in steps if isinstance(step, KernelCall)]
+    return bool(messages_of(funcs))
 
 
 def _memory(
