@@ -119,6 +119,8 @@ class Exporter:
     def run_emulated(self, **inputs: Any) -> Outputs:
         """Run the exported model on this machine, under qemu where it is for another one.
 
+        It is exported and built the first time, with the weights of then.
+
         Args:
             inputs: tensors or arrays by name, as the model's call takes them.
 

@@ -47,11 +47,21 @@ class Exported:
 
         Raises:
             UnsupportedError: another machine's program, and no emulator.
-            TcError: it refuses; its own line says why.
+            TcError: it is not built, or refuses; its own line says why.
         """
-        weights = ("--weights", str(self.folder / "weights.bin"))
-        program = [*building.runner(self.target), str(self.folder / "model_cli"), *weights]
-        done = subprocess.run([*program, *words], capture_output=True, text=True, check=False)
+        path = self.folder.absolute() / "model_cli"  # a name without a folder means one of PATH
+        if not path.exists():
+            raise TcError(
+                describe(
+                    f"model_cli {words[0]}",
+                    where=str(self.folder),
+                    why="it is not built",
+                    way_out="call build() before",
+                )
+            )
+        program = [*building.runner(self.target), str(path)]
+        given = [*program, "--weights", str(self.folder / "weights.bin"), *words]
+        done = subprocess.run(given, capture_output=True, text=True, check=False)
         if done.returncode:
             said = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
             raise TcError(describe(f"model_cli {words[0]}", where=str(self.folder), why=said))
@@ -63,7 +73,7 @@ class Exported:
             words = ["run"]
             for n, (input_, array) in enumerate(inputs.items()):
                 path = Path(name) / f"in{n}.npy"
-                np.save(path, np.ascontiguousarray(array))
+                np.save(path, np.asarray(array, order="C"))
                 words += ["--input", f"{input_}={path}"]
             paths = {output: Path(name) / f"out{n}.npy" for n, output in enumerate(self.outputs)}
             for output, path in paths.items():
