@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from tc.frontend.standalone import model_spec
 from tc.pipeline import Workload, compile_graph, naive
 from tc.standalone.model_c import place_weights
 from tc.standalone.spec import Rules
-from tests.standalone.exported import SANITIZED, need
+from tests.standalone.exported import SANITIZED, build_driver, need
 
 IDS = (5, 17, 3, 2)
 NEW = 8
@@ -99,6 +100,10 @@ def test_the_tokens_of_eager(tmp_path: Path, make: Any) -> None:
         exported.command("generate", "--ids", "1,2,3", "--max-new-tokens", "99")
     with pytest.raises(TcError, match="holds id 29, the table has 0 to 28"):
         exported.command("generate", "--ids", "29", "--max-new-tokens", "1")
+    if make is llama:
+        program = build_driver(exported, "wrong")
+        words = [str(program), str(tmp_path / "weights.bin")]
+        assert subprocess.run(words, capture_output=True, check=False).stdout == b"0 wrong\n"
 
 
 @pytest.mark.usefixtures("plain")

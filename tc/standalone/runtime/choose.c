@@ -62,11 +62,12 @@ static void force(float *logits, const id_list *list)
     }
 }
 
+/* The first of the greatest; as elsewhere, nothing is greater than NaN. */
 static int64_t most_probable(const float *logits)
 {
     int64_t best = 0;
-    for (int64_t n = 1; n < model_vocabulary; n++) {
-        if (logits[n] > logits[best]) {
+    for (int64_t n = 1; n < model_vocabulary && logits[best] == logits[best]; n++) {
+        if (!(logits[n] <= logits[best])) {
             best = n;
         }
     }

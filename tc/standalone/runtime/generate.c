@@ -211,50 +211,62 @@ static model_code encode(model *m, session *s, const int64_t *ids, model_error *
 static model_code check_start(const model *m, int64_t batch, int64_t length, model_error *error)
 {
     const generation *g = model_description.generates;
-    int64_t most = m->limit[g->limit];
+    int64_t most = m->limit[g->encoder < 0 ? g->limit : model_encoder_limit];
     if (batch < 1 || batch > m->limit[model_batch_limit]) {
         return fail(error, MODEL_ERROR_LIMIT, "prompts: are %lld, must be 1 to %lld",
                     (long long)batch, (long long)m->limit[model_batch_limit]);
     }
-    if (length < 1 || (g->encoder < 0 && length > most)) {
+    if (length < 1 || length > most) {
         return fail(error, MODEL_ERROR_LIMIT, "prompt: has %lld ids, must have 1 to %lld",
                     (long long)length, (long long)most);
     }
     return MODEL_OK;
 }
 
-model_code model_start(model *m, const int64_t *ids, int64_t batch, int64_t length,
-                       model_error *error)
+/* Both programs of a prompt; `reach` is set when the caches hold it. */
+static model_code run_prompt(model *m, session *s, const int64_t *ids, model_error *error)
 {
     const generation *g = model_description.generates;
-    session *s = m->session;
-    model_code code = check_start(m, batch, length, error);
-    if (code != MODEL_OK) {
-        return code;
-    }
-    s->batch = batch;
-    s->length = length;
-    s->reach = 0;
+    model_code code = MODEL_OK;
     if (g->encoder >= 0) {
-        code = length > m->limit[model_encoder_limit]
-                   ? fail(error, MODEL_ERROR_LIMIT, "prompt: has %lld ids, must have 1 to %lld",
-                          (long long)length, (long long)m->limit[model_encoder_limit])
-                   : encode(m, s, ids, error);
-        for (int64_t k = 0; k < batch; k++) {
+        code = encode(m, s, ids, error);
+        for (int64_t k = 0; k < s->batch; k++) {
             s->chosen[k] = g->start;
         }
         ids = s->chosen;
     }
-    if (code != MODEL_OK) {
-        return code;
+    if (code == MODEL_OK) {
+        s->reach = s->length;
+        fill(m, s, numbered(g->prompt), g->prompt_role, s->prompt, ids);
+        code = run_program(m, g->prompt, s->prompt, s->made, error);
     }
-    s->reach = s->length;
-    fill(m, s, numbered(g->prompt), g->prompt_role, s->prompt, ids);
-    return run_program(m, g->prompt, s->prompt, s->made, error);
+    if (code != MODEL_OK) {
+        s->reach = 0;
+    }
+    return code;
+}
+
+model_code model_start(model *m, const int64_t *ids, int64_t batch, int64_t length,
+                       model_error *error)
+{
+    if (m == NULL || ids == NULL) {
+        return fail(error, MODEL_ERROR_USAGE, "model_start: an argument is NULL");
+    }
+    session *s = m->session;
+    model_code code = check_start(m, batch, length, error);
+    if (code == MODEL_OK) {
+        s->batch = batch;
+        s->length = length;
+        code = run_prompt(m, s, ids, error);
+    }
+    return code;
 }
 
 model_code model_step(model *m, const int64_t *tokens, model_error *error)
 {
+    if (m == NULL || tokens == NULL) {
+        return fail(error, MODEL_ERROR_USAGE, "model_step: an argument is NULL");
+    }
     const generation *g = model_description.generates;
     session *s = m->session;
     if (s->reach < 1 || s->reach >= m->limit[g->limit]) {
@@ -306,6 +318,9 @@ model_code model_generation_limits(model_limits *limits, int64_t length, int64_t
 model_code model_generate(model *m, const int64_t *ids, int64_t length, int64_t most,
                           int64_t *made, int64_t *count, model_error *error)
 {
+    if (m == NULL || ids == NULL || made == NULL || count == NULL) {
+        return fail(error, MODEL_ERROR_USAGE, "model_generate: an argument is NULL");
+    }
     const generation *g = model_description.generates;
     const session *s = m->session;
     history h = {ids, length, made, 0, most};
