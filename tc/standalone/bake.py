@@ -15,7 +15,7 @@ from tc.errors import CompileError, describe
 from tc.ir.types import DType
 from tc.standalone.lines import rows
 from tc.standalone.spec import Memory, ModelSpec
-from tc.standalone.weights import data
+from tc.standalone.weights import ALIGN, data
 
 MOST: Final = 16 << 20  # bytes of weights that a compiler takes as text in bounded time
 _SMALL_ARRAY, _SMALL_MODEL = 1 << 10, 1 << 18
@@ -56,10 +56,11 @@ def threshold(bake: object, model: ModelSpec) -> int:
 
 
 def definition(name: str, memory: Memory, dtype: DType) -> list[str]:
-    """An array of C with the content of memory."""
+    """An array of C with the content of memory, which begins where one of the file would too."""
     kind, layout = _TYPES[dtype]
     values = np.frombuffer(data(memory), layout)
-    return rows(f"static const {kind} {name}[]", _literals(values, dtype), "0")
+    made = rows(f"static const {kind} {name}[]", _literals(values, dtype), "0")
+    return [f"__attribute__((aligned({ALIGN})))", *made]
 
 
 def _literals(values: np.ndarray[tuple[int], np.dtype[np.generic]], dtype: DType) -> Iterator[str]:

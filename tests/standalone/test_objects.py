@@ -33,10 +33,11 @@ def test_a_folder_with_kernels_of_llvm_computes_what_eager_computes(
 ) -> None:
     model, target = made
     need("make", *(("aarch64-linux-gnu-gcc", "qemu-aarch64") if "arm" in target else ("cc",)))
-    assert model.export_object(tmp_path) == tmp_path
+    baked = "none" if "arm" in target else "all"  # where kernels read what C has aligned
+    assert model.export_object(tmp_path, bake=baked) == tmp_path
     assert not list(tmp_path.glob("kernels*.c"))
     exported = Exported(tmp_path, Target.parse(target), 0, 0, ("output",))
-    exported.build(flags="-O1 -Werror")
+    exported.build(flags="-O0 -Werror")
     inputs = words_inputs()
     with torch.no_grad():
         wanted = Words()(**inputs)
