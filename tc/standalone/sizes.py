@@ -60,39 +60,35 @@ def size(dim: Dim, symbols: Symbols) -> Size:
     """The size that `dim` stands for.
 
     Raises:
-        CompileError: it can be larger than memory, or is no size.
+        CompileError: it, or what it is made of, can be larger than memory; it is no size.
     """
-    found = number(dim) if isinstance(dim, int) else _size(_parsed(dim), symbols)
-    if not -MOST < found.low <= found.high < MOST:
-        raise CompileError(
-            describe(
-                f"size {str(dim)[:80]}",
-                why=f"can reach {found.high} at these bounds",
-                way_out="export with smaller max_batch and max_length",
-            )
-        )
-    return found
+    return _in_range(number(dim) if isinstance(dim, int) else _size(_parsed(dim), symbols))
 
 
-def planned(dim: Dim, symbols: Symbols, factor: int = 1) -> str:
-    """C text of a size times `factor` that no smaller symbols make larger."""
+def planned(dim: Dim, symbols: Symbols) -> str:
+    """C text of a size that no smaller symbols make larger."""
     found = size(dim, symbols)
-    if not found.grows:
-        found = number(found.high)
-    return _combine("*", found, number(factor)).text if factor != 1 else found.text
+    return found.text if found.grows else number(found.high).text
 
 
 def product(dims: tuple[Dim, ...], factor: int, symbols: Symbols) -> Size:
-    """The number of elements of a shape, times `factor`."""
+    """The number of elements of a shape, times `factor`.
+
+    Raises:
+        CompileError: as `size`.
+    """
     found = number(factor)
     for dim in sorted(dims, key=lambda d: isinstance(d, str)):  # numbers first
         found = _combine("*", found, size(dim, symbols))
-    if found.high >= MOST:
-        text = ", ".join(map(str, dims))[:80]
+    return found
+
+
+def _in_range(found: Size) -> Size:
+    if not -MOST < found.low <= found.high < MOST:
         raise CompileError(
             describe(
-                f"a tensor of shape [{text}]",
-                why=f"can have {found.high} bytes at these bounds",
+                f"size {found.text[:80]}",
+                why=f"can reach {found.high} at these bounds",
                 way_out="export with smaller max_batch and max_length",
             )
         )
@@ -148,7 +144,7 @@ def _truth(text: str) -> Size:
 def _combine(op: str, a: Size, b: Size) -> Size:
     corners = [_apply(op, x, y) for x in (a.low, a.high) for y in (b.low, b.high)]
     if a.fixed and b.fixed:
-        return number(corners[0])
+        return _in_range(number(corners[0]))
     if (op == "*" and (a.text == "1" or b.text == "1")) or (op == "+" and b.text == "0"):
         return b if a.text == "1" else a
     grows, shrinks = a.grows and b.grows, a.shrinks and b.shrinks
@@ -159,7 +155,7 @@ def _combine(op: str, a: Size, b: Size) -> Size:
     left = a.text
     if op == "*" and _is_product(left):
         left = left[1:-1]
-    return Size(f"({left} {op} {b.text})", min(corners), max(corners), grows, shrinks)
+    return _in_range(Size(f"({left} {op} {b.text})", min(corners), max(corners), grows, shrinks))
 
 
 def _is_product(text: str) -> bool:

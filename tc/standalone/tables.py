@@ -60,6 +60,8 @@ class ProgramText:
         name, artifact = self._program.name, self._artifact
         made = [f"/* --- {name} */", ""]
         made += self._tables()
+        for info in (*artifact.inputs, *artifact.outputs):
+            product(info.shape, info.dtype.bytes, self._symbols)  # which C counts in 64 bits
         positions = [p.size for p in self._program.positions]
         for what, dims in (
             ("input_sizes", [d for t in artifact.inputs for d in t.shape]),
