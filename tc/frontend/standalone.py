@@ -226,13 +226,23 @@ def _program(
         tuple(wanted[n] for n in sorted(wanted)),
         {own[s.name]: s.label for s in signature.symbols},
         limits(signature, limit_names),
-        {names.index(c.input): c.count for c in checks if isinstance(c, IdCheck)},
+        _least_rows(names, checks),
         tuple(
             Position(names.index(c.input), c.dim, c.maximum, _renamed(c.size, own))
             for c in checks
             if isinstance(c, SizeCheck)
         ),
     )
+
+
+def _least_rows(names: Sequence[str], checks: Sequence[IdCheck | SizeCheck]) -> dict[int, int]:
+    """Of each input of ids the rows of the smallest table that it indexes."""
+    found: dict[int, int] = {}
+    for check in checks:
+        if isinstance(check, IdCheck):
+            number = names.index(check.input)
+            found[number] = min(check.count, found.get(number, check.count))
+    return found
 
 
 def _renamed(size: Size, names: Mapping[str, str]) -> Size:

@@ -91,14 +91,14 @@ def _contents(
 
 def sources(model: ModelSpec, written: Written, kernels: bool = True) -> dict[str, str]:
     """The C files by name, those of the kernels too if they are wanted."""
-    generates = str(int(model.generation is not None))
+    values = {"GENERATES": str(int(model.generation is not None)), "SIZES": str(len(model.bounds))}
     texts = {"model.h": written.header, "model.c": written.model_c}
     texts["kernels.h"] = written.kernels.header()
     files = list(written.kernels.files()) if kernels else []
     for n, text in enumerate(files):
         texts["kernels.c" if len(files) == 1 else f"kernels_{n}.c"] = text
     for name in _RUNTIME:
-        texts[name] = fill(runtime_text(name), {"GENERATES": generates})
+        texts[name] = fill(runtime_text(name), values)
     if model.generation:
         texts.update((name, runtime_text(name)) for name in ("generate.c", "choose.c"))
     else:

@@ -5,6 +5,7 @@ Both follow from one description, so they cannot differ. This module must not wr
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from importlib import resources
 
@@ -16,7 +17,7 @@ from tc.ir.types import DType
 from tc.standalone import lines
 from tc.standalone.bake import definition, threshold
 from tc.standalone.kernels import Kernels
-from tc.standalone.names import Names, comment, identifier, string
+from tc.standalone.names import Names, comment, identifier, string, told
 from tc.standalone.spec import BATCH, Memory, ModelSpec, ProgramSpec, Rules
 from tc.standalone.tables import ProgramText, dtype, shape_text
 from tc.standalone.weights import Layout, fingerprint
@@ -186,7 +187,7 @@ def _rules(rules: Rules) -> list[str]:
 def _messages(kernels: Kernels) -> list[str]:
     made = ["/* --- what kernels can say of values */", ""]
     for n, messages in enumerate(kernels.messages):
-        made += lines.rows(f"static const char *const messages_{n}[]", map(string, messages), "")
+        made += lines.rows(f"static const char *const messages_{n}[]", map(told, messages), "")
     rows = [f"messages_{n}" for n in range(len(kernels.messages))]
     return [*made, *lines.rows("static const char *const *const messages[]", rows, "0"), ""]
 
@@ -236,6 +237,7 @@ def _header(model: ModelSpec) -> str:
         "TITLE": comment(model.name),
         "TARGET": comment(model.target),
         "GENERATES": str(int(model.generation is not None)),
+        "RANK": str(_most_dims(model)),
         "LIMITS": "\n".join(limits),
         "INPUTS": _numbers("INPUT", program.inputs),
         "OUTPUTS": _numbers("OUTPUT", program.outputs),
@@ -244,15 +246,23 @@ def _header(model: ModelSpec) -> str:
     return fill(runtime_text("model.h"), values)
 
 
+def _most_dims(model: ModelSpec) -> int:
+    """The dims that there is room for in the description of a tensor."""
+    artifacts = [program.artifact for program in model.programs]
+    return max((8, *(len(t.shape) for a in artifacts for t in (*a.inputs, *a.outputs))))
+
+
 def _numbers(kind: str, names: tuple[str, ...]) -> str:
     unique = Names()
-    found = [unique(f"MODEL_{kind}_{identifier(n).upper()}") for n in names]
+    found = [f"MODEL_{kind}_{unique(identifier(n).upper())}" for n in names]
     return "\n".join(f"    {n}," for n in found)
 
 
 def fill(text: str, values: dict[str, str]) -> str:
     """A text of `runtime/` with what its @NAMES@ stand for; lines that become empty go."""
-    for name, value in values.items():
-        text = text.replace(f"@{name}@\n", f"{value}\n" if value else "")
-        text = text.replace(f"@{name}@", value)
-    return text
+
+    def filled(found: re.Match[str]) -> str:
+        value = values[found[1]]
+        return value + found[2] if value else ""
+
+    return re.sub(r"@([A-Z]+)@(\n?)", filled, text)

@@ -12,6 +12,7 @@ from typing import Final
 
 MOST = 60  # letters of an identifier, with the number that tells equal ones apart
 _MOST_COMMENT = 90
+_MOST_TOLD = 240  # bytes for which the text of an error has room
 # C99, what C++ adds for those who include the header there, and names of ours.
 _WORDS: Final = """
 auto break case char const continue default do double else enum extern float for goto if inline
@@ -66,6 +67,12 @@ def string(text: str) -> str:
         else:
             parts.append(f"\\{byte:03o}")  # three digits: the next character is not part of it
     return f'"{"".join(parts)}"'
+
+
+def told(message: str) -> str:
+    """A string literal of what an error says, on one line that is not cut where it is told."""
+    line = " ".join(message.split()).encode("utf-8", "replace")
+    return string(line[:_MOST_TOLD].decode("utf-8", "ignore"))
 
 
 def comment(text: str) -> str:

@@ -16,7 +16,8 @@ from tc.device.dims import compile_dim
 from tc.errors import CompileError
 from tc.ir.types import DType
 from tc.standalone import lines
-from tc.standalone.names import MOST, Names, comment, identifier, string
+from tc.standalone.model_c import fill
+from tc.standalone.names import MOST, Names, comment, identifier, string, told
 from tc.standalone.sizes import Symbols, product, size
 from tc.standalone.spec import Memory
 from tc.standalone.weights import Checksum, Layout, write
@@ -53,6 +54,17 @@ def test_long_names_stay_apart_where_code_shortens_names() -> None:
     assert max(map(len, made)) == MOST
 
 
+def test_what_an_error_says_is_one_line_of_whole_letters() -> None:
+    assert told('of a "long"\n  text') == string('of a "long" text')
+    assert told("x" + "é" * 300) == string("x" + "é" * 119)
+
+
+def test_no_name_is_filled_in() -> None:
+    assert fill("/* @TITLE@ */\n@LIMITS@\nend", {"TITLE": "@LIMITS@", "LIMITS": ""}) == (
+        "/* @LIMITS@ */\nend"
+    )
+
+
 SYMBOLS = Symbols({"s0": "a", "s1": "b"}, {"s0": 1, "s1": 1}, {"s0": 8, "s1": 100})
 
 
@@ -83,6 +95,8 @@ def test_sizes_beyond_memory_are_refused() -> None:
     wide = Symbols({"s": "s"}, {"s": 1}, {"s": 1 << 31})
     with pytest.raises(CompileError, match="smaller max_batch"):
         product(("s", "s", "s"), 4, wide)
+    with pytest.raises(CompileError, match="smaller max_batch"):
+        size("min(s * s * s, 9)", wide)
     with pytest.raises(CompileError, match="may divide by zero"):
         size("s // (s - 1)", wide)
 

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,11 +73,15 @@ def test_it_computes_what_eager_computes(built: Exported, batch: int, length: in
     np.testing.assert_allclose(found["output"], wanted, rtol=1e-5, atol=1e-6)
 
 
-def test_info_and_bench(built: Exported) -> None:
+def test_info_and_bench(built: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = built.command("info")
     assert "input input_ids: i64[batch, " in said and "output output: f32[" in said
     assert "generates: no" in said
     assert "median" in built.command("bench", "--repeat", "3")
+    monkeypatch.chdir(built.folder)
+    assert replace(built, folder=Path()).command("info") == said
+    with pytest.raises(TcError, match=r"is not built; call build\(\)"):
+        replace(built, folder=tmp_path).command("info")
 
 
 def test_two_exports_are_the_same_bytes(folder: Exported, tmp_path: Path) -> None:
@@ -186,6 +191,7 @@ def test_arrays_that_do_not_fit(
         (["run", "--input", "input_ids=/nowhere.npy"], 20, "/nowhere.npy"),
         (["run", "--input", "input_ids=/dev/null"], 21, "/dev/null"),
         (["bench", "--repeat", "many"], 23, "'many' is no number"),
+        (["bench", "--repeat", "\t7"], 23, "is no number"),
         (["bench", "--repeat", "0"], 23, "at least 1"),
         (["bench", "--batch", "5"], 10, "limit batch: is 5"),
         (["bench", "--threads", "99999999"], 10, "threads"),
@@ -213,45 +219,58 @@ def test_weights_lie_beside_the_program(built: Exported, files: Files, tmp_path:
 
 
 class Rows(torch.nn.Module):
-    """Ids [batch, length] to rows of a table of more than one large page, doubled."""
+    """Ids [batch, length] to rows of a table of more than one large page, doubled.
+
+    Another table has a row more.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.table = torch.nn.Embedding.from_pretrained(
             torch.arange(1 << 20, dtype=torch.float32).reshape(-1, 8)
         )
+        self.more = torch.nn.Embedding.from_pretrained(torch.ones((1 << 17) + 1, 1))
 
     def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
         rows: torch.Tensor = self.table(input_ids)
-        return rows * 2
+        return rows * 2 + self.more(input_ids)
 
 
-def test_weights_of_several_large_pages(tmp_path: Path) -> None:
+def test_weights_of_several_large_pages_and_ids_of_two_tables(tmp_path: Path) -> None:
     need("make", "cc")
     ids = torch.tensor([[0, 1, (1 << 17) - 1]])
     exported = tc.compile(Rows().eval(), example_inputs=(ids,)).export_c(tmp_path)
     exported.build(flags=SANITIZED)
     (found,) = exported.run({"input_ids": ids.numpy()}).values()
     np.testing.assert_array_equal(found, Rows()(ids).numpy())
+    with pytest.raises(TcError, match="holds id 131072, the table has 0 to 131071"):
+        exported.run({"input_ids": ids.numpy() + 1})
 
 
 class Volume(torch.nn.Module):
-    """Sums along two axes of five, one after the other."""
+    """Sums along two axes of five; more dims, and more sizes, than other models have."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x.cumsum(1).cumsum(2)
+    def forward(self, x: torch.Tensor, scale: torch.Tensor, **rows: torch.Tensor) -> torch.Tensor:
+        torch._assert_async(scale > 0, "scale\n\tmust be positive")
+        total = scale + sum(row[0] for row in rows.values())
+        return (x.cumsum(1).cumsum(2) * total)[..., None, None, None, None]
 
 
 def test_a_call_needs_memory_for_its_own_sizes_alone(tmp_path: Path) -> None:
     need("make", "cc")
-    x = torch.randn(2, 3, 4, 5, 3)
-    exported = tc.compile(Volume().eval(), example_inputs=(x,)).export_c(tmp_path)
+    x, rows = torch.randn(2, 3, 4, 5, 3), {f"row_{n}": torch.ones(n + 2) for n in range(14)}
+    rows["scale"] = torch.tensor(2.0)
+    exported = tc.compile(Volume().eval(), example_inputs={"x": x, **rows}).export_c(tmp_path)
     exported.build(flags=SANITIZED)
     (arena,) = re.findall(r"arena: (\d+) bytes", exported.command("info"))
     assert int(arena) > 1 << 40  # at the limits
     for given in (x, x[:1, :2, :1], x[:, :1]):
-        (found,) = exported.run({"x": given.numpy()}).values()
-        np.testing.assert_allclose(found, Volume()(given).numpy(), rtol=1e-5, atol=1e-6)
+        inputs = {"x": given, **rows}
+        (found,) = exported.run({name: t.numpy() for name, t in inputs.items()}).values()
+        np.testing.assert_allclose(found, Volume()(**inputs).numpy(), rtol=1e-5, atol=1e-6)
+    inputs["scale"] = -rows["scale"]
+    with pytest.raises(TcError, match="input value: scale must be positive"):
+        exported.run({name: t.numpy() for name, t in inputs.items()})
 
 
 def test_a_thousand_damaged_files_crash_nothing(
@@ -270,6 +289,15 @@ def test_instances_in_threads_allocate_nothing(built: Exported) -> None:
     words = [str(program), str(built.folder / "weights.bin")]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "0 wrong, 0 allocated\n"), done.stderr
+
+
+def test_what_is_linked_with_it_may_use_all_other_names(built: Exported) -> None:
+    need("nm")
+    words = ["nm", "-g", "--defined-only", str(built.folder / "libmodel.a")]
+    said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    names = [line.split()[2] for line in said.splitlines() if line.count(" ") == 2]
+    assert "model_run" in names
+    assert all(re.match("model_|kernel_|tile|_", name) for name in names), names
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@
 extern "C" {
 #endif
 
-enum { MODEL_MAX_RANK = 8, MODEL_GENERATES = @GENERATES@ };
+enum { MODEL_MAX_RANK = @RANK@, MODEL_GENERATES = @GENERATES@ };
 
 /* Types of elements. */
 typedef enum {
@@ -121,8 +121,8 @@ void model_free(model *m);
 model_code model_shape(const model *m, const model_tensor *inputs, model_tensor *outputs,
                        model_error *error);
 
-/* Compute the outputs, each into `data` of at least the bytes that model_shape tells; the other
- * fields are set. */
+/* Compute the outputs, each into `data` of at least the bytes that model_shape tells, where nothing
+ * else lies; the other fields are set. */
 model_code model_run(model *m, const model_tensor *inputs, model_tensor *outputs,
                      model_error *error);
 

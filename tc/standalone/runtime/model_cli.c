@@ -31,7 +31,7 @@ typedef struct {
     int64_t private_weights;
     int64_t repeat;
     int64_t tokens;
-    int64_t limit[MODEL_LIMITS];
+    int64_t limit[MODEL_LIMITS + 1];
     const char *input[MODEL_INPUTS + 1];
     const char *output[MODEL_OUTPUTS + 1];
 } options;
@@ -44,8 +44,9 @@ static model_code read_number(const char *what, const char *given, int64_t least
     char *end = NULL;
     errno = 0;
     long long found = strtoll(given, &end, 10);
-    int stops = end != NULL && (*end == '\0' || (rest != NULL && *end == ','));
-    if (end == given || !stops || errno != 0 || given[0] == ' ' || given[0] == '+') {
+    int begins = *given == '-' || (*given >= '0' && *given <= '9');
+    int stops = *end == '\0' || (rest != NULL && *end == ',');
+    if (!begins || !stops || errno != 0) {
         return fail(error, MODEL_ERROR_NUMBER, "%s: '%.40s' is no number", what, given);
     }
     if (found < least) {
@@ -63,16 +64,16 @@ static model_code read_number(const char *what, const char *given, int64_t least
 static model_code take_file(const char *given, const model_tensor_info *known, int count,
                             const char **files, model_error *error)
 {
-    const char *equals = strchr(given, '=');
-    size_t length = equals == NULL ? 0 : (size_t)(equals - given);
-    for (int n = 0; n < count && equals != NULL; n++) {
-        if (strlen(known[n].name) == length && memcmp(known[n].name, given, length) == 0) {
-            if (files[n] != NULL) {
-                return fail(error, MODEL_ERROR_USAGE, "%s: is given twice", known[n].name);
-            }
-            files[n] = equals + 1;
-            return MODEL_OK;
+    for (int n = 0; n < count; n++) {
+        size_t length = strlen(known[n].name);
+        if (strncmp(given, known[n].name, length) != 0 || given[length] != '=') {
+            continue;
         }
+        if (files[n] != NULL) {
+            return fail(error, MODEL_ERROR_USAGE, "%s: is given twice", known[n].name);
+        }
+        files[n] = given + length + 1;
+        return MODEL_OK;
     }
     return fail(error, MODEL_ERROR_USAGE, "'%.80s': expected NAME=FILE; model_cli info lists names",
                 given);
@@ -545,7 +546,7 @@ int main(int count, char **words)
     if (code == MODEL_OK) {
         code = command(&o, &error);
     }
-    if (code == MODEL_OK && fflush(stdout) != 0) {
+    if (code == MODEL_OK && (fflush(stdout) != 0 || ferror(stdout))) {
         code = fail(&error, MODEL_ERROR_OUTPUT, "standard output: cannot be written");
     }
     if (code != MODEL_OK) {

@@ -191,9 +191,12 @@ static model_code read_header(const char *path, FILE *file, model_tensor *made, 
         }
         length |= (size_t)head[10] << 16 | (size_t)head[11] << 24;
     }
-    char *header = length <= MOST_HEADER ? malloc(length + 1) : NULL;
-    if (header == NULL) {
+    if (length > MOST_HEADER) {
         return damaged(path, "its header is too long", error);
+    }
+    char *header = malloc(length + 1);
+    if (header == NULL) {
+        return fail(error, MODEL_ERROR_MEMORY, "%s: no memory for its header", path);
     }
     text t = {header, header + length};
     int whole = fread(header, 1, length, file) == length;
@@ -284,7 +287,7 @@ static size_t make_header(const model_tensor *array, char *header, size_t size)
 
 model_code npy_write(const char *path, const model_tensor *array, model_error *error)
 {
-    char header[512];
+    char header[256 + 24 * MODEL_MAX_RANK];
     size_t length = make_header(array, header, sizeof header - 64);
     size_t bytes = model_dtype_bytes(array->dtype);
     for (int32_t n = 0; n < array->rank; n++) {

@@ -141,26 +141,27 @@ static int64_t plan(model *m, int64_t *bytes)
 
 /* --- instances */
 
-static int32_t most_tensors(int which)
+/* The most inputs (0), outputs (1) or sizes of positions (2) that a program has. */
+static size_t most_of(int which)
 {
     int32_t most = 0;
     for (int32_t n = 0; n < model_description.count; n++) {
         const program *p = model_description.programs[n];
-        int32_t count = which == 0 ? p->inputs : p->outputs;
-        most = count > most ? count : most;
+        const int32_t counts[] = {p->inputs, p->outputs, p->positions};
+        most = counts[which] > most ? counts[which] : most;
     }
-    return most;
+    return (size_t)most;
 }
 
 /* An instance without arena and weights, in one block of memory. */
 static model *new_model(const model_limits *limits, model_error *error)
 {
     const description *d = &model_description;
-    size_t inputs = (size_t)most_tensors(0), outputs = (size_t)most_tensors(1);
-    size_t count = inputs > outputs ? inputs : outputs;
+    size_t inputs = most_of(0), outputs = most_of(1);
+    size_t sizes = (inputs > outputs ? inputs : outputs) * MODEL_MAX_RANK + most_of(2);
     size_t errors = (size_t)d->checks * (size_t)limits->threads;
     size_t numbers = (size_t)model_about.limits + 2 * (size_t)d->symbols +
-                     count * MODEL_MAX_RANK + (size_t)d->temps + 2 * (size_t)d->count;
+                     sizes + (size_t)d->temps + 2 * (size_t)d->count;
     size_t bytes = sizeof(model) + numbers * sizeof(int64_t) +
                    (inputs + outputs) * sizeof(void *) + errors * sizeof(int32_t);
     model *m = calloc(1, bytes);
@@ -174,7 +175,7 @@ static model *new_model(const model_limits *limits, model_error *error)
     m->symbols = m->limit + model_about.limits;
     m->largest = m->symbols + d->symbols;
     m->sizes = m->largest + d->symbols;
-    m->places = m->sizes + count * MODEL_MAX_RANK;
+    m->places = m->sizes + sizes;
     m->scratch = m->places + d->temps;
     m->errors = (int32_t *)(void *)(m->scratch + 2 * d->count);
     m->limits = *limits;

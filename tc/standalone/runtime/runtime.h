@@ -4,7 +4,17 @@
 
 #include "model.h"
 
-enum { LINE = 64, HEADER_BYTES = 64, WEIGHTS_VERSION = 1, MODEL_LIMITS = 16 };
+/* What files call of each other has other names for those who link a program with the library. */
+#define choose model_choose
+#define fail model_fail
+#define is_end model_is_end
+#define largest_symbols model_largest_symbols
+#define run_program model_run_program
+#define session_bytes model_session_bytes
+#define session_place model_session_place
+#define step_end model_step_end
+
+enum { LINE = 64, HEADER_BYTES = 64, WEIGHTS_VERSION = 1, MODEL_LIMITS = @SIZES@ };
 
 /* `ids`: how many rows the table has that its elements index; 0: they index nothing. */
 typedef struct {

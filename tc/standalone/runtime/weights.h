@@ -4,6 +4,11 @@
 
 #include "model.h"
 
+/* See runtime.h. */
+#define map_weights model_map_weights
+#define own_weights model_own_weights
+#define unmap_weights model_unmap_weights
+
 /* Map the file, read-only and shared; refuse any that is not just this model's. */
 model_code map_weights(const char *path, const unsigned char **data, size_t *mapped,
                        model_error *error);
