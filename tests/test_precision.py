@@ -22,7 +22,7 @@ SENTENCES = [
     "The central bank raised interest rates by half a percent on Thursday, citing inflation.",
 ]  # fmt: skip
 MOST = {"bf16": 0.02, "int8": 0.06}
-MODELS = ("bert", "gpt2-lm", "llama-lm", "vit-image", "t5-encoder")
+MODELS = ("bert", "gpt2-lm", "llama-lm", "vit-image")
 
 
 @cache
@@ -31,8 +31,8 @@ def built(name: str) -> torch.nn.Module:
 
 
 @cache
-def compiled(name: str, precision: str, target: str = "host") -> Any:
-    return tc.compile(built(name), precision=precision, target=target, threads=1)
+def compiled(name: str, precision: str) -> Any:
+    return tc.compile(built(name), precision=precision, threads=1)
 
 
 def error(found: torch.Tensor, wanted: torch.Tensor) -> float:
@@ -59,15 +59,6 @@ def test_models(name: str, precision: str) -> None:
         assert not torch.equal(found, wanted)
 
 
-@pytest.mark.parametrize("precision", MOST)
-@pytest.mark.parametrize("target", ["x86-64-v3", "generic"])
-def test_other_targets(target: str, precision: str) -> None:
-    cm = compiled("bert", precision, target)
-    for inputs in list(entry("bert").variants())[::2]:
-        wanted = main_output(built("bert"), inputs)
-        assert error(main_output(cm, inputs), wanted) <= MOST[precision]
-
-
 class Wide(torch.nn.Module):
     """Products whose sizes are no multiples of anything, in either layout of the weight."""
 
@@ -83,11 +74,18 @@ class Wide(torch.nn.Module):
         return torch.cat([y, self.last(y)], -1)
 
 
+# What is odd about a depth of 1 or a width of 2 is the same for all targets.
+SIZES = [
+    *((k, n, "host") for k, n in ((33, 50), (1, 17), (127, 2))),
+    *((33, 50, target) for target in ("x86-64-v3", "generic")),
+]
+
+
 @pytest.mark.parametrize("precision", MOST)
-@pytest.mark.parametrize(("k", "n"), [(33, 50), (64, 48), (1, 17), (127, 2)])
-def test_sizes(k: int, n: int, precision: str) -> None:
+@pytest.mark.parametrize(("k", "n", "target"), SIZES)
+def test_sizes(k: int, n: int, target: str, precision: str) -> None:
     model = Wide(k, n).eval()
-    cm = tc.compile(model, precision=precision, threads=1)
+    cm = tc.compile(model, target=target, precision=precision, threads=1)
     for rows in (0, 1, 2, 7, 8, 9, 33):
         x = torch.randn(2, rows, k)
         with torch.no_grad():
