@@ -8,6 +8,7 @@ from functools import cache
 from tc.frontend.capture import capture_request
 from tc.frontend.captured import Captured, Request, own_tensors
 from tc.frontend.recall_key import description_of
+from tc.frontend.recall_walk import IndescribableError
 from tests.models import entry
 
 _SHARED: dict[str, Captured] = {}
@@ -25,7 +26,10 @@ def shared(request: Request) -> Captured:
 
     The weights are those of the model that asks. The graph is not to be changed.
     """
-    description = description_of(request)
+    try:
+        description = description_of(request)
+    except IndescribableError:
+        return capture_request(request)
     found = _SHARED.get(description)
     if found is None:
         found = _SHARED[description] = capture_request(request)

@@ -54,6 +54,14 @@ def _same_numbers() -> None:
         torch.default_generator.manual_seed(0)  # the other devices' are set at a cost, and unused
 
 
+@pytest.fixture
+def captured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is compiled is captured once for all tests, whatever they compile it for."""
+    from tests.captures import shared
+
+    monkeypatch.setattr("tc.frontend.capture.capture_request", shared)
+
+
 def pytest_collection_finish() -> None:
     """What is imported by now stays: the collector of cycles need not look at it again."""
     gc.collect()

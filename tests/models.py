@@ -277,6 +277,8 @@ def _factory(
             torch.manual_seed(0)
             built: Any = model(config())
             _spread(built)
+            if built.can_generate():
+                built.generation_config.eos_token_id = None  # else a random text may end at once
         return built.eval()  # type: ignore[no-any-return]
 
     return build
@@ -346,6 +348,11 @@ ENTRIES = (
 def zoo() -> tuple[Entry, ...]:
     """Every model of the zoo."""
     return ENTRIES
+
+
+def families() -> tuple[Entry, ...]:
+    """One model of each architecture, with a head where there is one."""
+    return tuple({each.family: each for each in ENTRIES}.values())
 
 
 def entry(name: str) -> Entry:

@@ -32,6 +32,8 @@ from tc.frontend.capture_windows import whole_windows
 from tc.frontend.tensors import FallbackWarning
 from tests.models import MAX_POSITIONS, VOCABULARY, entry, sliding, text_inputs
 
+pytestmark = pytest.mark.usefixtures("captured_once")
+
 DECODERS = ("gpt2-lm", "llama-lm", "qwen2-lm")
 # Every batch has padding: generate leaves a mask of ones alone out of the call.
 SHAPES = ((2, 9), (3, 17), (4, 3), (5, 8))
@@ -41,8 +43,6 @@ SHAPES = ((2, 9), (3, 17), (4, 3), (5, 8))
 def models(name: str) -> tuple[Any, Any, Any]:
     """A model, the same in float64, and the compiled one."""
     model = entry(name).build()
-    # Ends of a text would stop a random model's generation early.
-    model.generation_config.eos_token_id = None
     return model, copy.deepcopy(model).double(), tc.compile(model, threads=1)
 
 

@@ -15,6 +15,8 @@ from tc.device.dims import compile_dim
 from tc.frontend.hf import dispatcher_of
 from tests.models import entry, minilm_folder, shallow
 
+pytestmark = pytest.mark.usefixtures("captured_once")
+
 SENTENCES = [
     "A man is eating food.", "A man is eating a piece of bread.", "The girl is carrying a baby.",
     "A woman is playing violin.", "A cheetah is running behind its prey.", "short",

@@ -14,7 +14,8 @@ from tests.frontend.unscheduled import unscheduled
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kernels without a schedule, made in a part of the time: where none is what is tested."""
-    monkeypatch.setattr("tc.frontend.model.pipeline", unscheduled)
+    for name in ("pipeline", "pipeline_of_several"):
+        monkeypatch.setattr(f"tc.frontend.model.{name}", unscheduled)
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
-import tc
 from tc.frontend.generate_cache import Session
+from tc.frontend.model import compile_model
 from tc.frontend.signature import Branch, Signature, Symbol, TensorSpec
 from tc.frontend.signature_bind import is_for
 from tests.models import VOCABULARY, shallow
@@ -38,7 +38,6 @@ class ByPast(LlamaForCausalLM):
         return out
 
 
-@pytest.mark.usefixtures("plain")
 @pytest.mark.parametrize(
     ("kind", "served"), [(ByPrompt, [3]), (ByPast, [12])], ids=["by prompt", "by past"]
 )
@@ -47,7 +46,7 @@ def test_tokens_are_those_of_the_model_whichever_way_it_goes(
 ) -> None:
     torch.manual_seed(0)
     model = kind(shallow("llama-lm").build().config).eval()
-    made = tc.compile(model, threads=1)
+    made: Any = compile_model(model, threads=1, natural=False)
     loops: list[int] = []
     start = Session.start
 

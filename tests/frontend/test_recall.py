@@ -23,19 +23,14 @@ from tc.codegen.cache import ObjectCache
 from tc.errors import TcError
 from tc.frontend.hf import dispatcher_of
 from tests.frontend.recalls import X, hits, small
-from tests.models import Entry, entry, shallow, zoo
+from tests.models import Entry, entry, families, shallow
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.usefixtures("programs")
 
 
-def architectures() -> list[Entry]:
-    """One model of each architecture: heads of the same one are kept and found alike."""
-    return [shallow(name) for name in {each.family: each.name for each in zoo()}.values()]
-
-
-@pytest.mark.usefixtures("plain")
-@pytest.mark.parametrize("each", architectures(), ids=lambda each: each.name)
+@pytest.mark.usefixtures("captured_once")
+@pytest.mark.parametrize("each", families(), ids=lambda each: each.name)
 def test_a_model_that_was_compiled_is_found_and_gives_the_same_bits(each: Entry) -> None:
     first, second = tc.compile(each.build()), tc.compile(each.build())
     assert first.stats()["program_hits"] == 0  # type: ignore[operator]
@@ -110,7 +105,6 @@ def test_a_program_that_was_found_can_be_explained_saved_and_counted(tmp_path: P
     assert torch.equal(tc.load(tmp_path / "model.tc")(input=X), wanted)
 
 
-@pytest.mark.usefixtures("plain")
 def test_what_generation_traces_and_other_arguments_are_found() -> None:
     each = shallow("t5")  # an encoder, a prompt and a step
     results, found = [], []
