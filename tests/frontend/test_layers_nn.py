@@ -24,6 +24,7 @@ def check(
     assert made.stats()["compilations"] == programs
 
 
+@pytest.mark.usefixtures("plain")
 @pytest.mark.parametrize("scale", [2, 1.7])
 def test_a_size_that_is_rounded_from_another(scale: float) -> None:
     """PyTorch asks for the number in one dim, and traces on with it."""
@@ -53,6 +54,7 @@ class RowsTogether(nn.Module):
         return torch.topk(self.layer(rows), 3)[0].view(*x.shape[:2], 3)
 
 
+@pytest.mark.usefixtures("plain")
 @pytest.mark.parametrize("width", [8, 0])
 def test_rows_taken_together(width: int) -> None:
     calls = [(torch.randn(b, n, 8),) for b, n in ((2, 7), (1, 5), (3, 1))]
@@ -86,6 +88,7 @@ class Like(nn.Module):
         return found + y
 
 
+@pytest.mark.usefixtures("plain")
 @pytest.mark.parametrize(
     ("mode", "corners"),
     [("nearest", None), ("nearest-exact", None), ("bilinear", False), ("bilinear", True),
@@ -177,6 +180,7 @@ def test_an_encoder_that_leaves_out_no_padding(nested: bool) -> None:
     check(model, [(torch.randn(2, 5, 8), mask, padding)])
 
 
+@pytest.mark.usefixtures("plain")
 @pytest.mark.parametrize("first", [(3, 5), (1, 5)])
 def test_a_question_about_one_for_a_layout_makes_no_program(first: tuple[int, int]) -> None:
     """Attention asks whether its projections lie one after the other, which they do for a one."""
