@@ -1,15 +1,12 @@
 """Programs that were compiled before are found again, and only those that are the same.
 
-A second compilation in one process stands in for one in another process, but where the process
-itself is what is tested.
+A second compilation in one process stands in for one in another process; the real thing is tried
+in test_recall_processes.py.
 """
 
 from __future__ import annotations
 
 import gc
-import os
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -23,9 +20,8 @@ from tc.codegen.cache import ObjectCache
 from tc.errors import TcError
 from tc.frontend.hf import dispatcher_of
 from tests.frontend.recalls import X, hits, small
-from tests.models import Entry, entry, families, shallow
+from tests.models import Entry, families, shallow
 
-ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.usefixtures("programs")
 
 
@@ -202,73 +198,6 @@ def test_a_folder_that_cannot_be_used_is_warned_of_once(programs: Path) -> None:
         assert [hits(small()), hits(small())] == [0, 0]
     assert len([w for w in told if "cache folder" in str(w.message)]) == 1
     assert entries(programs) == []
-
-
-# --- processes
-
-SCRIPT = """
-import sys
-import torch
-import tc
-from transformers import GPT2LMHeadModel
-
-made = tc.compile(GPT2LMHeadModel.from_pretrained(sys.argv[1]))
-with torch.no_grad():
-    result = made(**torch.load(sys.argv[1] + "/inputs.pt"))
-print("hits", made.stats()["program_hits"])
-leaves = [t for t in torch.utils._pytree.tree_leaves(result) if torch.is_tensor(t)]
-torch.save(leaves, sys.argv[1] + "/" + sys.argv[2])
-"""
-
-PLAIN = """
-import sys
-import torch
-import tc
-
-torch.manual_seed(0)
-model = torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.GELU(), torch.nn.LayerNorm(6)).eval()
-made = tc.compile(model, example_inputs=(torch.ones(2, 4),))
-made(torch.ones(5, 4))
-print("hits", made.stats()["program_hits"])
-unwanted = ("torch._dynamo", "torch._inductor", "sympy", "transformers", "tc.pipeline", "tc.ops",
-            "torch.fx.experimental.symbolic_shapes", "tc.frontend.capture", "tc.schedule.defaults",
-            "tc.codegen.c.kernel", "tc.codegen.llvm.emit", "tc.standalone.export")
-print("imported", [name for name in unwanted if name in sys.modules])
-"""
-
-
-def run(script: str, *args: str, seed: str = "0") -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", script, *args],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": seed},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
-
-
-@pytest.mark.usefixtures("cache_folder")
-def test_another_process_finds_the_programs_and_computes_the_same(tmp_path: Path) -> None:
-    each = entry("gpt2-lm")
-    each.build().save_pretrained(tmp_path)
-    torch.save(each.inputs(3, 17), tmp_path / "inputs.pt")
-    cold = run(SCRIPT, str(tmp_path), "cold.pt", seed="1")
-    warm = run(SCRIPT, str(tmp_path), "warm.pt", seed="2")
-    assert (cold, warm) == ("hits 0\n", "hits 1\n")
-    first, second = torch.load(tmp_path / "cold.pt"), torch.load(tmp_path / "warm.pt")
-    assert first
-    assert all(map(torch.equal, first, second))
-
-
-@pytest.mark.usefixtures("cache_folder")
-def test_a_process_that_finds_its_program_imports_nothing_that_traces_or_compiles() -> None:
-    assert "hits 0" in run(PLAIN)
-    warm = run(PLAIN)
-    assert "hits 1" in warm
-    assert "imported []" in warm
 
 
 def test_the_dispatcher_counts_a_program_that_was_found() -> None:
