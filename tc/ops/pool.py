@@ -140,12 +140,13 @@ _SHAPE = (9, 8, 7)
 
 def _max_samples(rank: int) -> tuple[Sample, ...]:
     x, one = array(2, 3, *_SHAPE[:rank]), (1,) * rank
+    size, edge = (20, 9) if rank < 3 else (12, 4)  # of a window that is larger than the input
     return (
         sample(x, (2,) * rank, (), (0,), one, False),
         sample(x, (3,) * rank, (2,) * rank, (1,) * rank, one, False),
         sample(x, (3,) * rank, (2,) * rank, (0,) * rank, one, True),
         sample(array(3, *_SHAPE[:rank]), (2,) * rank, (1,) * rank, (0,) * rank, (2,) * rank, False),
-        sample(x, (20,) * rank, (5,) * rank, (9,) * rank, one, False, note="beyond the input"),
+        sample(x, (size,) * rank, (5,) * rank, (edge,) * rank, one, False, note="beyond the input"),
     )
 
 
