@@ -17,6 +17,7 @@ from tc.standalone.running import Exported
 
 DRIVERS = Path(__file__).parent / "drivers"
 SANITIZED = "-O1 -Werror -fsanitize=address,undefined -fno-sanitize-recover=all"
+UNOPTIMISED = SANITIZED.replace("-O1", "-O0")  # as safe, and built sooner
 BATCH, LENGTH, WORDS = 4, 6, 11
 
 

@@ -21,6 +21,7 @@ from tests.standalone.exported import (
     BATCH,
     LENGTH,
     SANITIZED,
+    UNOPTIMISED,
     Words,
     build_driver,
     compiled_words,
@@ -240,7 +241,7 @@ def test_weights_of_several_large_pages_and_ids_of_two_tables(tmp_path: Path) ->
     need("make", "cc")
     ids = torch.tensor([[0, 1, (1 << 17) - 1]])
     exported = tc.compile(Rows().eval(), example_inputs=(ids,)).export_c(tmp_path)
-    exported.build(flags=SANITIZED)
+    exported.build(flags=UNOPTIMISED)
     (found,) = exported.run({"input_ids": ids.numpy()}).values()
     np.testing.assert_array_equal(found, Rows()(ids).numpy())
     with pytest.raises(TcError, match="holds id 131072, the table has 0 to 131071"):
@@ -261,7 +262,7 @@ def test_a_call_needs_memory_for_its_own_sizes_alone(tmp_path: Path) -> None:
     x, rows = torch.randn(2, 3, 4, 5, 3), {f"row_{n}": torch.ones(n + 2) for n in range(14)}
     rows["scale"] = torch.tensor(2.0)
     exported = tc.compile(Volume().eval(), example_inputs={"x": x, **rows}).export_c(tmp_path)
-    exported.build(flags=SANITIZED)
+    exported.build(flags=UNOPTIMISED)
     (arena,) = re.findall(r"arena: (\d+) bytes", exported.command("info"))
     assert int(arena) > 1 << 40  # at the limits
     for given in (x, x[:1, :2, :1], x[:, :1]):
