@@ -264,28 +264,29 @@ def numbers(path: Path) -> set[int]:
         return {r["number"] for r in database.trials(a_context(a_workload(), a_target()))}
 
 
-def test_eight_processes_write_one_new_file_at_once_and_others_read_it(path: Path) -> None:
-    writers = [a_writer(path, 10 * n, 12) for n in range(8)]  # the ranges overlap by two
+def test_processes_write_one_new_file_at_once_and_others_read_it(path: Path) -> None:
+    writers = [a_writer(path, 10 * n, 12) for n in range(4)]  # the ranges overlap by two
     seen: set[int] = set()
     while any(writer.poll() is None for writer in writers):
         if path.exists() and path.stat().st_size:
             found = numbers(path)
             assert seen <= found
             seen = found
+        time.sleep(0.005)
     said = [writer.communicate(timeout=120) for writer in writers]
-    assert [writer.returncode for writer in writers] == [0] * 8, said
+    assert [writer.returncode for writer in writers] == [0] * 4, said
     entered = [int(line) for out, _ in said for line in out.split()]
-    assert sorted(entered) == list(range(82))  # each once, by whichever process came first
-    assert numbers(path) == set(range(82))
+    assert sorted(entered) == list(range(42))  # each once, by whichever process came first
+    assert numbers(path) == set(range(42))
 
 
 def test_a_killed_process_loses_no_committed_trial(path: Path) -> None:
     seen: set[int] = set()
-    for turn in range(6):
+    for turn in range(4):
         writer = a_writer(path, 1000 * turn, 1000)
         assert writer.stdout is not None
         seen.add(int(writer.stdout.readline()))
-        time.sleep(0.004 * turn)
+        time.sleep(0.006 * turn)
         writer.send_signal(signal.SIGKILL)
         seen.update(int(line) for line in writer.communicate()[0].split())
         assert seen <= numbers(path)
