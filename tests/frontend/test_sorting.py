@@ -33,9 +33,15 @@ def numbers(shape: tuple[int, int], dtype: torch.dtype) -> torch.Tensor:
     return x
 
 
-@pytest.mark.parametrize("codegen", ["llvm", "c"])
-@pytest.mark.parametrize(("model", "dtype"), [(Sorts, torch.float32), (Sorts, torch.int64),
-                                              (Greatest, torch.float32)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("model", "dtype", "codegen"),
+    [
+        (Sorts, torch.float32, "llvm"),
+        (Sorts, torch.float32, "c"),
+        (Sorts, torch.int64, "llvm"),
+        (Greatest, torch.float32, "llvm"),
+    ],
+)
 def test_as_eager(model: type[torch.nn.Module], dtype: torch.dtype, codegen: str) -> None:
     plain = model()
     compiled = tc.compile(
