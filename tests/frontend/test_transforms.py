@@ -6,6 +6,7 @@ import torch
 from transformers import FNetConfig, FNetModel
 
 import tc
+from tc.frontend.hf_natural import natural_inputs
 
 
 class Mixed(torch.nn.Module):
@@ -28,10 +29,14 @@ def test_an_encoder_that_mixes_tokens_so() -> None:
     config = FNetConfig(vocab_size=50, hidden_size=16, num_hidden_layers=1, intermediate_size=24)
     model = FNetModel(config).eval()
     compiled = tc.compile(model, fallback="error")
+    natural = natural_inputs(model)
+    assert natural is not None
     for shape in ((1, 1), (2, 5), (3, 17)):
-        ids = torch.randint(0, 50, shape)
+        given = {name: torch.zeros(shape, dtype=torch.int64) for name in natural}
+        given["input_ids"] = torch.randint(0, 50, shape)
         with torch.no_grad():
-            wanted = model(ids)
-        found = compiled(ids)
+            wanted = model(**given)
+        found = compiled(**given)
         torch.testing.assert_close(found.pooler_output, wanted.pooler_output, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(found[0], wanted[0], rtol=1e-4, atol=1e-4)
+    assert compiled.stats()["compilations"] == 1
