@@ -65,33 +65,38 @@ def test_one_graph_serves_every_batch_length_and_padding(each: Entry) -> None:
     assert_serves(captured_model(each.name), each.build(), list(each.variants()))
 
 
-@pytest.mark.parametrize("name", ["bert", "gpt2", "t5-encoder", "distilbert", "llama"])
+@pytest.mark.parametrize("name", ["bert", "gpt2", "t5-encoder"])
 def test_hidden_states_are_captured(name: str) -> None:
     each, flag = shallow(name), {"output_hidden_states": True}
     model = each.build()
-    captured = capture(model, (), {**each.inputs(2, 9), **flag})
+    captured = captured_call(model, {**each.inputs(2, 9), **flag})
     assert_serves(captured, model, [{**inputs, **flag} for inputs in each.variants()])
 
 
-@pytest.mark.parametrize("name", ["bert", "electra", "gpt2-lm", "llama-lm", "t5", "vit"])
-@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize(
+    ("attention", "name"),
+    [
+        *(("eager", name) for name in ("bert", "gpt2-lm", "t5")),
+        *(("sdpa", name) for name in ("bert", "llama-lm", "vit")),
+    ],
+)
 def test_attentions_are_captured_as_eager_gives_them(name: str, attention: str) -> None:
     each, flag = shallow(name), {"output_attentions": True}
     model = each.build()
     model.set_attn_implementation(attention)
-    captured = capture(model, (), {**each.inputs(2, 9), **flag})
+    captured = captured_call(model, {**each.inputs(2, 9), **flag})
     assert_serves(captured, model, [{**inputs, **flag} for inputs in each.variants()])
 
 
-@pytest.mark.parametrize("name", ["bert", "bert-qa", "gpt2-lm", "t5"])
+@pytest.mark.parametrize("name", ["bert", "t5"])
 def test_tuples_instead_of_model_outputs(name: str) -> None:
     each, flag = shallow(name), {"return_dict": False}
     model = each.build()
-    captured = capture(model, (), {**each.inputs(2, 9), **flag})
+    captured = captured_call(model, {**each.inputs(2, 9), **flag})
     assert_serves(captured, model, [{**inputs, **flag} for inputs in each.variants()])
 
 
-@pytest.mark.parametrize("name", ["bert-mlm", "bert-token", "gpt2-lm", "llama-lm", "t5"])
+@pytest.mark.parametrize("name", ["bert-mlm", "bert-token", "llama-lm", "t5"])
 def test_token_labels_give_the_loss(name: str) -> None:
     each = shallow(name)
     model = each.build()
@@ -108,7 +113,7 @@ def test_token_labels_give_the_loss(name: str) -> None:
     assert_serves(captured, model, [call(*shape) for shape in ((1, 7), (2, 16), (3, 17))])
 
 
-@pytest.mark.parametrize("name", ["bert-sequence", "roberta-sequence", "vit-image"])
+@pytest.mark.parametrize("name", ["bert-sequence", "vit-image"])
 def test_class_labels_give_the_loss(name: str) -> None:
     each = entry(name)
     model = each.build()
@@ -116,11 +121,11 @@ def test_class_labels_give_the_loss(name: str) -> None:
     def call(batch: int) -> dict[str, torch.Tensor]:
         return {**each.inputs(batch, 9), "labels": torch.arange(batch) % 2}
 
-    captured = capture(model, (), call(1))
+    captured = captured_call(model, call(1))
     assert_serves(captured, model, [call(batch) for batch in (1, 2, 5)])
 
 
-@pytest.mark.parametrize("name", ["bert", "gpt2", "llama", "t5-encoder", "albert"])
+@pytest.mark.parametrize("name", ["bert", "gpt2", "t5-encoder"])
 def test_embeddings_instead_of_ids(name: str) -> None:
     each = shallow(name)
     model = each.build()
@@ -130,7 +135,7 @@ def test_embeddings_instead_of_ids(name: str) -> None:
         embeddings = model.get_input_embeddings()(inputs.pop("input_ids")).detach()
         return {**inputs, "inputs_embeds": embeddings}
 
-    captured = capture(model, (), call(1, 7))
+    captured = captured_call(model, call(1, 7))
     assert_serves(captured, model, [call(*shape) for shape in SHAPES])
 
 
@@ -142,7 +147,7 @@ def test_positions_that_are_given() -> None:
         positions = torch.arange(length).flip(0).expand(batch, -1).contiguous()
         return {**each.inputs(batch, length), "position_ids": positions}
 
-    captured = capture(model, (), call(2, 7))
+    captured = captured_call(model, call(2, 7))
     assert_serves(captured, model, [call(*shape) for shape in SHAPES])
 
 
@@ -163,7 +168,7 @@ def decode_call(model: nn.Module, each: Entry, batch: int, past: int, new: int) 
     }
 
 
-@pytest.mark.parametrize("name", ["gpt2", "gpt2-lm", "llama-lm", "qwen2-lm"])
+@pytest.mark.parametrize("name", ["gpt2-lm", "llama-lm", "qwen2-lm"])
 def test_decoding_goes_on_from_any_past(name: str) -> None:
     each = entry(name)
     model = each.build()
@@ -177,7 +182,7 @@ def test_an_empty_cache_is_filled_in_place(name: str) -> None:
     each = entry(name)
     model = each.build()
     inputs = each.inputs(2, 7)
-    captured = capture(model, (), {**inputs, "past_key_values": DynamicCache()})
+    captured = captured_call(model, {**inputs, "past_key_values": DynamicCache()})
     given = DynamicCache(config=model.config)
     result = run(captured, **each.inputs(3, 11), past_key_values=given)
     assert result.past_key_values is given
@@ -191,7 +196,7 @@ def test_a_given_cache_is_extended_even_when_the_result_leaves_it_out() -> None:
     each = shallow("llama-lm")
     model = each.build()
     call = decode_call(model, each, 2, 6, 1)
-    captured = capture(model, (), {**call, "use_cache": False})
+    captured = captured_call(model, {**call, "use_cache": False})
     ours, theirs = copy.deepcopy(call), copy.deepcopy(call)
     with torch.no_grad():
         model(**{**theirs, "use_cache": False})
