@@ -374,6 +374,14 @@ def shallow(name: str) -> Entry:
     return replace(each, build=_factory(*SHALLOW[name])) if name in SHALLOW else each
 
 
+def generating(name: str) -> PreTrainedModel:
+    """A model for what generates, which tests of several files share.
+
+    It has one layer, but for Llama: each of its layers has a part of the cache.
+    """
+    return (entry if name == "llama-lm" else shallow)(name).build()
+
+
 def sliding() -> MistralForCausalLM:
     """A decoder whose layer sees six positions, that no end of a text stops; not of the zoo."""
     config = MistralConfig(

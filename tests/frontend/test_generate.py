@@ -33,7 +33,7 @@ from tc.frontend import generate_cache
 from tc.frontend.generate_cache import Session
 from tc.frontend.generate_sample import keep_nucleus
 from tc.frontend.hf import dispatcher_of
-from tests.models import MAX_POSITIONS, PAD, VOCABULARY, entry, sliding
+from tests.models import MAX_POSITIONS, PAD, VOCABULARY, generating, sliding
 
 pytestmark = pytest.mark.usefixtures("captured_once")
 
@@ -45,7 +45,7 @@ CALLS = ((1, 7, 12), (2, 5, 20), (3, 1, 9), (1, 1, 1), (16, 3, 4), (1, 17, 2))
 @functools.cache
 def pair(name: str) -> tuple[Any, Any]:
     """A model that no end of a text stops, and the same compiled."""
-    model = entry(name).build()
+    model = generating(name)
     return model, tc.compile(model, threads=1)
 
 
@@ -536,7 +536,7 @@ def test_generations_share_plans_and_arenas() -> None:
 
 def test_changes_of_weights_are_seen() -> None:
     torch.manual_seed(1)
-    model = entry("gpt2-lm").build()
+    model = generating("gpt2-lm")
     made = tc.compile(model, threads=1)
     call: dict[str, Any] = {"max_new_tokens": 12, "do_sample": False}
     before = made.generate(prompt(1, 5), **call)
@@ -559,7 +559,7 @@ def test_positions_that_the_model_has_not_are_refused() -> None:
 
 
 def test_the_programs_are_counted_and_explained() -> None:
-    model = entry("llama-lm").build()
+    model = generating("llama-lm")
     made = tc.compile(model, threads=1)
     before = made.stats()["compilations"]
     made.generate(prompt(2, 4), max_new_tokens=5)
