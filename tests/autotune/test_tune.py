@@ -166,7 +166,7 @@ def test_schedules_for_a_target_that_is_not_here_are_predicted(path: Path) -> No
     x = torch.linspace(-1, 1, 256).reshape(4, 64)
     model = torch.nn.Sequential(torch.nn.Linear(64, 48), torch.nn.Softmax(-1)).eval()
     given = {"target": "arm-neon", "example_inputs": (x,), "tuning_db": path, "threads": 2}
-    report = tc.tune(model, trials=40, **given)
+    report = tc.tune(model, trials=16, **given)
     assert report.trials == 0 and report.finished
     assert (report.default_seconds, report.gain) == (None, None)
     assert {w.chosen for w in report.workloads} <= {"default", "predicted"}
@@ -179,4 +179,4 @@ def test_schedules_for_a_target_that_is_not_here_are_predicted(path: Path) -> No
     shown = str(compiled.explain())
     sources = {row.source.split()[0] for part in compiled.explain().sections for row in part.rows}
     assert "predicted" in sources, shown
-    assert tc.tune(model, trials=40, **given).workloads == report.workloads
+    assert tc.tune(model, trials=16, **given).workloads == report.workloads

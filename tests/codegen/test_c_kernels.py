@@ -24,7 +24,7 @@ from tests.codegen.test_kernels import inputs_of, interpreted
 
 FUNCS = {name: parse_func(case[0]) for name, case in CASES.items()}
 FLAT = {name: run_passes(func) for name, func in FUNCS.items()}
-SANITIZED = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+SANITIZED = ("-O0", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 # Target, compiler, flags: one compilation of all cases each.
 WAYS = {
     "host": ("host", "gcc", ("-O2",)),

@@ -49,18 +49,21 @@ def exact(made: Any, x: torch.Tensor, bits: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("target", "precision", "bits"),
+    ("target", "precision", "bits", "dynamic"),
     [
-        ("arm-neon", "int8", 7),
-        ("arm-neon+dotprod", "int8", 7),
-        ("arm-neon+bf16+i8mm", "int8", 8),
-        ("arm-neon+bf16+i8mm", "bf16", 0),
+        ("arm-neon", "int8", 7, True),
+        ("arm-neon+dotprod", "int8", 7, False),
+        ("arm-neon+bf16+i8mm", "int8", 8, False),
+        ("arm-neon+bf16+i8mm", "bf16", 0, False),
     ],
 )
-def test_short_numbers_under_qemu(tmp_path: Path, target: str, precision: str, bits: int) -> None:
+def test_short_numbers_under_qemu(
+    tmp_path: Path, target: str, precision: str, bits: int, dynamic: bool
+) -> None:
     need("make", "aarch64-linux-gnu-gcc", "qemu-aarch64")
     made, x = model()
-    compiled: Any = tc.compile(made, target=target, precision=precision, example_inputs=(x,))
+    options: dict[str, Any] = {"target": target, "precision": precision, "dynamic": dynamic}
+    compiled: Any = tc.compile(made, example_inputs=(x,), **options)
     wanted = exact(made, x, bits) if bits else made(x).detach().double().numpy()
     found = []
     for folder, export in (("c", compiled.export_c), ("llvm", compiled.export_object)):
