@@ -22,6 +22,7 @@ import torch
 from transformers import AutoModel, AutoTokenizer, pipeline
 
 import tc
+from tc.frontend.model import compile_model
 from tests.models import Inputs, entry, minilm_folder, padding_mask, shallow, zoo
 
 pytestmark = pytest.mark.usefixtures("captured_once")
@@ -170,7 +171,7 @@ def test_attention_weights() -> None:
     model = entry("bert").build()
     model.set_attn_implementation("eager")
     double = copy.deepcopy(model).double()
-    cm = tc.compile(model, threads=1)
+    cm: Any = compile_model(model, threads=1, natural=False)
     for shape in ((1, 1), (3, 9)):
         call: dict[str, Any] = {**shallow("bert").inputs(*shape), "output_attentions": True}
         found = cm(**call)
@@ -261,6 +262,7 @@ _LOAD = """
 import json, sys
 import numpy as np
 import tc
+from tc.frontend.model import compile_model
 folder = sys.argv[1]
 arrays = dict(np.load(folder + "/inputs.npz"))
 outputs = tc.load(folder + "/model.tc", threads=1)(**arrays)

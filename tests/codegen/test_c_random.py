@@ -23,7 +23,7 @@ from tests.schedule.test_random import kernel, random_step
 
 # Target, programs, flags.
 WAYS = {
-    "host": ("host", 40, ("-O1",)),
+    "host": ("host", 28, ("-O1",)),
     "plain C under sanitizers": ("generic-c99", 10, ("-O0", "-fsanitize=address,undefined")),
     "NEON": ("arm-neon", 20, ("-O1",)),
 }

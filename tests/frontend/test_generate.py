@@ -33,6 +33,7 @@ from tc.frontend import generate_cache
 from tc.frontend.generate_cache import Session
 from tc.frontend.generate_sample import keep_nucleus
 from tc.frontend.hf import dispatcher_of
+from tc.frontend.model import compile_model
 from tests.models import MAX_POSITIONS, PAD, VOCABULARY, generating, sliding
 
 pytestmark = pytest.mark.usefixtures("captured_once")
@@ -418,7 +419,7 @@ def test_other_settings_run_as_ever(what: str, settings: Any, sessions: Watched)
         # Kernels of scaled_dot_product_attention have none to give.
         model = copy.deepcopy(model)
         model.set_attn_implementation("eager")
-        made = tc.compile(model, threads=1)
+        made = compile_model(model, threads=1, natural=False)
     call: dict[str, Any] = {"max_new_tokens": 5, "do_sample": False}
     found = [each.generate(prompt(batch, 5), **call, **settings(model)) for each in (model, made)]
     if what == "attentions":
@@ -439,7 +440,7 @@ def test_a_model_that_prepares_its_inputs_itself(sessions: Watched) -> None:
     torch.manual_seed(0)
     config = pair("gpt2-lm")[0].config
     model = Shifted(config).eval()
-    made = tc.compile(model, threads=1)
+    made = compile_model(model, threads=1, natural=False)
     call: dict[str, Any] = {"max_new_tokens": 6, "do_sample": False}
     assert torch.equal(model.generate(prompt(2, 4), **call), made.generate(prompt(2, 4), **call))
     assert sessions.count == 0
