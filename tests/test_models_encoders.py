@@ -262,7 +262,6 @@ _LOAD = """
 import json, sys
 import numpy as np
 import tc
-from tc.frontend.model import compile_model
 folder = sys.argv[1]
 arrays = dict(np.load(folder + "/inputs.npz"))
 outputs = tc.load(folder + "/model.tc", threads=1)(**arrays)
