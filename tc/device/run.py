@@ -44,6 +44,7 @@ from tc.device.words import word
 from tc.errors import InternalError, TcError, UnsupportedError, describe
 
 _MOST_PLANS = 4096
+_SET = -1  # in place of the number of a plan, of values that a caller has set
 _NUMBERS = itertools.count(1)
 
 
@@ -131,7 +132,8 @@ class Program:
 
     @last_values.setter
     def last_values(self, values: tuple[int, ...]) -> None:
-        self._last[0] = self._number(values)
+        self._values[_SET] = values
+        self._last[0] = _SET
 
     def direct(self, shapes: tuple[tuple[int, ...], ...]) -> Direct | None:
         """What machine code needs to call it as `__call__` does, on inputs of these shapes.
@@ -188,7 +190,10 @@ class Program:
         return run, outputs
 
     def profile(self, args: Sequence[Any]) -> list[CallTime]:
-        """Run once and tell the time of each kernel and fallback call, in order."""
+        """Run once and tell the time of each kernel and fallback call, in order.
+
+        What kernels report of the values is nobody's concern then: they may be made up.
+        """
         profile = Profile(self.threads)
         self._run(args, profile)
         return profile.times
@@ -374,14 +379,10 @@ class Program:
         outputs = [
             (slots, self._arrays.maker(shape, dtype)) for slots, shape, dtype in plan.outputs
         ]
-        number = self._number(plan.values)
+        number = next(_NUMBERS)
+        self._values[number] = plan.values
         found = self._planned[shapes] = Planned(plan, tuple(outputs), number)
         return found
-
-    def _number(self, values: tuple[int, ...]) -> int:
-        number = next(_NUMBERS)
-        self._values[number] = values
-        return number
 
     def _take_arena(self) -> Arena:
         if self._pool:

@@ -38,6 +38,7 @@ import torch
 from transformers import GenerationMixin
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 from transformers.generation.configuration_utils import GenerationMode
+from transformers.generation.stopping_criteria import MaxLengthCriteria
 from transformers.generation.utils import GenerateDecoderOnlyOutput, GenerateEncoderDecoderOutput
 
 from tc.device.artifact import FallbackCall
@@ -48,6 +49,7 @@ from tc.frontend.generate_beams import SessionCache, SessionModel
 from tc.frontend.generate_cache import ProgramRunner, Session, Step
 from tc.frontend.generate_capture import Calls
 from tc.frontend.generate_loop import Choice, choose_tokens
+from tc.frontend.hf import hooks_of
 from tc.frontend.hf_weights import WeightWatch
 from tc.frontend.signature_bind import is_for
 from tc.frozen import frozen
@@ -107,6 +109,8 @@ class Generation:
         self._steps: tuple[Step, Step] | None = None
         self.refused: UnsupportedError | TraceError | None = None
         self.runners: list[ProgramRunner] = []
+        # They are of calls, and a session makes none.
+        self._hooks = hooks_of(made)
         self._standard = all(
             getattr(type(made), name, None) is getattr(GenerationMixin, name) for name in _METHODS
         )
@@ -145,22 +149,26 @@ class Generation:
                 else _one_by_one(session, call)
             )
 
-        return type(made).generate(made, *args, custom_generate=decode, **kwargs)
+        return type(made).generate(made, *args, **{**kwargs, "custom_generate": decode})
 
     def _method(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
         """The decoding method, if it may be the loop's as far as the call alone tells."""
         if not self._standard or self.refused is not None or len(args) > 2:
             return None
-        if any(kwargs.get(name) is not None for name in _OWN):
+        if any(self._hooks) or any(kwargs.get(name) is not None for name in _OWN):
             return None
         given = args[1] if len(args) > 1 else kwargs.get("generation_config")
         settings = {k: v for k, v in kwargs.items() if k != "generation_config"}
         config, _ = self._made._prepare_generation_config(given, **settings)
-        return _MODES.get(config.get_generation_mode(None))
+        method = _MODES.get(config.get_generation_mode(None))
+        if method == "_beam_search" and (
+            kwargs.get("streamer") is not None or hasattr(self._made, "_reorder_cache")
+        ):
+            return None  # the search refuses the one, and hands its cache to the other
+        return method
 
     def _session(self, steps: tuple[Step, Step], call: _Call) -> Session:
-        most = int(call.config.max_length)
-        return Session(*steps, self._decoder, call.ids.shape[0], most)
+        return Session(*steps, self._decoder, call.ids.shape[0], call.most)
 
     def programs(self) -> tuple[Step, Step] | None:
         """The two programs on the model's weights of now, compiled at the first call."""
@@ -216,8 +224,13 @@ class _Call:
     @property
     def states(self) -> torch.Tensor | None:
         """The encoder's."""
-        out = self.given.get("encoder_outputs")
-        return None if out is None else out.get("last_hidden_state")
+        return getattr(self.given.get("encoder_outputs"), "last_hidden_state", None)
+
+    @property
+    def most(self) -> int:
+        """The length that no sequence exceeds: a criterion of the caller may say another one."""
+        lengths = [c.max_length for c in self.criteria if isinstance(c, MaxLengthCriteria)]
+        return int(min(lengths, default=self.config.max_length))
 
     def start(self, session: Session) -> torch.Tensor:
         """The logits after the prompt."""
@@ -232,6 +245,7 @@ class _Call:
         return (
             not extra
             and ids.device.type == "cpu"
+            and ids.dtype is torch.long
             and ids.dim() == 2
             and ids.numel() > 0
             and _is_fresh(given.get("past_key_values"), encoder=self.states is not None)
@@ -249,7 +263,8 @@ class _Call:
         mask, positions = self.given.get("attention_mask"), self.given.get("position_ids")
         masked = self.ids.shape if self.states is None else self.states.shape[:2]
         return (mask is None or mask.shape == masked) and (
-            positions is None or positions.shape == self.ids.shape
+            positions is None
+            or (positions.shape == self.ids.shape and positions.dtype is torch.long)
         )
 
 
@@ -257,7 +272,7 @@ def _are_for(steps: tuple[Step, Step], call: _Call) -> bool:
     """Whether the model's Python goes the programs' ways for all sizes that a call may come to."""
     prompt, step = (each.signature for each in steps)
     batch, length = call.ids.shape
-    first, last = length + 1, max(length + 1, int(call.config.max_length))
+    first, last = length + 1, max(length + 1, call.most - 1)
     sizes = {shapes.BATCH: batch, shapes.LENGTH: length}
     if call.states is not None:
         sizes[shapes.ENCODER] = call.states.shape[1]
@@ -296,7 +311,7 @@ def _one_by_one(session: Session, call: _Call) -> Any:
         wanted and bool(config.output_logits),
     )
     first = call.start(session)
-    kept = choose_tokens(call.ids, first, session.step, choice, int(config.max_length))
+    kept = choose_tokens(call.ids, first, session.step, choice, call.most)
     if not wanted:
         return kept.ids
     # Their fields are typed as tuples of one.

@@ -62,6 +62,7 @@ class Kept:
 
 
 _SIMPLE: Final = (MaxLengthCriteria, EosTokenCriteria)
+_ROOM: Final = 1024  # tokens of a sequence that there is room for at first; most generate fewer
 
 
 class _Ids:
@@ -69,7 +70,8 @@ class _Ids:
 
     def __init__(self, first: torch.Tensor, most: int) -> None:
         batch, self.length = first.shape
-        self._hold(torch.empty(batch, max(most, self.length), dtype=first.dtype), first)
+        room = min(max(most - self.length, 1), _ROOM)
+        self._hold(torch.empty(batch, self.length + room, dtype=first.dtype), first)
 
     def _hold(self, memory: torch.Tensor, held: torch.Tensor) -> None:
         memory[:, : self.length] = held
@@ -77,7 +79,8 @@ class _Ids:
 
     @property
     def view(self) -> torch.Tensor:
-        return self._memory[:, : self.length]
+        """Dense, as transformers gives them to processors and criteria."""
+        return self._memory[:, : self.length].contiguous()
 
     def append(self, tokens: Tokens) -> None:
         if self.length == self._memory.shape[1]:
@@ -123,7 +126,9 @@ class _Chooser:
     def __init__(self, choice: Choice, kept: Kept) -> None:
         self._choice, self._kept = choice, kept
         self._floors = [
-            (_floor(p), p.eos_token_id.tolist()) for p in choice.processors if type(p) in _FLOORS
+            (_floor(p), p.eos_token_id.flatten().tolist())
+            for p in choice.processors
+            if type(p) in _FLOORS
         ]
         self._processors = [
             partial(keep_nucleus, p) if type(p) is TopPLogitsWarper else p
@@ -142,8 +147,9 @@ class _Chooser:
             return self._most_probable(ids, logits)
         # A copy: processors may write to it, and the memory is that of the next step's logits.
         scores = raw = logits.to(torch.float32, copy=True)
+        chosen = ids.view
         for process in self._processors:
-            scores = process(ids.view, scores)
+            scores = process(chosen, scores)
         if choice.keep_scores:
             kept.scores.append(scores)
         if choice.keep_logits:
@@ -211,9 +217,9 @@ class _Sequences:
             if not self._ends or self._ends.isdisjoint(tokens.tolist()):
                 return False
         scores = tuple(kept.scores) if kept.scores else None
-        done = torch.zeros(len(self._open), dtype=torch.bool)
+        chosen, done = ids.view, torch.zeros(len(self._open), dtype=torch.bool)
         for criterion in self._criteria:
-            done |= criterion(ids.view, scores)
-        self._open &= ~done.numpy()
+            done = done | criterion(chosen, scores)
+        self._open &= ~done.bool().numpy()
         self._all_open = bool(self._open.all())
         return not bool(self._open.any())

@@ -22,7 +22,7 @@ def keep_nucleus(warper: Any, ids: torch.Tensor, scores: torch.Tensor) -> torch.
     """
     kept: torch.Tensor
     plain = scores.dtype is torch.float32 and warper.filter_value == -np.inf
-    left = [np.flatnonzero(row > -np.inf) for row in scores.numpy()] if plain else []
+    left = [np.flatnonzero(row != -np.inf) for row in scores.numpy()] if plain else []
     if not left or max(map(len, left)) * FEW > scores.shape[1]:
         kept = warper(ids, scores)
         return kept

@@ -26,6 +26,7 @@ from tc.frontend.shortcut import Shortcuts
 Model = TypeVar("Model", bound=torch.nn.Module)
 
 _ATTRIBUTE = "_tc_dispatcher"
+_HOOKS = ("forward_hooks", "forward_pre_hooks", "backward_hooks", "backward_pre_hooks")
 
 
 def wrap(
@@ -69,7 +70,7 @@ def wrap(
             )
         )
     made = _shallow_copy(model)
-    dispatcher = Dispatcher(model, make, dynamic=dynamic, on_eager=on_eager, hooks=_hooks_of(made))
+    dispatcher = Dispatcher(model, make, dynamic=dynamic, on_eager=on_eager, hooks=hooks_of(made))
     made.__dict__[_ATTRIBUTE] = dispatcher
     made.__dict__["forward"] = _forward_of(model, dispatcher)
     dispatcher.shortcuts = Shortcuts(_call_of(made))
@@ -98,6 +99,8 @@ def _shallow_copy(model: Model) -> Model:
     for name, value in vars(model).items():
         # The tables of parameters, submodules and hooks: additions to the copy stay in the copy.
         made.__dict__[name] = copy.copy(value) if isinstance(value, dict) else value
+    for name in _HOOKS:
+        getattr(made, f"_{name}").clear()  # they are traced with the rest of the model
     if (settings := model.__dict__.get("generation_config")) is not None:
         made.__dict__["generation_config"] = copy.deepcopy(settings)
     return made
@@ -112,12 +115,12 @@ def _forward_of(model: torch.nn.Module, dispatcher: Dispatcher) -> Callable[...,
     return forward
 
 
-def _hooks_of(made: torch.nn.Module) -> list[dict[Any, Any]]:
+def hooks_of(made: torch.nn.Module) -> list[dict[Any, Any]]:
     """The tables of what runs before and after a call of `made`; empty ones have no part in it."""
     tables = [
         getattr(owner, prefix + name)
         for owner, prefix in ((made, "_"), (torch.nn.modules.module, "_global_"))
-        for name in ("forward_hooks", "forward_pre_hooks", "backward_hooks", "backward_pre_hooks")
+        for name in _HOOKS
     ]
     return [table for table in tables if isinstance(table, dict)]
 

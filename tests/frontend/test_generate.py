@@ -24,6 +24,7 @@ from transformers import (
     TopKLogitsWarper,
     TopPLogitsWarper,
 )
+from transformers.generation.stopping_criteria import EosTokenCriteria, MaxLengthCriteria
 from transformers.generation.streamers import BaseStreamer
 
 import tc
@@ -31,6 +32,7 @@ from tc.device.artifact import Place
 from tc.errors import TcError
 from tc.frontend import generate_cache
 from tc.frontend.generate_cache import Session
+from tc.frontend.generate_loop import Choice, choose_tokens
 from tc.frontend.generate_sample import keep_nucleus
 from tc.frontend.hf import dispatcher_of
 from tc.frontend.model import compile_model
@@ -196,13 +198,13 @@ def test_settings_that_change_scores(sessions: Watched) -> None:
 def test_processors_and_criteria_of_the_caller(sessions: Watched) -> None:
     class Even(LogitsProcessor):
         def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-            assert input_ids.shape[0] == scores.shape[0]
+            assert len(input_ids.view(-1)) % scores.shape[0] == 0
             scores[:, 1::2] = -torch.inf
             return scores
 
     class Nine(StoppingCriteria):
         def __call__(self, input_ids: torch.Tensor, _scores: Any, **_: Any) -> torch.Tensor:
-            return torch.full((len(input_ids),), input_ids.shape[1] >= 9)
+            return torch.full((len(input_ids),), int(input_ids.shape[1] >= 9))
 
     wanted, found = both(
         "gpt2-lm",
@@ -211,10 +213,39 @@ def test_processors_and_criteria_of_the_caller(sessions: Watched) -> None:
         do_sample=False,
         logits_processor=LogitsProcessorList([Even()]),
         stopping_criteria=StoppingCriteriaList([Nine()]),
+        custom_generate=None,
     )
     assert torch.equal(wanted, found)
     assert found.shape == (2, 9)
     assert sessions.count == 1
+
+
+def test_a_length_of_the_caller_comes_before_that_of_the_settings(sessions: Watched) -> None:
+    longer = StoppingCriteriaList([MaxLengthCriteria(30)])
+    call: dict[str, Any] = {"max_new_tokens": 3, "do_sample": False, "stopping_criteria": longer}
+    wanted, found = both("gpt2-lm", input_ids=prompt(2, 5), **call)
+    assert torch.equal(wanted, found)
+    assert found.shape == (2, 30)
+    assert len(sessions.pointers) == 1
+
+
+def test_a_length_without_end_takes_no_memory() -> None:
+    """Nor does a text end before its last row has: the tokens are 1 until that is so."""
+    end = EosTokenCriteria(3)
+    choice = Choice((), (end,), False, torch.tensor(0), None, False, False)
+    logits, steps = torch.eye(5)[[1, 3]], 0
+
+    def after(_tokens: Any) -> torch.Tensor:
+        nonlocal steps
+        steps += 1
+        if steps == 1500:
+            logits[0, 3] = 2
+        return logits
+
+    found = choose_tokens(torch.ones(2, 1, dtype=torch.long), logits, after, choice, 1 << 60).ids
+    assert found.shape == (2, 1502)
+    assert found[0].tolist() == [1] * 1501 + [3]
+    assert found[1].tolist() == [1, 3] + [0] * 1500
 
 
 # --- sampling
@@ -245,6 +276,9 @@ def test_a_nucleus_among_few_tokens_is_that_among_all(share: float, least: int) 
     for count in (1, 5, 50, 4096):
         among = TopKLogitsWarper(count)(None, scores)
         assert torch.equal(keep_nucleus(warper, scores, among), warper(None, among))
+    among = torch.full_like(scores, -torch.inf)
+    among[:, 0], among[:, 1] = torch.nan, 1.0
+    assert keep_nucleus(warper, scores, among)[:, 0].isnan().all()  # drawing then tells of it
 
 
 def test_draws_are_distributed_as_the_model_says(sessions: Watched) -> None:
@@ -430,6 +464,21 @@ def test_other_settings_run_as_ever(what: str, settings: Any, sessions: Watched)
     assert sessions.count == 0
 
 
+def test_calls_that_the_loop_does_not_serve_go_to_the_models_own(
+    sessions: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, made = pair("gpt2-lm")
+    monkeypatch.setattr(GPT2LMHeadModel, "_sample", lambda _self, input_ids, **_: input_ids)
+    ids = prompt(2, 3).int()  # which an embedding takes as well
+    assert made.generate(ids, max_new_tokens=2, do_sample=False) is ids
+    hook = made.register_forward_hook(lambda *_: None)
+    try:
+        assert made.generate(ids.long(), max_new_tokens=2, do_sample=False).shape == (2, 3)
+    finally:
+        hook.remove()
+    assert sessions.count == 0
+
+
 def test_a_model_that_prepares_its_inputs_itself(sessions: Watched) -> None:
     class Shifted(GPT2LMHeadModel):
         def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> Any:
@@ -453,6 +502,8 @@ def test_mistakes_are_told_as_ever() -> None:
             each.generate(prompt(1, 3), unknown_setting=3)
         with pytest.raises(ValueError, match="temperature"):
             each.generate(prompt(1, 3), do_sample=True, temperature=-1.0)
+        with pytest.raises(ValueError, match="streamer"):
+            each.generate(prompt(1, 3), do_sample=False, num_beams=2, streamer=Listener())
 
 
 # --- memory
@@ -526,10 +577,12 @@ def test_generations_share_plans_and_arenas() -> None:
     made.generate(**call)
     program = made.generate.runners[1].program
     plans, arenas = program._step_plans((2, 11, 11)), len(program.stats.counters)
+    values = len(program._values)
     for _ in range(5):
         made.generate(**call)
     assert program._step_plans((2, 11, 11)) is plans
     assert len(program.stats.counters) == arenas
+    assert len(program._values) == values
 
 
 # --- weights, limits, other uses

@@ -169,6 +169,14 @@ def test_hooks_run_from_when_they_are_added_until_they_are_removed(
     assert seen == ["Plain"]
 
 
+@pytest.mark.usefixtures("plain")
+def test_hooks_that_the_model_has_run_once() -> None:
+    model = Plain().eval().requires_grad_(False)
+    model.register_forward_hook(lambda _module, _args, result: result + 1)
+    made, x = tc.compile(model), torch.randn(2, 5)
+    torch.testing.assert_close(warm(made, x, -x), model(x, -x))
+
+
 INPUTS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "transposed": lambda x: x.t().contiguous().t(),
     "strided": lambda x: torch.cat([x, x], 1)[:, ::2],
