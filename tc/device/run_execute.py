@@ -52,7 +52,9 @@ class Executor:
                 frame.table[PROFILE] = 0
             spent += perf_counter_ns() - begin
             if arena.error.value:
-                raise_reported(arena, item.messages)
+                if profile is None:
+                    raise_reported(arena, item.messages)
+                arena.error.value = 0
             if profile is not None:
                 turns = [self._planner.turns(call, plan.values) for call in item.calls]
                 profile.kernels(item.calls, plan.values, turns)
