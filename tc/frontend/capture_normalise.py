@@ -10,6 +10,7 @@ from __future__ import annotations
 import operator
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch.fx import GraphModule, Node
@@ -79,9 +80,16 @@ def _is_no_change(node: Node) -> bool:
         return same and not _asks_copy(node)
     if node.target is _aten.slice.Tensor:
         given: list[object] = list(node.args[2:])
-        bounds = given + [None, None, 1][len(given) :]
-        return bounds[0] in (0, None) and bounds[1] in (None, sys.maxsize) and bounds[2] == 1
+        first, end, step = given + [None, None, 1][len(given) :]
+        to_end = end in (None, sys.maxsize) and step == 1
+        return to_end and (first in (0, None) or _is_whole(node))
     return False
+
+
+def _is_whole(node: Node) -> bool:
+    """Whether a slice has the size of what it is of, whatever the symbols in it stand for."""
+    source: Any = node.args[0]
+    return str(node.meta["val"].shape) == str(source.meta["val"].shape)
 
 
 def _asks_copy(node: Node) -> bool:
