@@ -21,7 +21,7 @@ class Slot(IntEnum):
     PROFILE = 1  # address of the time stamps, or 0; see `stamp_count`
     SCRATCH = 2  # address of the scratch memory of all threads
     SCRATCH_BYTES = 3  # of each thread
-    ERROR = 4  # address of an i32: 0, or 1 + the number of the message of a failed Assert
+    ERROR = 4  # address of an i32: 0, or 1 + the number of the message of the first failed Assert
     FIRST = 5  # buffer addresses and symbol values begin here
 
 

@@ -54,6 +54,7 @@ def test_calls_in_a_loop_run_in_turn() -> None:
 def test_the_error_word_names_the_message(made: CModule) -> None:
     assert made.messages == ("long", "rather long")
     assert run(made, np.zeros(8500, np.float32), 5, threads=2) == 2
+    assert run(made, np.zeros(9500, np.float32), 5, threads=2) == 1  # of two the first
 
 
 def test_stamps(made: CModule) -> None:

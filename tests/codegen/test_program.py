@@ -156,6 +156,7 @@ def test_the_error_word_names_the_message() -> None:
     assert module.messages == ("long", "rather long")
     assert run(module, np.zeros(10, np.float32), 2) == 0
     assert run(module, np.zeros(8500, np.float32), 2, threads=2) == 2
+    assert run(module, np.zeros(9500, np.float32), 2, threads=2) == 1  # of two the first
 
 
 def test_equal_kernels_are_compiled_once() -> None:

@@ -13,6 +13,14 @@ class Asynchronous(nn.Module):
         return x + 1
 
 
+class Twice(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        torch._assert_async((x > 0).all(), "it must be positive")
+        y = x + 1
+        torch._assert_async((y > -4).all(), "it must not be far below")
+        return y
+
+
 class Untold(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         torch._assert_async((x > 0).all())

@@ -11,6 +11,7 @@ from transformers import XLMConfig, XLMModel
 import tc
 from tc.frontend.capture import capture
 from tc.frontend.capture_conditions import ASSERTION
+from tc.frontend.signature import IdCheck
 from tests.frontend.asserting import (
     Alike,
     Asynchronous,
@@ -22,11 +23,13 @@ from tests.frontend.asserting import (
     Number,
     Raised,
     Statement,
+    Twice,
     Untold,
 )
 
 TOLD = {
     Asynchronous: "program: it must be positive;",
+    Twice: "program: it must be positive;",
     Untold: "Expected Tensor with single nonzero value, but got zero",
     Statement: r"fails: assert not \(x <= 0\)\.any\(\) and x\.shape\[0\] < 50;",
     Number: r"fails: assert -x\.long\(\)\.min\(\)\.item\(\) < x\.shape\[1\];",
@@ -112,4 +115,21 @@ def test_a_question_of_which_both_answers_lead_on_is_none(kind: type[nn.Module])
 def test_a_model_that_asserts_its_lengths() -> None:
     config = XLMConfig(emb_dim=8, n_layers=1, n_heads=2, vocab_size=19, max_position_embeddings=16)
     given = {"input_ids": torch.ones(2, 7, dtype=torch.long), "lengths": torch.tensor([7, 3])}
-    assert assertions(capture(XLMModel(config).eval(), (), given).graph) == 2
+    captured = capture(XLMModel(config).eval(), (), given)
+    assert assertions(captured.graph) == 2
+    # It takes a slice of the ids, which is all of them.
+    assert IdCheck("input_ids", 19) in captured.signature.checks
+
+
+@pytest.mark.usefixtures("plain")
+def test_nothing_is_asserted_of_the_values_that_explain_makes_up() -> None:
+    class Model(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            torch._assert_async((x > 2).all(), "it must be more")
+            return x + 1
+
+    made, x = tc.compile(Model(), threads=1, fallback="error"), torch.rand(2, 3)
+    made(x + 3)
+    assert made.explain(runs=1).rows
+    with pytest.raises(tc.TcError, match="it must be more"):
+        made(x)

@@ -6,8 +6,8 @@ a pointer for each buffer, an `int64_t` for each symbol, then
 
     int64_t tid, int64_t team, void *scratch, int32_t *error
 
-`error` gets the number of the message of a failed Assert and is left alone otherwise; each thread
-may be given one of its own.
+`error`, 0 before, gets the number of the message of the first Assert that fails; each thread may be
+given one of its own.
 """
 
 from __future__ import annotations
@@ -347,7 +347,8 @@ class _Kernel(Statements):
 
     def check(self, s: Assert) -> None:
         cond = self.values(s.cond)
-        self.w.do(f"if (!{cond.atom}) *error = {self.numbers[s.message]};")
+        # Where several fail, the first is told.
+        self.w.do(f"if (!{cond.atom} && *error == 0) *error = {self.numbers[s.message]};")
 
     def sequence(self, body: tuple[Stmt, ...]) -> None:
         """Hints of lines that follow each other are a loop."""

@@ -54,6 +54,15 @@ static void barrier(shared_state *s, int64_t due)
     }
 }
 
+/* The first failure of all threads is the one that is told: kernels come one after the other. */
+static void tell(int64_t *error, int32_t failed)
+{
+    int32_t none = 0;
+    if (failed)
+        atomic_compare_exchange_strong_explicit((_Atomic int32_t *)*error, &none, failed,
+                                                memory_order_relaxed, memory_order_relaxed);
+}
+
 static void stamp(int64_t *times, int64_t n)
 {
     struct timespec t;
@@ -122,9 +131,8 @@ def _work(symbols: Sequence[str], calls: Sequence[Call]) -> list[str]:
                 f"{indent}stamp(times, {2 * number});",
                 f"{indent}{symbols[call.kernel]}({', '.join(args)});",
                 f"{indent}stamp(times, {2 * number + 1});",
+                f"{indent}tell(&a[{int(Slot.ERROR)}], failed);",
                 f"{indent}barrier(s, due += team);",
             ]
         lines += ["    }"] if often is not None else []
-    store = f"(_Atomic int32_t *)a[{int(Slot.ERROR)}]"
-    lines += [f"    if (failed) atomic_store_explicit({store}, failed, memory_order_relaxed);", "}"]
-    return lines
+    return [*lines, "}"]

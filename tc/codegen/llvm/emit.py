@@ -249,8 +249,9 @@ class _Kernel(Statements):
     def check(self, s: Assert) -> None:
         number = f"<message {self.messages.index(s.message)}>"
         failed = self.b.ins(f"xor i1 {self.values(s.cond)}, true")
-        report = f"store atomic i32 {number}, ptr %tc.error monotonic, align 4"
-        self.guarded(failed, lambda: self.b.do(report), None)
+        # Where several fail, the first is told.
+        report = f"cmpxchg ptr %tc.error, i32 0, i32 {number} monotonic monotonic, align 4"
+        self.guarded(failed, lambda: self.b.do(f"%{self.b.name()} = {report}"), None)
 
 
 def _is_innermost(s: For) -> bool:
