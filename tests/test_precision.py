@@ -12,6 +12,7 @@ import transformers
 import tc
 from tc.device.artifact import Place
 from tc.device.dims import compile_dim
+from tc.frontend.accuracy import measure
 from tc.frontend.hf import dispatcher_of
 from tests.models import entry, minilm_folder, shallow
 
@@ -192,3 +193,22 @@ def test_accuracy_of_a_plain_module() -> None:
     cm: Any = tc.compile(model, precision="int8", threads=1)
     x = torch.randn(5, 64)
     assert 0.0 < cm.accuracy(x).worst == cm.accuracy((x,)).worst < 0.06
+
+
+def test_accuracy_is_of_the_inputs_as_they_are_given() -> None:
+    x = torch.arange(3.0)
+    assert measure(lambda x: x.add_(1), lambda x: x + 1, x, "int8").worst == 0.0
+    assert torch.equal(x, torch.arange(3.0))
+
+
+def test_a_product_over_nothing() -> None:
+    class Model(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(5, 0))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.linear(x[:, :0], self.weight) + x[:, :1]
+
+    x = torch.randn(3, 4)
+    assert torch.equal(tc.compile(Model(), precision="int8", threads=1)(x), x[:, :1].expand(3, 5))

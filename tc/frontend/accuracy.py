@@ -5,6 +5,7 @@ This module must not decide what becomes of a model that is too far.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,7 +40,8 @@ class Accuracy:
 
 def measure(model: Any, exact: Any, inputs: object, precision: str) -> Accuracy:
     """Call both with `inputs`, arguments by name or in order, and compare what they return."""
-    found, wanted = (_floats(_call(m, inputs)) for m in (model, exact))
+    # Each has its own, for a call may write to what it is given, as to a cache.
+    found, wanted = (_floats(_call(m, _copied(inputs))) for m in (model, exact))
     pairs = zip(found, wanted, strict=True)
     return Accuracy(precision, tuple(error(a, b) for a, b in pairs))
 
@@ -51,6 +53,15 @@ def error(found: torch.Tensor, wanted: torch.Tensor) -> float:
     found, wanted = found.double(), wanted.double()
     size = float(wanted.std(correction=0)) or float(wanted.abs().max()) or 1.0
     return float((found - wanted).pow(2).mean().sqrt()) / size
+
+
+def _copied(inputs: object) -> object:
+    given = dict(inputs) if isinstance(inputs, Mapping) else inputs
+    return pytree.tree_map(
+        lambda x: x.detach().clone() if isinstance(x, torch.Tensor) else copy.deepcopy(x),
+        given,
+        is_leaf=lambda x: type(x) not in (dict, list, tuple),
+    )
 
 
 def _call(model: Any, inputs: object) -> object:

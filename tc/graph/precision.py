@@ -187,7 +187,7 @@ class _Int8(_Shortening):
         """The product of integers, and what is added to it."""
         x, w = (node.args[n] for n in _OPERANDS[node.op])
         assert isinstance(x, Value) and isinstance(w, Value)
-        if node.op == "addmm" and node.args[3:] != (1, 1):
+        if x.shape[-1] == Const(0) or (node.op == "addmm" and node.args[3:] != (1, 1)):
             return [node]
         bias = node.args[2] if node.op == "linear" else node.args[0] if node.op == "addmm" else None
         rows = self.quantized(x, node.origin)
