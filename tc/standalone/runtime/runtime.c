@@ -495,10 +495,13 @@ static void run_team(const program *p, const call *c, int64_t threads)
 static model_code reported(const model *m, model_error *error)
 {
     int32_t checks = model_description.checks;
-    for (int64_t n = 0; n < checks * m->limits.threads; n++) {
-        if (m->errors[n] > 0) {
-            return fail(error, MODEL_ERROR_VALUE, "input value: %s",
-                        model_description.messages[n % checks][m->errors[n] - 1]);
+    for (int32_t check = 0; check < checks; check++) {
+        for (int64_t thread = 0; thread < m->limits.threads; thread++) {
+            int32_t number = m->errors[thread * checks + check];
+            if (number > 0) {
+                return fail(error, MODEL_ERROR_VALUE, "input value: %s",
+                            model_description.messages[check][number - 1]);
+            }
         }
     }
     return MODEL_OK;
