@@ -7,7 +7,6 @@ the drop-in copy around them. This module must not know how any of them works.
 from __future__ import annotations
 
 import os
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -119,7 +118,7 @@ def compile_model(
     exact = partial(again, model, precision="fp32")
     name = type(model).__name__
     handle = _Handle(name, dispatchers, eager, generation, precision, made, exact, options.target)
-    exporter = Exporter(partial(_parts, name, dispatchers, generation, weakref.ref(made)))
+    exporter = Exporter(partial(_parts, name, dispatchers, generation, made))
     made.__dict__.update(
         stats=handle.stats,
         explain=handle.explain,
@@ -240,7 +239,7 @@ class _Handle:
         self._eager = eager
         self._generation = generation
         self._precision = precision
-        self._made = weakref.ref(made)  # which holds this handle
+        self._made = made
         self._exact = exact
         self._target = target
 
@@ -294,9 +293,7 @@ class _Handle:
         `inputs` are what one call takes: by name in a mapping, in order in a tuple, or one tensor.
         Compiles the model in fp32 for that, and forgets it again.
         """
-        made = self._made()
-        assert made is not None
-        return measure(made, self._exact(), inputs, self._precision)
+        return measure(self._made, self._exact(), inputs, self._precision)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a file for `tc.load`, or into `path` if it is a folder.
@@ -315,11 +312,9 @@ def _parts(
     name: str,
     dispatchers: Sequence[Dispatcher],
     generation: Generation | None,
-    made: Callable[[], torch.nn.Module | None],
+    model: torch.nn.Module,
 ) -> Parts:
     """What is exported of a model as it is now."""
-    model = made()
-    assert model is not None
     if not dispatchers[0].programs:
         raise nothing_compiled(f"export of {name}", dispatchers[0].refused)
     from tc.frontend.standalone import Parts  # which imports transformers
