@@ -50,7 +50,7 @@ def test_classes_of_sequences() -> None:
         for wrong in (given["input_ids"].masked_fill(given["input_ids"] == END, 5), None):
             given["input_ids"][0, 0] = 7  # one end token fewer than the others
             ids = given["input_ids"] if wrong is None else wrong
-            with pytest.raises(TcError, match="out of range"):
+            with pytest.raises(TcError, match="<eos> token"):  # in the model's own words
                 made(**{**given, "input_ids": ids})
 
 
