@@ -179,18 +179,6 @@ def test_writes_to_an_input_as_eager_does() -> None:
         torch.testing.assert_close(ours, theirs)
 
 
-def test_a_transformer() -> None:
-    bert = shallow("bert")
-    model, inputs = bert.build(), bert.inputs(2, 7)
-    compiled = torch.compile(model, backend="tc")
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        found, wanted = compiled(**inputs), model(**inputs)
-    torch.testing.assert_close(
-        found.last_hidden_state, wanted.last_hidden_state, rtol=1e-5, atol=1e-5
-    )
-
-
 def test_a_decoder_has_no_fallback() -> None:
     # It holds tensors as constants, and AOTAutograd puts torch's own attention kernel in.
     causal = shallow("llama-lm")
