@@ -264,8 +264,8 @@ def numbers(path: Path) -> set[int]:
         return {r["number"] for r in database.trials(a_context(a_workload(), a_target()))}
 
 
-def test_processes_write_one_new_file_at_once_and_others_read_it(path: Path) -> None:
-    writers = [a_writer(path, 10 * n, 12) for n in range(4)]  # the ranges overlap by two
+def test_eight_processes_write_one_new_file_at_once_and_others_read_it(path: Path) -> None:
+    writers = [a_writer(path, 10 * n, 12) for n in range(8)]  # the ranges overlap by two
     seen: set[int] = set()
     while any(writer.poll() is None for writer in writers):
         if path.exists() and path.stat().st_size:
@@ -274,10 +274,10 @@ def test_processes_write_one_new_file_at_once_and_others_read_it(path: Path) -> 
             seen = found
         time.sleep(0.005)
     said = [writer.communicate(timeout=120) for writer in writers]
-    assert [writer.returncode for writer in writers] == [0] * 4, said
+    assert [writer.returncode for writer in writers] == [0] * 8, said
     entered = [int(line) for out, _ in said for line in out.split()]
-    assert sorted(entered) == list(range(42))  # each once, by whichever process came first
-    assert numbers(path) == set(range(42))
+    assert sorted(entered) == list(range(82))  # each once, by whichever process came first
+    assert numbers(path) == set(range(82))
 
 
 def test_a_killed_process_loses_no_committed_trial(path: Path) -> None:

@@ -54,7 +54,7 @@ def test_candidates_are_legal(name: str) -> None:
 @pytest.mark.parametrize("name", WORKLOADS)
 def test_many_candidates_are_legal(name: str) -> None:
     # Products take longest by far: they are drawn less often.
-    draws = 36 if name.startswith("gem") else 70
+    draws = 60 if name.startswith("gem") else 120
     for target in TARGETS:
         assert_legal(Space(WORKLOADS[name](target)), draws, Random(7))
 
