@@ -31,15 +31,14 @@ def numbers(count: int) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("target", ["generic", "x86-64-v2", "host"])
 def test_it_is_rounded_once(target: str) -> None:
+    if Target.parse(target).arch not in ("generic", Target.parse("host").arch):
+        pytest.skip("another processor")
     given = numbers(3 << 12)
     with np.errstate(all="ignore"):
         wanted = fma(*given, F32)
     places = [te.placeholder((len(wanted),)) for _ in given]
     made = te.compute((len(wanted),), lambda i: te.Fma(*(p[i] for p in places)))
-    try:
-        found = tc.build(made, target, threads=1)(*given)
-    except tc.TcError as error:
-        pytest.skip(error.message)  # another machine
+    found = tc.build(made, target, threads=1)(*given)
     np.testing.assert_array_equal(found, wanted)
     same = ~np.isnan(wanted)
     assert (np.signbit(found) == np.signbit(wanted))[same].all()
