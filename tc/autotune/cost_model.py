@@ -76,7 +76,7 @@ class CostModel:
         if rows < LEAST_ROWS:
             return base or CostModel()
         if rows > MOST_ROWS:
-            useful = _newest(useful)
+            useful = _evenly(useful)
         data = np.concatenate([np.asarray(g.features, np.float32) for g in useful])
         labels = np.concatenate([_labels(g.speeds) for g in useful])
         known = None if base is None else base._trees
@@ -177,16 +177,20 @@ def _labels(speeds: Sequence[float]) -> Any:
     return (found / max(float(found.max()), 1e-9) + (slower + equal / 2) / (len(found) - 1)) / 2
 
 
-def _newest(groups: Sequence[Group]) -> list[Group]:
-    """The last groups, of `MOST_ROWS` trials together at most."""
-    found: list[Group] = []
-    rows = 0
-    for group in reversed(groups):
-        rows += len(group.speeds)
-        if rows > MOST_ROWS and found:
-            break
-        found.append(Group(group.features[-MOST_ROWS:], group.speeds[-MOST_ROWS:]))
-    return found[::-1]
+def _evenly(groups: Sequence[Group]) -> list[Group]:
+    """`MOST_ROWS` trials at most, as many as can be of each group, whatever others have: what is
+    common to many workloads is what helps on a new one."""
+    sizes = np.asarray([len(g.speeds) for g in groups])
+    most = MOST_ROWS // len(groups)
+    while np.minimum(sizes, most + 1).sum() <= MOST_ROWS:
+        most += 1
+    found = []
+    for group, size in zip(groups, sizes, strict=True):
+        # Over the whole of a search: its last trials are all close to the best.
+        chosen = np.unique(np.linspace(0, size - 1, max(2, min(size, most))).round().astype(int))
+        parts = (group.features, group.speeds, group.spreads)
+        found.append(Group(*([part[i] for i in chosen] if part else [] for part in parts)))
+    return found
 
 
 def _trees(data: bytes | None = None) -> Trees:

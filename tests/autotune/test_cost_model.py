@@ -69,12 +69,17 @@ def test_what_others_taught_is_not_forgotten(model: CostModel) -> None:
     assert refreshed.rank(first) != model.rank(first)
 
 
-def test_it_learns_from_the_newest_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cost_model, "MOST_ROWS", 40)
-    one = CostModel.learn(groups(1))
-    assert one.rank(groups(9)[0].features) == CostModel.learn(groups(1)[-1:]).rank(
-        groups(9)[0].features
-    )
+def test_a_workload_of_many_trials_leaves_room_for_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    few, known = groups(5), groups(1)[0]
+    many = Group(known.features * 20, [1.0 + n % 2 for n in range(20 * len(known.speeds))])
+    monkeypatch.setattr(cost_model, "MOST_ROWS", 50 * len(few))
+    assert score(CostModel.learn([*few, many]), groups(2)).pairwise > 0.7
+    # In the order of their trials as well: what is left is of a whole search.
+    taken = cost_model._evenly([many])[0]
+    assert len(taken.speeds) == 50 * len(few)
+    assert taken.speeds[-1] == many.speeds[-1]
 
 
 @pytest.mark.parametrize("ending", ["json", "ubj"])
