@@ -77,6 +77,8 @@ class Settings(Protocol):
     @property
     def precision(self) -> str: ...
     @property
+    def kept(self) -> tuple[tuple[str, str], ...]: ...
+    @property
     def cache_dir(self) -> Path | None: ...
     @property
     def dump_ir(self) -> Path | None: ...
@@ -213,7 +215,7 @@ def shortened(graph: Graph, settings: Settings, dump: Dump) -> Graph:
     """
     for _, run in GRAPH_PASSES:
         graph = run(graph)
-    graph = shorten(graph, settings.precision, settings.target)
+    graph = shorten(graph, settings.precision, settings.target, dict(settings.kept))
     dump("shorten", graph)
     return graph
 

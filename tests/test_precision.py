@@ -13,7 +13,7 @@ import transformers
 import tc
 from tc.device.artifact import Place
 from tc.device.dims import compile_dim
-from tc.frontend.accuracy import measure
+from tc.frontend.accuracy import arguments, measure
 from tc.frontend.hf import dispatcher_of
 from tests.models import entry, minilm_folder, shallow
 
@@ -202,7 +202,7 @@ def test_accuracy_of_a_plain_module() -> None:
 
 def test_accuracy_is_of_the_inputs_as_they_are_given() -> None:
     x = torch.arange(3.0)
-    assert measure(lambda x: x.add_(1), lambda x: x + 1, x, "int8").worst == 0.0
+    assert measure(lambda x: x.add_(1), lambda x: x + 1, arguments(x), "int8").worst == 0.0
     assert torch.equal(x, torch.arange(3.0))
 
 

@@ -188,8 +188,9 @@ def _evenly(groups: Sequence[Group]) -> list[Group]:
     for group, size in zip(groups, sizes, strict=True):
         # Over the whole of a search: its last trials are all close to the best.
         chosen = np.unique(np.linspace(0, size - 1, max(2, min(size, most))).round().astype(int))
-        parts = (group.features, group.speeds, group.spreads)
-        found.append(Group(*([part[i] for i in chosen] if part else [] for part in parts)))
+        spreads = [group.spreads[i] for i in chosen] if group.spreads else []
+        speeds = [group.speeds[i] for i in chosen]
+        found.append(Group([group.features[i] for i in chosen], speeds, spreads))
     return found
 
 

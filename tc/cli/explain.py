@@ -67,9 +67,10 @@ def command(
 
         write(plot, roofline(explained))
     if settings.json:
-        print_json(
-            {"model": asked.model, "explain": explained.as_dict(), "stats": compiled.stats()}
-        )
+        found = {"model": asked.model, "explain": explained.as_dict(), "stats": compiled.stats()}
+        if explained.accuracy is not None:
+            found["accuracy"] = explained.accuracy.as_dict()
+        print_json(found)
     else:
         print(explained)
 

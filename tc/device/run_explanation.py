@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import asdict
 from typing import Final
 
+from tc.device.run_accuracy import Accuracy
 from tc.frozen import frozen
 
 EAGER: Final = "(runs eagerly)"
@@ -116,9 +117,13 @@ class Section:
 
 @frozen
 class Explanation:
-    """The kernels of all programs of a model; `str` of it is a table."""
+    """The kernels of all programs of a model; `str` of it is a table.
+
+    `accuracy` is what shorter numbers than fp32 change, where the model is in such.
+    """
 
     sections: tuple[Section, ...]
+    accuracy: Accuracy | None = None
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -130,7 +135,8 @@ class Explanation:
         return [section.as_dict() for section in self.sections]
 
     def __str__(self) -> str:
-        return "\n\n".join(_table(section) for section in self.sections) or "nothing compiled yet"
+        parts = [_table(section) for section in self.sections] or ["nothing compiled yet"]
+        return "\n\n".join(parts if self.accuracy is None else [*parts, str(self.accuracy)])
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(str(self))}</pre>"

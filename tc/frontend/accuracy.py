@@ -12,38 +12,43 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
+from tc.device.run_accuracy import Accuracy, LayerError
 from tc.frozen import frozen
 
 
 @frozen
-class Accuracy:
-    """The error of each output of floats, in the order of the outputs.
+class Arguments:
+    """Those of a call that has some in order and some by name."""
 
-    Attributes:
-        precision: of the model that was measured.
-        errors: root mean square of the difference from fp32, as a share of the standard deviation
-            of the fp32 output.
-    """
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
 
-    precision: str
-    errors: tuple[float, ...]
-
-    @property
-    def worst(self) -> float:
-        """The greatest error; 0 where no output is of floats."""
-        return max(self.errors, default=0.0)
-
-    def __str__(self) -> str:
-        shown = ", ".join(f"{e:.3%}" for e in self.errors) or "no output of floats"
-        return f"{self.precision}: rms error of the outputs {shown} of their standard deviation"
+    def copied(self) -> Arguments:
+        """The same with tensors of its own, for a call may write to what it is given."""
+        return Arguments(tuple(map(_copied, self.args)), _copied(self.kwargs))
 
 
-def measure(model: Any, exact: Any, inputs: object, precision: str) -> Accuracy:
-    """Call both with `inputs`, arguments by name or in order, and compare what they return."""
-    # Each has its own, for a call may write to what it is given, as to a cache.
-    found, wanted = (_floats(_call(m, _copied(inputs))) for m in (model, exact))
+def arguments(inputs: object) -> Arguments:
+    """Of a call: by name in a mapping, in order in a tuple, or one tensor."""
+    if isinstance(inputs, Mapping):
+        return Arguments((), dict(inputs))
+    return Arguments(tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,), {})
+
+
+def measure(
+    model: Any, exact: Any, given: Arguments, precision: str, layers: tuple[LayerError, ...] = ()
+) -> Accuracy:
+    """Call both and compare what they return; what is known of the layers is passed on."""
+    found, wanted = (_floats(call(m, given)) for m in (model, exact))
     pairs = zip(found, wanted, strict=True)
-    return Accuracy(precision, tuple(error(a, b) for a, b in pairs))
+    return Accuracy(precision, tuple(error(a, b) for a, b in pairs), layers)
+
+
+def call(model: Any, given: Arguments) -> object:
+    """The result of a call with copies of these arguments."""
+    own = given.copied()
+    with torch.no_grad():
+        return model(*own.args, **own.kwargs)
 
 
 def error(found: torch.Tensor, wanted: torch.Tensor) -> float:
@@ -55,20 +60,12 @@ def error(found: torch.Tensor, wanted: torch.Tensor) -> float:
     return float((found - wanted).pow(2).mean().sqrt()) / size
 
 
-def _copied(inputs: object) -> object:
-    given = dict(inputs) if isinstance(inputs, Mapping) else inputs
+def _copied(given: Any) -> Any:
     return pytree.tree_map(
         lambda x: x.detach().clone() if isinstance(x, torch.Tensor) else copy.deepcopy(x),
         given,
         is_leaf=lambda x: type(x) not in (dict, list, tuple),
     )
-
-
-def _call(model: Any, inputs: object) -> object:
-    with torch.no_grad():
-        if isinstance(inputs, Mapping):
-            return model(**inputs)
-        return model(*inputs) if isinstance(inputs, (tuple, list)) else model(inputs)
 
 
 def _floats(out: object) -> list[torch.Tensor]:

@@ -44,7 +44,7 @@ from tc.frontend.capture_ones import (
     without,
 )
 from tc.frontend.capture_refusal import quiet, refusal, writes_to_buffer
-from tc.frontend.capture_result import rebuild, result_names, result_tree
+from tc.frontend.capture_result import arguments_of, result_names, result_tree
 from tc.frontend.capture_transforms import expand_transforms
 from tc.frontend.capture_windows import whole_windows
 from tc.frontend.captured import Captured, Request, Setting, Weight, own_tensors
@@ -76,7 +76,7 @@ class _Flat(torch.nn.Module):
         if self.dims is not None:
             _unify(self.dims, tensors)
         caches: list[Any] = []
-        args, kwargs = _arguments_of(self.arguments, tensors, caches)
+        args, kwargs = arguments_of(self.arguments, tensors, caches)
         before = dict(self.model.named_buffers())
         value = self.model(*args, **kwargs)
         for name, buffer in self.model.named_buffers():
@@ -110,18 +110,6 @@ def _unify(dims: Sequence[shapes.Dims], tensors: Sequence[torch.Tensor]) -> None
 
 def _equate(size: Any, other: Any) -> None:
     torch._check(size == other)  # type: ignore[no-untyped-call]  # torch gives it no types
-
-
-def _arguments_of(
-    node: tree.Node, tensors: Sequence[torch.Tensor], caches: list[Any]
-) -> tuple[list[Any], dict[str, Any]]:
-    counter = iter(range(len(tensors)))
-    leaf = tree.map_leaves(node, lambda _: tree.LeafNode(next(counter)))
-    args, kwargs = rebuild(leaf, tensors)
-    for value in (*args, *kwargs.values()):
-        # The same walk as at a call: caches are numbered by where they stand in the arguments.
-        tree.flatten(value, [], caches, "")
-    return args, kwargs
 
 
 def capture(

@@ -35,6 +35,20 @@ if TYPE_CHECKING:
     from transformers.cache_utils import DynamicLayer
 
 
+def arguments_of(
+    node: Node, tensors: Sequence[torch.Tensor], caches: list[Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    """The positional arguments and those by name that a tree stands for, over `tensors`.
+
+    Caches among them are numbered in `caches` as at a call: by where they stand.
+    """
+    counter = iter(range(len(tensors)))
+    args, kwargs = rebuild(map_leaves(node, lambda _: LeafNode(next(counter))), tensors)
+    for value in (*args, *kwargs.values()):
+        flatten(value, [], caches, "")
+    return args, kwargs
+
+
 def rebuild(
     node: Node,
     outputs: Sequence[torch.Tensor],

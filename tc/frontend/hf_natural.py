@@ -6,17 +6,23 @@ from a tokenizer: most models are compiled without one at hand. This module must
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from typing import Any
 
 import torch
 
-# Sizes of the sample; a capture replaces them by sizes of its own.
+# Sizes of the sample; a capture replaces them by sizes of its own, and looks at no value.
 _BATCH, _LENGTH, _TARGET = 2, 8, 6
+_SEED = 0
 
 
 def natural_inputs(model: torch.nn.Module) -> dict[str, torch.Tensor] | None:
-    """Sample inputs by name on the model's device, or None where the config does not tell."""
+    """Sample inputs by name on the model's device, or None where the config does not tell.
+
+    Values are drawn at random, always the same: any token of the vocabulary, pixels as a processor
+    normalises them.
+    """
     config = getattr(model, "config", None)
     main = getattr(model, "main_input_name", None)
     if config is None or main is None:
@@ -28,7 +34,7 @@ def natural_inputs(model: torch.nn.Module) -> dict[str, torch.Tensor] | None:
         return None if image is None else {main: image}
     if main != "input_ids" or main not in parameters:
         return None
-    ids = torch.ones(_BATCH, _LENGTH, dtype=torch.long, device=device)
+    ids = _ids(model).to(device)
     inputs = {"input_ids": ids}
     if "token_type_ids" in parameters and _tells_segments(config):
         inputs["token_type_ids"] = torch.zeros_like(ids)
@@ -59,9 +65,21 @@ def _tells_segments(config: Any) -> bool:
     return "token_type_ids" in getattr(tokenizer, "model_input_names", ("token_type_ids",))
 
 
+def _ids(model: Any) -> torch.Tensor:
+    """Tokens of the vocabulary; the second of it, where its size is not known."""
+    table = None
+    with contextlib.suppress(Exception):  # models of other libraries raise what they like
+        table = model.get_input_embeddings().weight
+    size = 2 if table is None else len(table)
+    draw = torch.Generator().manual_seed(_SEED)
+    return torch.randint(min(1, size - 1), max(size, 1), (_BATCH, _LENGTH), generator=draw)
+
+
 def _image(model: Any, config: Any, device: torch.device) -> torch.Tensor | None:
     size, channels = getattr(config, "image_size", None), getattr(config, "num_channels", 3)
     if size is None:
         return None
     height, width = (size, size) if isinstance(size, int) else tuple(size)
-    return torch.zeros(_BATCH, channels, height, width, dtype=model.dtype, device=device)
+    draw = torch.Generator().manual_seed(_SEED)
+    pixels = torch.randn(_BATCH, channels, height, width, generator=draw)
+    return pixels.to(device, model.dtype)

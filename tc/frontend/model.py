@@ -14,19 +14,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
+from tc.device.run_accuracy import Accuracy
 from tc.device.run_explain import RUNS, explain
 from tc.device.run_explanation import Explanation
 from tc.device.run_stats import summary
 from tc.errors import UnsupportedError, describe
-from tc.frontend.accuracy import Accuracy, measure
+from tc.frontend.accuracy import arguments, measure
 from tc.frontend.captured import Interface, Request
-from tc.frontend.copies import allow_copies
+from tc.frontend.copies import allow_copies, twin
 from tc.frontend.eager import EagerCalls
 from tc.frontend.exporting import Exporter
 from tc.frontend.hf import dispatcher_of, wrap
 from tc.frontend.hf_dispatch import Dispatcher
 from tc.frontend.hf_program import Program as ProgramCall
 from tc.frontend.hf_types import is_generative
+from tc.frontend.layers_kept import Layers
 from tc.frontend.options import Options
 from tc.frontend.recall import Builder
 from tc.frontend.runner import Runner
@@ -39,7 +41,6 @@ if TYPE_CHECKING:
     from tc.graph.graph import Graph
     from tc.pipeline import Compiled
     from tc.standalone.loop_report import LoopReport
-    from tc.target import Target
 
 ModelT = TypeVar("ModelT")
 
@@ -81,7 +82,9 @@ def compile_model(
         )
     eager = EagerCalls(type(model).__name__, options)
 
-    build = Builder(options, pipeline_of_several if _generates(model) else pipeline)
+    layers = Layers(model, options)
+    of_graph = pipeline_of_several if _generates(model) else pipeline
+    build = Builder(options, of_graph, settled=layers.settled)
     calls = _begun(model, build) if ahead else None
 
     def make(request: Request) -> tuple[Interface, Runner]:
@@ -117,7 +120,7 @@ def compile_model(
     )
     exact = partial(again, model, precision="fp32")
     name = type(model).__name__
-    handle = _Handle(name, dispatchers, eager, generation, precision, made, exact, options.target)
+    handle = _Handle(name, dispatchers, eager, generation, layers, made, exact, options)
     exporter = Exporter(partial(_parts, name, dispatchers, generation, made))
     made.__dict__.update(
         stats=handle.stats,
@@ -229,19 +232,19 @@ class _Handle:
         dispatchers: Sequence[Dispatcher],
         eager: EagerCalls,
         generation: Generation | None,
-        precision: str,
+        layers: Layers,
         made: torch.nn.Module,
         exact: Callable[[], torch.nn.Module],
-        target: Target,
+        options: Options,
     ) -> None:
         self._name = name
         self._dispatchers = dispatchers  # the model's own first, then those of its parts
         self._eager = eager
         self._generation = generation
-        self._precision = precision
+        self._layers = layers
         self._made = made
         self._exact = exact
-        self._target = target
+        self._options = options
 
     @property
     def _runners(self) -> list[Runner]:
@@ -262,8 +265,9 @@ class _Handle:
     def explain(self, runs: int = RUNS, *, static: bool | None = None) -> Explanation | LoopReport:
         """Run each program `runs` times at the sizes of its last call; a table of its kernels.
 
-        Or run nothing, and look at their inner loops instead: where `static` says so, or (None)
-        where this machine cannot run them.
+        In bf16 and int8 also the error of the outputs and of each layer, measured on a sample call,
+        and which layers stay in a longer precision. Or run nothing, and look at their inner loops
+        instead: where `static` says so, or (None) where this machine cannot run them.
         """
         if static or (static is None and not all(runner.loaded for runner in self._runners)):
             return self._loops()
@@ -276,8 +280,22 @@ class _Handle:
                     runs,
                 )
                 for runner in self._runners
-            )
+            ),
+            self._accuracy_of_sample(),
         )
+
+    def _accuracy_of_sample(self) -> Accuracy | None:
+        """The error on the call that the layers were measured on; None in fp32, or before it."""
+        sample = self._layers.sample
+        if sample is None or not self._dispatchers[0].programs:
+            return None
+        before = [(runner.program, runner.program.last_values) for runner in self._runners]
+        eager, layers = twin(self._layers.model), self._layers.measured
+        found = measure(self._made, eager, sample, self._options.precision, layers)
+        for program, values in before:
+            if values is not None:
+                program.last_values = values
+        return found
 
     def _title(self, runner: Runner) -> str:
         return f"{self._name}({_arguments(runner)})"
@@ -285,15 +303,17 @@ class _Handle:
     def _loops(self) -> LoopReport:
         from tc.standalone.loop_report import report  # which imports LLVM
 
-        return report([(self._title(r), r.artifact) for r in self._runners], self._target)
+        return report([(self._title(r), r.artifact) for r in self._runners], self._options.target)
 
     def accuracy(self, inputs: object) -> Accuracy:
-        """The error of the outputs against fp32, measured on `inputs`.
+        """The error of the outputs against fp32, and of each layer alone, measured on `inputs`.
 
         `inputs` are what one call takes: by name in a mapping, in order in a tuple, or one tensor.
         Compiles the model in fp32 for that, and forgets it again.
         """
-        return measure(self._made, self._exact(), inputs, self._precision)
+        given = arguments(inputs)
+        layers = self._layers.on(given)
+        return measure(self._made, self._exact(), given, self._options.precision, layers)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a file for `tc.load`, or into `path` if it is a folder.

@@ -35,6 +35,7 @@ class Options:
         dump_ir: folder that receives the IR after each pass, or None.
         debug: what to print of a compilation, 0 (nothing) to 4.
         codegen: what makes the machine code, one of `CODEGENS`; "none": nothing does.
+        kept: parameters whose products stay in a longer precision than `precision`, and in which.
     """
 
     target: Target
@@ -47,6 +48,7 @@ class Options:
     dump_ir: Path | None = None
     debug: int = 0
     codegen: str = "llvm"
+    kept: tuple[tuple[str, str], ...] = ()
 
     @staticmethod
     def of(

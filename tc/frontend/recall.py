@@ -37,9 +37,19 @@ _HITS: Final = 8  # bytes of a number in front of what another process has made
 class Builder:
     """Makes the programs of one model, or finds them."""
 
-    def __init__(self, options: Options, pipeline: Pipeline, *, recall: bool = True) -> None:
-        """`recall=False` neither looks for programs nor keeps them, but for their traces."""
-        self._options = options
+    def __init__(
+        self,
+        options: Options,
+        pipeline: Pipeline,
+        *,
+        recall: bool = True,
+        settled: Callable[[Request], Options] | None = None,
+    ) -> None:
+        """`recall=False` neither looks for programs nor keeps them, but for their traces.
+
+        `settled` says what the options are for a call, where they depend on it.
+        """
+        self._settled = settled or (lambda _: options)
         self._pipeline = pipeline
         self._recall = recall and not options.debug and options.dump_ir is None  # passes are seen
         self._name = f"{pipeline.__module__}.{pipeline.__qualname__}"
@@ -54,10 +64,13 @@ class Builder:
         """
         if not spare_cores() or not self._recall or (description := _described(request)) is None:
             return
-        if self._cache.get(key_of(description, self._options, self._name)) is None:
+        options = self._settled(request)
+        if self._cache.get(key_of(description, options, self._name)) is None:
             _prepare_to_trace()
             with contextlib.suppress(OSError):
-                self._ahead[description] = Beside(lambda: self._alone(request, description))
+                self._ahead[description] = Beside(
+                    lambda: self._alone(request, description, options)
+                )
 
     def __call__(self, request: Request) -> Built:
         """The program for a call.
@@ -65,10 +78,11 @@ class Builder:
         Raises:
             TcError: as `capture.capture`, the importer and the pipeline.
         """
+        options = self._settled(request)
         description = _described(request)  # before the trace, which may change what it reads
         key = None
         if description is not None and self._recall:
-            key = key_of(description, self._options, self._name)
+            key = key_of(description, options, self._name)
         if key is not None and (data := self._cache.get(key)) is not None:
             found = from_bytes(data, request)
             if found is not None:
@@ -76,17 +90,17 @@ class Builder:
         built = None if description is None else self._made_beside(request, description)
         if built is None:
             with no_collection():
-                built = self._build(_trace(request, description))
+                built = self._build(_trace(request, description), options)
         if key is not None:
             self._keep(key, built)
         return built
 
-    def _alone(self, request: Request, description: str) -> bytes:
+    def _alone(self, request: Request, description: str, options: Options) -> bytes:
         """The program of a call, in a process of its own, which is forked from one that may have
         had threads for PyTorch's operators."""
         torch.set_num_threads(1)
         with no_collection():
-            built = self._build(_trace(request, description))
+            built = self._build(_trace(request, description), options)
         return built.cache_hits.to_bytes(_HITS, "little") + to_bytes(built)
 
     def _made_beside(self, request: Request, description: str) -> Built | None:
@@ -97,8 +111,8 @@ class Builder:
             return None
         return replace(built, cache_hits=int.from_bytes(data[:_HITS], "little"), recalled=False)
 
-    def _build(self, trace: Trace) -> Built:
-        compiled = self._pipeline(trace.graph, self._options)
+    def _build(self, trace: Trace, options: Options) -> Built:
+        compiled = self._pipeline(trace.graph, options)
         # The pipeline drops the parameters that nothing needs.
         numbers = {value.name: number for number, value in enumerate(trace.graph.params)}
         order = tuple(numbers[info.name] for info in compiled.artifact.params)

@@ -63,6 +63,7 @@ def _versions() -> Iterator[str]:
 def _options(options: Options, pipeline: str) -> Iterator[str]:
     yield f"target {options.target} {options.target.llvm_triple}"
     yield f"precision {options.precision} threads {options.threads} fallback {options.fallback}"
+    yield f"kept {options.kept!r}"
     yield f"pipeline {pipeline} records {records_of(options).digest}"
     yield f"codegen {options.codegen}"
 

@@ -16,12 +16,14 @@ spoils its own group alone. Sums in a group are exact (the operators are in tc.o
                                            y = grouped_linear(step, zero, x8, scale, sums, w8)
                                                + bias
 
-Everything else keeps its precision. This pass must not look at sizes to decide what is faster.
+Everything else keeps its precision, and so does a product of a parameter that is said to be kept
+longer. This pass must not look at sizes to decide what is faster.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from tc.graph.graph import Graph, Node, Value
@@ -33,22 +35,46 @@ from tc.target import Target
 
 # Products, and which of their arguments are the activation and the weight.
 _OPERANDS: Final = {"linear": (0, 1), "matmul": (0, 1), "mm": (0, 1), "addmm": (1, 2)}
+PRECISIONS: Final = ("int8", "bf16", "fp32")  # of products, the shortest first
 GROUP: Final = 64  # elements of a group of int8: a fifth slower than one group, half the error
 # Views that keep each element once: a conversion may as well be done before them.
 _PLAIN: Final = (False, False, None)  # arguments of to_dtype that mean nothing here
 _REORDERS: Final = RESHAPES | {"transpose", "permute"}
 
 
-def shorten(graph: Graph, precision: str, target: Target) -> Graph:
-    """The graph with its contractions in `precision`: "fp32" (as they are), "bf16" or "int8"."""
-    if precision == "fp32":
-        return graph
-    if precision == "int8":
-        return _Int8(graph, _activation_bits(target)).run()
-    return _Bf16(graph, activations=target.has("avx512bf16") or target.has("bf16")).run()
+def shorten(
+    graph: Graph, precision: str, target: Target, kept: Mapping[str, str] | None = None
+) -> Graph:
+    """The graph with its contractions in `precision`: "fp32" (as they are), "bf16" or "int8".
+
+    `kept`: names of parameters whose products stay in a longer precision than that, and in which.
+    Where several parameters make one weight, the longest of theirs counts.
+    """
+    longer = kept or {}
+
+    def of(names: frozenset[str]) -> str:
+        return max((longer.get(name, precision) for name in names), key=PRECISIONS.index)
+
+    for each in PRECISIONS[PRECISIONS.index(precision) : -1]:
+        if each not in (precision, *longer.values()):
+            continue
+
+        def wanted(names: frozenset[str], each: str = each) -> bool:
+            return of(names) == each
+
+        if each == "int8":
+            graph = _Int8(graph, wanted, activation_bits(target)).run()
+        else:
+            graph = _Bf16(graph, wanted, rounds_activations(target)).run()
+    return graph
 
 
-def _activation_bits(target: Target) -> int:
+def rounds_activations(target: Target) -> bool:
+    """Whether activations go through bf16 as weights do: where an instruction multiplies two."""
+    return target.has("avx512bf16") or target.has("bf16")
+
+
+def activation_bits(target: Target) -> int:
     """7 bits where no instruction multiplies bytes without a sign by bytes with one exactly.
 
     x86 then has one whose sums of two must fit i16, and ARM those of two bytes with a sign.
@@ -57,14 +83,25 @@ def _activation_bits(target: Target) -> int:
     return 7 if (target.has("ssse3") or target.has("neon")) and not whole else 8
 
 
-class _Shortening(ABC):
-    """Rewrites the nodes of a graph in order."""
+def groups_of(depth: int) -> tuple[int, int]:
+    """How many groups of int8 a sum over `depth` is cut into, and their length; zeros fill up."""
+    size = min(GROUP, -(-depth // 4) * 4)
+    return max(1, -(-depth // size)), size
 
-    def __init__(self, graph: Graph) -> None:
+
+class _Shortening(ABC):
+    """Rewrites the nodes of a graph in order.
+
+    `wanted`: whether products of a weight made of these parameters are to be rewritten.
+    """
+
+    def __init__(self, graph: Graph, wanted: Callable[[frozenset[str]], bool]) -> None:
         self.graph = graph
+        self.wanted = wanted
         self.nodes: list[Node] = []
         self.made = producers(graph)
-        self.fixed = set(graph.params)
+        # What is made of parameters alone, and of which.
+        self.fixed = {v: frozenset((v.name,)) for v in graph.params}
         self.taken = {*graph.params, *graph.inputs, *self.made}
         self.names = {v.name for v in self.taken}
         # Where in `nodes` a value is made, so that a conversion can be put right behind it.
@@ -73,7 +110,8 @@ class _Shortening(ABC):
     def run(self) -> Graph:
         for node in self.graph.nodes:
             if not node.is_fallback and node.inputs and all(v in self.fixed for v in node.inputs):
-                self.fixed.update(node.outputs)
+                names = frozenset[str]().union(*(self.fixed[v] for v in node.inputs))
+                self.fixed.update(dict.fromkeys(node.outputs, names))
             self.nodes += self.product(node) if self.is_product(node) else [node]
         ordered: list[Node] = []
         for node in self.nodes:
@@ -99,7 +137,7 @@ class _Shortening(ABC):
         if not isinstance(x, Value) or not isinstance(w, Value) or x in self.fixed:
             return False
         plain = x.dtype is w.dtype is node.outputs[0].dtype is F32 and x.shape
-        return bool(plain) and w in self.fixed and _is_matrix(w)
+        return bool(plain) and w in self.fixed and _is_matrix(w) and self.wanted(self.fixed[w])
 
     @abstractmethod
     def product(self, node: Node) -> list[Node]:
@@ -124,8 +162,10 @@ class _Shortening(ABC):
 class _Bf16(_Shortening):
     """bf16 operands; `activations`: not of the weights alone."""
 
-    def __init__(self, graph: Graph, activations: bool) -> None:
-        super().__init__(graph)
+    def __init__(
+        self, graph: Graph, wanted: Callable[[frozenset[str]], bool], activations: bool
+    ) -> None:
+        super().__init__(graph, wanted)
         self.activations = activations
         self.wide: dict[Value, Value] = {}
 
@@ -177,8 +217,8 @@ class _Bf16(_Shortening):
 class _Int8(_Shortening):
     """Operands of 8 bits, activations of `bits`, in groups along what is summed over."""
 
-    def __init__(self, graph: Graph, bits: int) -> None:
-        super().__init__(graph)
+    def __init__(self, graph: Graph, wanted: Callable[[frozenset[str]], bool], bits: int) -> None:
+        super().__init__(graph, wanted)
         self.bits = bits
         self.rows: dict[Value, tuple[Value, ...]] = {}
         self.weights: dict[tuple[Value, int], tuple[Value, ...]] = {}
@@ -246,8 +286,7 @@ class _Int8(_Shortening):
         depth = x.shape[-1]
         assert isinstance(depth, Const)
         length = int(depth.value)
-        size = min(GROUP, -(-length // 4) * 4)
-        count = max(1, -(-length // size))
+        count, size = groups_of(length)
         if count * size != length:
             whole = self.value(f"{x.name}.whole", (*x.shape[:-1], Const(count * size)), x.dtype)
             pad = (0, count * size - length)

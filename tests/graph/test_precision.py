@@ -119,6 +119,22 @@ def test_conversions_end_the_operator_before_the_views() -> None:
     assert all(v.dtype is BF16 for v in fuse(main, Composer()).steps[0].outputs)
 
 
+def test_products_of_parameters_that_are_kept_stay_longer() -> None:
+    other = value("other", 96, 64)
+    two = Node("cat", ((W, other), 0), (value("two", 192, 64),))
+    both = Node("linear", (X, two.outputs[0], None), (value("z", B, S, 192),))
+    before = Graph((X,), (W, BIAS, other), (LINEAR, two, both), (*both.outputs, Y), (B, S))
+    assert ops(shorten(before, "int8", PLAIN))["grouped_linear"] == 2
+    # What is made of one that is kept and one that is not is kept.
+    found = shorten(before, "int8", PLAIN, {"other": "bf16"})
+    assert ops(found) == {
+        "reshape": 2, "quantize_rows": 1, "weight_scale": 1, "weight_int8": 1, "weight_sum": 1,
+        "grouped_linear": 1, "add": 1, "cat": 1, "to_dtype": 2, "linear": 1,
+    }  # fmt: skip
+    assert ops(shorten(before, "int8", PLAIN, {"w": "fp32"})) == ops(before)
+    assert ops(shorten(before, "bf16", PLAIN, {"other": "fp32"}))["to_dtype"] == 2
+
+
 def test_a_value_is_converted_once() -> None:
     other = Node("linear", (X, W, None), (value("z", B, S, 96),), "again")
     both = Node("add", (Y, other.outputs[0], 1), (value("sum", B, S, 96),))

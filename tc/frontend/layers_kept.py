@@ -1,0 +1,130 @@
+"""Which layers of a model stay in a longer precision than was asked for, for they are off too far.
+
+Measured once, on the call that the first program is made for, before it is made; every program of
+the model goes by it. Weights that change later change nothing of that. This module must not compile
+anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Final
+
+import torch
+
+from tc.device.run_accuracy import LayerError
+from tc.frontend.accuracy import Arguments, call
+from tc.frontend.capture_result import arguments_of
+from tc.frontend.captured import Request, own_tensors
+from tc.frontend.hf_natural import natural_inputs
+from tc.frontend.layer_errors import Errors, Following, layer_errors
+from tc.frontend.options import Options
+from tc.graph.precision import PRECISIONS
+
+BOUNDS: Final = {"int8": 0.06, "bf16": 0.02}
+"""Of the error of a layer alone, as a share of the standard deviation of its output."""
+
+
+class Layers:
+    """The layers of one model in the precision that it is compiled in."""
+
+    def __init__(self, model: torch.nn.Module, options: Options) -> None:
+        self.model = model
+        self._options = options
+        self._lock = threading.Lock()
+        self._errors: Errors | None = None
+        self.sample: Arguments | None = None
+        """What they were measured on; None: nothing was."""
+
+    @property
+    def measured(self) -> tuple[LayerError, ...]:
+        """What is known of each layer by now."""
+        return self._described(self._errors or {})
+
+    def on(self, given: Arguments) -> tuple[LayerError, ...]:
+        """What each layer is off by on other inputs, in the precision that it is computed in."""
+        if self._options.precision == "fp32":
+            return ()
+        kept = self._kept()
+
+        def following(name: str, found: Mapping[str, float]) -> str | None:
+            longest = PRECISIONS.index(kept.get(name, self._options.precision))
+            wanted = (p for p in self._tried if PRECISIONS.index(p) <= longest)
+            return next((p for p in wanted if p not in found), None)
+
+        return self._described(self._measured(given, following))
+
+    def settled(self, request: Request) -> Options:
+        """The options for the program of a call, with the layers that are kept."""
+        if self._options.precision == "fp32":
+            return self._options
+        with self._lock:
+            if self._errors is None:
+                self._errors = self._first(request)
+        own = own_tensors(self.model)
+        kept = {id(own[name]): p for name, p in self._kept().items() if name in own}
+        # A part of the model, as an encoder, calls its tensors otherwise.
+        names = own_tensors(request.model).items() if kept else ()
+        found = ((name, kept[id(tensor)]) for name, tensor in names if id(tensor) in kept)
+        return replace(self._options, kept=tuple(sorted(found)))
+
+    def _first(self, request: Request) -> Errors:
+        """The errors on a call that the model takes; none where it takes neither."""
+        for given in self._calls(request):
+            with contextlib.suppress(Exception):  # whatever the model raises, it will again
+                found = self._measured(given, self._until_good)
+                self.sample = given
+                return found
+        return {}
+
+    def _calls(self, request: Request) -> Iterator[Arguments]:
+        """The call that is asked for, and what is natural to the model."""
+        if request.model is self.model:
+            args, kwargs = arguments_of(request.arguments, request.tensors, [])
+            yield Arguments(tuple(args), kwargs).copied()
+        if (inputs := natural_inputs(self.model)) is not None:
+            yield Arguments((), dict(inputs))
+
+    def _measured(self, given: Arguments, following: Following) -> Errors:
+        return layer_errors(
+            self.model, lambda model: call(model, given), following, self._options.target
+        )
+
+    def _until_good(self, _name: str, found: Mapping[str, float]) -> str | None:
+        """The next precision to try; None once one is within its bound."""
+        for precision in self._tried:
+            if precision not in found:
+                return precision
+            if found[precision] <= BOUNDS[precision]:
+                return None
+        return None
+
+    @property
+    def _tried(self) -> tuple[str, ...]:
+        """What may be measured, the shortest first."""
+        return PRECISIONS[PRECISIONS.index(self._options.precision) : -1]
+
+    def _kept(self) -> dict[str, str]:
+        """The parameters that are kept longer than asked for, and in which precision."""
+        found = {name: self._chosen(errors) for name, errors in (self._errors or {}).items()}
+        return {name: p for name, p in found.items() if p != self._options.precision}
+
+    def _chosen(self, errors: Mapping[str, float]) -> str:
+        """The shortest precision whose error is within its bound."""
+        good = (p for p in self._tried if errors.get(p, math.inf) <= BOUNDS[p])
+        return next(good, PRECISIONS[-1])
+
+    def _described(self, found: Errors) -> tuple[LayerError, ...]:
+        kept = self._kept()
+        return tuple(
+            LayerError(
+                name,
+                kept.get(name, self._options.precision),
+                tuple((precision, error, BOUNDS[precision]) for precision, error in errors.items()),
+            )
+            for name, errors in found.items()
+        )
