@@ -8,9 +8,11 @@ changes. This module must not know how graphs are compiled.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -26,6 +28,7 @@ from tc.errors import TcError, TuningError, UnsupportedError, describe
 from tc.frontend import model as front
 from tc.frontend.dynamo_graph import Lifted, lift
 from tc.frontend.importer import import_graph
+from tc.frontend.layers_kept import kept_of
 from tc.frontend.options import Options, from_mapping
 from tc.frontend.runner import refuse_fallbacks
 from tc.frontend.tensors import FallbackWarning, TorchArrays
@@ -102,7 +105,9 @@ def _compile(graph: GraphModule, inputs: Sequence[Any], options: Options, trials
     except UnsupportedError as error:
         return _eager(graph, options, error.message)
     call = _call(lifted, imported, compiled, options)
-    return _boxed(_TunedFirst(lifted, imported, call, options, trials) if trials else call)
+    if not trials and options.precision == "fp32":
+        return _boxed(call)
+    return _boxed(_SettledFirst(graph, lifted, imported, call, options, trials))
 
 
 def _call(lifted: Lifted, graph: Graph, compiled: Compiled, options: Options) -> _Call:
@@ -187,33 +192,55 @@ class _Call:
         return found
 
 
-class _TunedFirst:
-    """A compiled graph that is tuned at its first call, for the sizes of that call."""
+class _SettledFirst:
+    """A compiled graph that is made anew at its first call, by what that call tells: the layers
+    that shorter numbers would spoil, and the best schedules for its sizes."""
 
     def __init__(
-        self, lifted: Lifted, graph: Graph, call: _Call, options: Options, trials: int
+        self,
+        eager: GraphModule,
+        lifted: Lifted,
+        graph: Graph,
+        call: _Call,
+        options: Options,
+        trials: int,
     ) -> None:
+        self._eager = eager
         self._lifted = lifted
         self._graph = graph
         self._call = call
         self._options = options
         self._trials = trials
+        self._settled = False
         self._lock = threading.Lock()
 
     def __call__(self, *args: Any) -> list[Any]:
-        with self._lock:
-            if self._trials:
-                self._tune(args)
-                self._trials = 0
+        if not self._settled:
+            with self._lock:
+                if not self._settled:
+                    self._settle(args)
+                    self._settled = True
         return self._call(*args)
 
-    def _tune(self, args: Sequence[Any]) -> None:
-        lifted = self._lifted
+    def _settle(self, args: Sequence[Any]) -> None:
+        lifted, before = self._lifted, self._options
         weights = [*(args[number] for number in lifted.weights), *lifted.constants]
-        inputs = [args[number].clone() for number in lifted.inputs]  # which it may write to
-        tune_graph("graph", self._graph, self._options, self._trials, weights, inputs)
-        compiled = front.pipeline(self._graph, self._options)
-        self._call = _call(lifted, self._graph, compiled, self._options)
+        own = list(args)
+        for number in lifted.inputs:
+            own[number] = args[number].clone()  # which the graph may write to
+        if before.precision != "fp32":
+            names = (value.name for value in self._graph.params)
+            named = dict(zip(names, weights, strict=True))
+            with contextlib.suppress(Exception):  # whatever the graph raises, a call will as well
+                found = kept_of(named, lambda: self._eager(*own), before)
+                if found:
+                    self._options = replace(before, kept=tuple(sorted(found.items())))
+        if self._trials:
+            inputs = [args[number].clone() for number in lifted.inputs]
+            tune_graph("graph", self._graph, self._options, self._trials, weights, inputs)
+        if self._trials or self._options is not before:
+            compiled = front.pipeline(self._graph, self._options)
+            self._call = _call(lifted, self._graph, compiled, self._options)
 
 
 _WARNED: set[str] = set()

@@ -1,8 +1,8 @@
 """How far the output of each product with a constant weight is from fp32, when it alone is short.
 
-The model runs once, eagerly; beside each product it is computed what operands that went through
-the shorter precision would give (the rounding is that of tc.graph.precision and tc.ops.quantize).
-A product hidden inside an operator of ATen's that does more, as an LSTM's, is not seen.
+The model runs once, in PyTorch's operators; beside each product it is computed what operands that
+went through the shorter precision would give (they are rounded as in tc.graph.precision and
+tc.ops.quantize). A product inside an operator of ATen's that does more, as an LSTM's, is not seen.
 
 This module must not decide what becomes of a layer that is too far.
 """
@@ -17,8 +17,6 @@ from typing import Any, Final
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tc.frontend.captured import own_tensors
-from tc.frontend.copies import twin
 from tc.graph.precision import activation_bits, groups_of, rounds_activations
 from tc.target import Target
 
@@ -42,8 +40,8 @@ Following = Callable[[str, Mapping[str, float]], str | None]
 
 
 def layer_errors(
-    model: torch.nn.Module,
-    call: Callable[[torch.nn.Module], object],
+    weights: Mapping[str, torch.Tensor],
+    run: Callable[[], object],
     following: Following,
     target: Target,
 ) -> Errors:
@@ -51,17 +49,24 @@ def layer_errors(
     output, the worst where it is computed several times.
 
     Args:
-        call: calls the model that it is given.
+        weights: parameters by name, by all their names or some.
+        run: the call, in PyTorch's operators.
         following: see there.
         target: the machine whose instructions say how activations are rounded.
 
     Raises:
-        whatever the model raises.
+        whatever the call raises.
     """
-    watch = _Watch(model, following, target)
-    with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.no_grad():
-        with torch.autocast("cpu", enabled=False), _no_fast_path(), watch:
-            call(twin(model))
+    watch = _Watch(weights, following, target)
+    with (
+        torch.random.fork_rng(devices=[]),
+        torch.inference_mode(False),
+        torch.no_grad(),
+        torch.autocast("cpu", enabled=False),
+        _no_fast_path(),
+        watch,
+    ):
+        run()
     return watch.errors
 
 
@@ -79,7 +84,9 @@ def _no_fast_path() -> Iterator[None]:
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
     """Sees every operator of a call."""
 
-    def __init__(self, model: torch.nn.Module, following: Following, target: Target) -> None:
+    def __init__(
+        self, weights: Mapping[str, torch.Tensor], following: Following, target: Target
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.errors: Errors = {}
         self.following = following
@@ -87,7 +94,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
         self.both = rounds_activations(target)
         # Where parameters begin and end in memory, in order, and the first name of each.
         first: dict[tuple[int, int], str] = {}
-        for name, tensor in own_tensors(model).items():
+        for name, tensor in weights.items():
             begin = tensor.data_ptr()
             first.setdefault((begin, begin + tensor.nbytes), name)
         self.places = sorted((*place, name) for place, name in first.items())

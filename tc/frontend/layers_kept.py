@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import torch
@@ -20,6 +21,7 @@ from tc.device.run_accuracy import LayerError
 from tc.frontend.accuracy import Arguments, call
 from tc.frontend.capture_result import arguments_of
 from tc.frontend.captured import Request, own_tensors
+from tc.frontend.copies import twin
 from tc.frontend.hf_natural import natural_inputs
 from tc.frontend.layer_errors import Errors, Following, layer_errors
 from tc.frontend.options import Options
@@ -27,6 +29,18 @@ from tc.graph.precision import PRECISIONS
 
 BOUNDS: Final = {"int8": 0.06, "bf16": 0.02}
 """Of the error of a layer alone, as a share of the standard deviation of its output."""
+
+
+def kept_of(
+    weights: Mapping[str, torch.Tensor], run: Callable[[], object], options: Options
+) -> dict[str, str]:
+    """The weights of one call whose products stay longer than asked for, and in which precision.
+
+    Raises:
+        whatever the call raises.
+    """
+    found = layer_errors(weights, run, partial(_until_good, options.precision), options.target)
+    return _kept(options.precision, found)
 
 
 class Layers:
@@ -49,11 +63,12 @@ class Layers:
         """What each layer is off by on other inputs, in the precision that it is computed in."""
         if self._options.precision == "fp32":
             return ()
-        kept = self._kept()
+        kept = _kept(self._options.precision, self._errors or {})
 
         def following(name: str, found: Mapping[str, float]) -> str | None:
             longest = PRECISIONS.index(kept.get(name, self._options.precision))
-            wanted = (p for p in self._tried if PRECISIONS.index(p) <= longest)
+            tried = _shorter(self._options.precision)
+            wanted = (p for p in tried if PRECISIONS.index(p) <= longest)
             return next((p for p in wanted if p not in found), None)
 
         return self._described(self._measured(given, following))
@@ -66,7 +81,8 @@ class Layers:
             if self._errors is None:
                 self._errors = self._first(request)
         own = own_tensors(self.model)
-        kept = {id(own[name]): p for name, p in self._kept().items() if name in own}
+        longer = _kept(self._options.precision, self._errors).items()
+        kept = {id(own[name]): p for name, p in longer if name in own}
         # A part of the model, as an encoder, calls its tensors otherwise.
         names = own_tensors(request.model).items() if kept else ()
         found = ((name, kept[id(tensor)]) for name, tensor in names if id(tensor) in kept)
@@ -76,7 +92,7 @@ class Layers:
         """The errors on a call that the model takes; none where it takes neither."""
         for given in self._calls(request):
             with contextlib.suppress(Exception):  # whatever the model raises, it will again
-                found = self._measured(given, self._until_good)
+                found = self._measured(given, partial(_until_good, self._options.precision))
                 self.sample = given
                 return found
         return {}
@@ -90,36 +106,11 @@ class Layers:
             yield Arguments((), dict(inputs))
 
     def _measured(self, given: Arguments, following: Following) -> Errors:
-        return layer_errors(
-            self.model, lambda model: call(model, given), following, self._options.target
-        )
-
-    def _until_good(self, _name: str, found: Mapping[str, float]) -> str | None:
-        """The next precision to try; None once one is within its bound."""
-        for precision in self._tried:
-            if precision not in found:
-                return precision
-            if found[precision] <= BOUNDS[precision]:
-                return None
-        return None
-
-    @property
-    def _tried(self) -> tuple[str, ...]:
-        """What may be measured, the shortest first."""
-        return PRECISIONS[PRECISIONS.index(self._options.precision) : -1]
-
-    def _kept(self) -> dict[str, str]:
-        """The parameters that are kept longer than asked for, and in which precision."""
-        found = {name: self._chosen(errors) for name, errors in (self._errors or {}).items()}
-        return {name: p for name, p in found.items() if p != self._options.precision}
-
-    def _chosen(self, errors: Mapping[str, float]) -> str:
-        """The shortest precision whose error is within its bound."""
-        good = (p for p in self._tried if errors.get(p, math.inf) <= BOUNDS[p])
-        return next(good, PRECISIONS[-1])
+        run = partial(call, twin(self.model), given)
+        return layer_errors(own_tensors(self.model), run, following, self._options.target)
 
     def _described(self, found: Errors) -> tuple[LayerError, ...]:
-        kept = self._kept()
+        kept = _kept(self._options.precision, self._errors or {})
         return tuple(
             LayerError(
                 name,
@@ -128,3 +119,28 @@ class Layers:
             )
             for name, errors in found.items()
         )
+
+
+def _shorter(asked: str) -> tuple[str, ...]:
+    """What may be measured, the shortest first."""
+    return PRECISIONS[PRECISIONS.index(asked) : -1]
+
+
+def _until_good(asked: str, _name: str, found: Mapping[str, float]) -> str | None:
+    """The next precision to try; None once one is within its bound."""
+    for precision in _shorter(asked):
+        if precision not in found:
+            return precision
+        if found[precision] <= BOUNDS[precision]:
+            return None
+    return None
+
+
+def _kept(asked: str, errors: Errors) -> dict[str, str]:
+    """The parameters that are kept longer than asked for: in the shortest precision that is good
+    enough."""
+    found = {}
+    for name, each in errors.items():
+        good = (p for p in _shorter(asked) if each.get(p, math.inf) <= BOUNDS[p])
+        found[name] = next(good, PRECISIONS[-1])
+    return {name: precision for name, precision in found.items() if precision != asked}

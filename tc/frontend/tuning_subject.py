@@ -26,6 +26,7 @@ from tc.device.run_code import load_functions
 from tc.frontend.captured import Interface, Request
 from tc.frontend.folder import without_grad
 from tc.frontend.hf import wrap
+from tc.frontend.layers_kept import Layers
 from tc.frontend.options import Options
 from tc.frontend.recall import Builder
 from tc.frontend.recall_entry import Built
@@ -44,12 +45,14 @@ class Part:
     """A program that is tuned.
 
     Attributes:
+        options: it is compiled under them.
         workloads: those of its kernels, by number.
         load: another program of the same graph, from its compilation.
         tensors: the arguments of the call that it is tuned for.
     """
 
     graph: Graph
+    options: Options
     workloads: list[Workload]
     load: Callable[[Compiled], Program] | None = None
     program: Program | None = None
@@ -127,7 +130,7 @@ class Programs:
             schedule = choice.get(key_of(workload).hash)
             return None if schedule is None else Chosen(schedule, "finalist", trusted=False)
 
-        return part.load(compile_graph(part.graph, self._options, chosen))
+        return part.load(compile_graph(part.graph, part.options, chosen))
 
     def _steps(self, part: Part) -> list[tuple[KernelCall, Workload, float]]:
         """The kernel calls of a program, with their workloads and seconds."""
@@ -204,10 +207,10 @@ class TorchSubject(Programs):
         parts: list[Part] = []
 
         def pipeline(graph: Graph, options: Options) -> Compiled:
-            parts.append(Part(graph, []))
+            parts.append(Part(graph, options, []))
             return compile_graph(graph, options, parts[-1].workloads.append)
 
-        build = Builder(options, pipeline, recall=False)
+        build = Builder(options, pipeline, recall=False, settled=Layers(model, options).settled)
 
         def make(request: Request) -> tuple[Interface, Runner]:
             built = build(request)
@@ -247,7 +250,7 @@ class GraphSubject(Programs):
             weights: in the order of the graph's parameters.
         """
         given = list(tensors)
-        part = Part(graph, [], tensors=given)
+        part = Part(graph, options, [], tensors=given)
         numbers = {value.name: number for number, value in enumerate(graph.params)}
 
         def load(compiled: Compiled) -> Program:

@@ -391,6 +391,14 @@ def test_explain_as_json(run, saved: Path) -> None:
     assert all(row["seconds"] >= 0 for row in section["rows"])
 
 
+def test_explain_tells_the_error_of_each_layer(run) -> None:
+    shown = json.loads(run("explain", FUNCTION, "--precision", "int8", "--json", "-q").out)
+    found = shown["accuracy"]
+    assert found["precision"] == "int8"
+    assert 0 < found["errors"][0] < 0.06
+    assert all(0 < layer["tried"][0][1] < 0.06 for layer in found["layers"])
+
+
 def test_explain_counts_for_another_machine(run) -> None:
     done = run("explain", FUNCTION, "--target", "arm-neon cpu=cortex-a72", "-q")
     assert done.status == 0

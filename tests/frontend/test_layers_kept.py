@@ -11,6 +11,7 @@ import torch
 
 import tc
 from tc.frontend.accuracy import error
+from tc.frontend.captured import own_tensors
 from tc.frontend.layer_errors import layer_errors, short_rows, short_weight
 from tc.frontend.layers_kept import BOUNDS
 from tc.graph.precision import groups_of
@@ -115,6 +116,19 @@ def test_programs_that_keep_other_layers_are_told_apart() -> None:
         assert error(second(x), again(x)) <= BOUNDS["int8"]
 
 
+def test_graphs_of_torch_compile_keep_them_too() -> None:
+    x = torch.randn(33, 96, generator=torch.Generator().manual_seed(1))
+    model = Shifted(100.0).eval()
+    torch._dynamo.reset()
+    cm = torch.compile(model, backend="tc", options={"precision": "int8", "threads": 1})
+    with torch.no_grad():
+        wanted = model(x)
+        for _ in range(2):
+            found = cm(x)
+            assert error(found, wanted) <= BOUNDS["int8"]
+            assert not torch.allclose(found, wanted, rtol=0, atol=1e-4)  # the first layer is short
+
+
 class Reused(torch.nn.Module):
     """A weight in two calls, one made of a parameter, one that no product has, a product of two
     activations, and a state that the model counts its calls in."""
@@ -141,7 +155,7 @@ def test_every_product_with_a_constant_weight_is_measured() -> None:
         return None if "int8" in found else "int8"
 
     random = torch.random.get_rng_state()
-    found = layer_errors(model, lambda m: m(torch.ones(3, 32)), following, HOST)
+    found = layer_errors(own_tensors(model), lambda: model(torch.ones(3, 32)), following, HOST)
     assert torch.equal(random, torch.random.get_rng_state())
     assert set(found) == {"fc.weight", "raw", "scale"}
     assert all(0 < errors["int8"] < 1 for errors in found.values())
@@ -162,7 +176,8 @@ def test_numbers_beyond_all_bounds() -> None:
     x = torch.full((2, 8), 1e38)
     with torch.no_grad():
         model.weight.mul_(1e-3)
-    found = layer_errors(model, lambda m: m(x), lambda _, f: None if f else "bf16", HOST)
+    given: Any = own_tensors(model), lambda: model(x), lambda _, f: None if f else "bf16", HOST
+    found = layer_errors(*given)
     assert math.isfinite(found["weight"]["bf16"])
     x[0, 0] = torch.inf
-    assert layer_errors(model, lambda m: m(x), lambda _, f: None if f else "bf16", HOST) == {}
+    assert layer_errors(*given) == {}
