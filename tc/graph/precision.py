@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, TypeAlias
 
 from tc.graph.graph import Graph, Node, Value
 from tc.graph.rewrite import producers, with_inputs, with_nodes
@@ -33,8 +33,15 @@ from tc.ir.expr import Const, Expr
 from tc.ir.types import BF16, F32, I8, I16, I32, U8, DType
 from tc.target import Target
 
-# Products, and which of their arguments are the activation and the weight.
-_OPERANDS: Final = {"linear": (0, 1), "matmul": (0, 1), "mm": (0, 1), "addmm": (1, 2)}
+# Products, which of their arguments are the activation and the weight, and the weight's rank.
+_OPERANDS: Final = {
+    "linear": (0, 1, 2),
+    "matmul": (0, 1, 2),
+    "mm": (0, 1, 2),
+    "addmm": (1, 2, 2),
+    "grouped_matmul": (0, 1, 3),
+}
+_LEAST: Final = {"grouped_matmul": "bf16"}  # what a product is shortened to at most
 PRECISIONS: Final = ("int8", "bf16", "fp32")  # of products, the shortest first
 GROUP: Final = 64  # elements of a group of int8: a fifth slower than one group, half the error
 # Views that keep each element once: a conversion may as well be done before them.
@@ -52,15 +59,14 @@ def shorten(
     """
     longer = kept or {}
 
-    def of(names: frozenset[str]) -> str:
-        return max((longer.get(name, precision) for name in names), key=PRECISIONS.index)
+    def of(op: str, names: frozenset[str]) -> str:
+        each = (_LEAST.get(op, precision), *(longer.get(name, precision) for name in names))
+        return max(each, key=PRECISIONS.index)
 
     for each in PRECISIONS[PRECISIONS.index(precision) : -1]:
-        if each not in (precision, *longer.values()):
-            continue
 
-        def wanted(names: frozenset[str], each: str = each) -> bool:
-            return of(names) == each
+        def wanted(op: str, names: frozenset[str], each: str = each) -> bool:
+            return of(op, names) == each
 
         if each == "int8":
             graph = _Int8(graph, wanted, activation_bits(target)).run()
@@ -89,13 +95,17 @@ def groups_of(depth: int) -> tuple[int, int]:
     return max(1, -(-depth // size)), size
 
 
+Wanted: TypeAlias = Callable[[str, frozenset[str]], bool]
+
+
 class _Shortening(ABC):
     """Rewrites the nodes of a graph in order.
 
-    `wanted`: whether products of a weight made of these parameters are to be rewritten.
+    `wanted`: whether a product by this operator, of a weight made of these parameters, is to be
+    rewritten.
     """
 
-    def __init__(self, graph: Graph, wanted: Callable[[frozenset[str]], bool]) -> None:
+    def __init__(self, graph: Graph, wanted: Wanted) -> None:
         self.graph = graph
         self.wanted = wanted
         self.nodes: list[Node] = []
@@ -133,11 +143,14 @@ class _Shortening(ABC):
         at = _OPERANDS.get(node.op)
         if at is None:
             return False
-        x, w = (node.args[n] for n in at)
+        x, w = node.args[at[0]], node.args[at[1]]
         if not isinstance(x, Value) or not isinstance(w, Value) or x in self.fixed:
             return False
-        plain = x.dtype is w.dtype is node.outputs[0].dtype is F32 and x.shape
-        return bool(plain) and w in self.fixed and _is_matrix(w) and self.wanted(self.fixed[w])
+        if not x.dtype is w.dtype is node.outputs[0].dtype is F32 or not x.shape:
+            return False
+        if len(w.shape) != at[2] or not all(isinstance(d, Const) for d in w.shape):
+            return False
+        return w in self.fixed and self.wanted(node.op, self.fixed[w])
 
     @abstractmethod
     def product(self, node: Node) -> list[Node]:
@@ -162,16 +175,14 @@ class _Shortening(ABC):
 class _Bf16(_Shortening):
     """bf16 operands; `activations`: not of the weights alone."""
 
-    def __init__(
-        self, graph: Graph, wanted: Callable[[frozenset[str]], bool], activations: bool
-    ) -> None:
+    def __init__(self, graph: Graph, wanted: Wanted, activations: bool) -> None:
         super().__init__(graph, wanted)
         self.activations = activations
         self.wide: dict[Value, Value] = {}
 
     def product(self, node: Node) -> list[Node]:
         """The same product of operands that went through bf16."""
-        x, w = (node.args[n] for n in _OPERANDS[node.op])
+        x, w = (node.args[n] for n in _OPERANDS[node.op][:2])
         assert isinstance(x, Value) and isinstance(w, Value)
         renames = {w: self.through_bf16(w, node.origin)}
         if self.activations:
@@ -217,7 +228,7 @@ class _Bf16(_Shortening):
 class _Int8(_Shortening):
     """Operands of 8 bits, activations of `bits`, in groups along what is summed over."""
 
-    def __init__(self, graph: Graph, wanted: Callable[[frozenset[str]], bool], bits: int) -> None:
+    def __init__(self, graph: Graph, wanted: Wanted, bits: int) -> None:
         super().__init__(graph, wanted)
         self.bits = bits
         self.rows: dict[Value, tuple[Value, ...]] = {}
@@ -225,7 +236,7 @@ class _Int8(_Shortening):
 
     def product(self, node: Node) -> list[Node]:
         """The product of integers, and what is added to it."""
-        x, w = (node.args[n] for n in _OPERANDS[node.op])
+        x, w = (node.args[n] for n in _OPERANDS[node.op][:2])
         assert isinstance(x, Value) and isinstance(w, Value)
         if x.shape[-1] == Const(0) or (node.op == "addmm" and node.args[3:] != (1, 1)):
             return [node]
@@ -296,7 +307,3 @@ class _Int8(_Shortening):
         out = self.value(f"{x.name}.groups", shape, x.dtype)
         self.add_behind(behind, Node("reshape", (x, shape), (out,), origin))
         return out
-
-
-def _is_matrix(w: Value) -> bool:
-    return len(w.shape) == 2 and all(isinstance(d, Const) for d in w.shape)

@@ -135,6 +135,29 @@ def test_products_of_parameters_that_are_kept_stay_longer() -> None:
     assert ops(shorten(before, "bf16", PLAIN, {"other": "fp32"}))["to_dtype"] == 2
 
 
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_matrices_of_experts_are_bf16_in_either(precision: str) -> None:
+    rows, given = value("rows", S, 64), value("experts", 8, 96, 64)
+    turned, groups, ends = value("turned", 8, 64, 96), value("groups", S), value("ends", 8)
+    groups, ends = (Value(v.name, v.shape, I64) for v in (groups, ends))
+    out = value("out", S, 96)
+    before = Graph(
+        (rows, groups, ends),
+        (given,),
+        (
+            Node("transpose", (given, 1, 2), (turned,)),
+            Node("grouped_matmul", (rows, turned, groups, ends), (out,)),
+        ),
+        (out,),
+        (S,),
+    )
+    found = shorten(before, precision, PLAIN)
+    assert ops(found)["to_dtype"] == 2
+    made = assemble(found, PLAIN).artifact
+    sizes = {s.dtype for s in made.storages if s.place is Place.PREPARED}
+    assert sizes == {BF16}
+
+
 def test_a_value_is_converted_once() -> None:
     other = Node("linear", (X, W, None), (value("z", B, S, 96),), "again")
     both = Node("add", (Y, other.outputs[0], 1), (value("sum", B, S, 96),))
