@@ -443,8 +443,10 @@ def test_one_row_has_accumulators_enough_whatever_the_width_of_vectors() -> None
     assert tile("x86-64-v4", 1) == (1, 64)
 
 
-@pytest.mark.parametrize(("length", "rows"), [(24, 1), (64, 4), (384, 4), (512, 8), (2048, 8)])
-def test_a_long_row_has_sums_enough_for_both_units(length: int, rows: int) -> None:
+@pytest.mark.parametrize(
+    ("length", "rows"), [(24, 1), (64, 4), (384, 4), (512, 8), (2048, 8), (te.sym("C"), 4)]
+)
+def test_a_long_row_has_sums_enough_for_both_units(length: te.DimLike, rows: int) -> None:
     x, c = te.placeholder((te.sym("R"), length)), te.reduce_axis(length)
     outputs, inputs, constants = group(
         te.compute((te.sym("R"),), lambda i: te.sum(x[i, c], axis=c)), (x,)

@@ -7,7 +7,7 @@ with several partial results to hide the latency of the additions.
 from __future__ import annotations
 
 from tc.ir.tensor import Compute, Tensor
-from tc.schedule.defaults.plan import Plan, longest, narrowed
+from tc.schedule.defaults.plan import Plan, fixed, longest, narrowed
 from tc.schedule.defaults.shape import reductions
 
 ROWS = 4  # partial results of a long reduction
@@ -83,7 +83,8 @@ def reduce_in_lanes(plan: Plan, k: str, bits: int, states: int, most: int = ROWS
         return
     lanes = narrowed(plan.lanes(max(bits, 32)), hi)
     rows = ROWS if states == 1 and (hi is None or hi >= 2 * ROWS * lanes) else 1
-    if rows > 1 and hi is not None and hi >= OFTEN * most * lanes:
+    size = fixed(plan.extent(k))  # one that is only known at run time may well be short
+    if rows > 1 and size is not None and size >= OFTEN * most * lanes:
         rows = max(rows, most)
     rows = plan.pick("accumulators", rows, [n for n in (1, 2, 4, 8) if fits(hi, n * lanes)])
     plan.do("rfactor", k, lanes, rows=rows)
