@@ -38,12 +38,19 @@ def tuned_devices(path: Path) -> list[TunedDevice]:
         TuningError: no such file, or no sound database.
     """
     with Database.open(path, readonly=True) as database:
+        if database.is_empty:
+            return []
         rows = database.query("SELECT * FROM device_summary ORDER BY target, cpu, last_tuned")
+        counts = database.query(
+            "SELECT fingerprint, COUNT(DISTINCT workload_id) AS workloads FROM trials "
+            "JOIN targets ON targets.id = target_id GROUP BY fingerprint"
+        )
     found: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         found.setdefault(row["target_fingerprint"], []).append(row)
+    workloads = {row["fingerprint"]: row["workloads"] for row in counts}
     return [
-        TunedDevice(own[0]["target"], own[0]["cpu"], key, _coverage(own))
+        TunedDevice(own[0]["target"], own[0]["cpu"], key, _coverage(own, workloads[key]))
         for key, own in found.items()
     ]
 
@@ -60,7 +67,7 @@ def coverage_of(path: Path, target: str, cpu: str) -> Coverage | None:
     return next((d.coverage for d in known if d.fingerprint == wanted), None)
 
 
-def _coverage(rows: list[Mapping[str, Any]]) -> Coverage:
+def _coverage(rows: list[Mapping[str, Any]], workloads: int) -> Coverage:
     best: dict[str, float] = {}
     for row in rows:
         if row["best_gflops"] is not None:
@@ -68,7 +75,7 @@ def _coverage(rows: list[Mapping[str, Any]]) -> Coverage:
     shares = [row["best_fraction_of_bound"] for row in rows if row["best_fraction_of_bound"]]
     last = max(rows, key=lambda row: str(row["last_tuned"]))
     return Coverage(
-        workloads=sum(row["workloads"] for row in rows),
+        workloads=workloads,  # each once, though it may have been tuned with several versions
         trials=sum(row["trials"] for row in rows),
         best_gflops=best,
         fraction_of_bound=max(shares, default=None),

@@ -70,6 +70,13 @@ class Database:
                 raise
         return found
 
+    @staticmethod
+    def own(path: Path) -> Database:
+        """Open this user's file, in a folder that is made where there is none; as `open`."""
+        with contextlib.suppress(OSError):  # opening says what is wrong
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return Database.open(path)
+
     def __enter__(self) -> Database:
         return self
 
@@ -84,6 +91,11 @@ class Database:
     def close(self) -> None:
         """Close it; what was written is on disk already."""
         self._connection.close()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has no tables yet, as whoever is killed in making it leaves it."""
+        return bool(self.query("PRAGMA user_version")[0]["user_version"] == 0)
 
     @property
     def utils(self) -> sqlite_utils.Database:

@@ -12,8 +12,8 @@ from tc.autotune.bench import Task
 from tc.autotune.database import Database
 from tc.autotune.rows import COLD, Versions
 from tc.autotune.session import Measures
-from tc.autotune.workload import sizes_of
-from tc.errors import TuningError
+from tc.autotune.workload import checked_sizes, loops_of, sizes_of
+from tc.errors import TuningError, describe
 from tc.frozen import frozen
 
 SLOWER = 1.05  # times the default's time: more than what a machine's mood explains
@@ -44,27 +44,29 @@ def measure_best(
         default = database.query(
             "SELECT schedule FROM trials JOIN workloads ON workloads.id = workload_id "
             "JOIN targets ON targets.id = target_id WHERE hash = ? AND fingerprint = ? AND "
-            "trials.number = 0 AND status = 'ok' LIMIT 1",
-            (row["workload_hash"], target),
+            "threads = ? AND tc_version = ? AND llvm_version = ? AND trials.number = 0 AND "
+            "status = 'ok' LIMIT 1",
+            (row["workload_hash"], target, row["threads"], versions.tc, versions.llvm),
         )
         yield _again(row, default[0]["schedule"] if default else row["schedule"], measurer)
 
 
 def _again(row: dict[str, Any], default: str, measurer: Measures) -> Recheck:
-    sizes = sizes_of(row["sizes"])
-    odd = tuple(tuple(min(n, size) for size in sizes) for n in (1, 7, 33)) if sizes else ()
-    task = Task(
-        row["text"],
-        row["constants"],
-        sizes,
-        tuple(dict.fromkeys(odd)),
-        default,
-        row["target"],
-        row["threads"],
-        row["weights"] == COLD,
-    )
     found = Recheck(row["workload"], row["trial_id"], row["ratio"], None)
     try:
+        symbols, sizes = loops_of(row["text"]).symbols, sizes_of(row["sizes"])
+        if len(symbols) != len(sizes):
+            raise TuningError(describe(f"sizes {row['sizes']!r}", why="not those of its symbols"))
+        task = Task(
+            row["text"],
+            row["constants"],
+            sizes,
+            checked_sizes(symbols, sizes),
+            default,
+            row["target"],
+            row["threads"],
+            row["weights"] == COLD,
+        )
         (outcome,) = measurer.measure(task, [row["schedule"]])
     except TuningError as error:
         return Recheck(found.workload, found.trial_id, found.before, None, error.message)

@@ -14,16 +14,16 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from tc import __version__
 from tc.autotune.database import Database
 from tc.autotune.migrations import BEST
 from tc.autotune.rows import PREDICTED, Versions, fingerprint
 from tc.codegen.runs_here import check_runs_here
-from tc.errors import CompileError, ScheduleError
+from tc.errors import CompileError, ScheduleError, TuningError
 from tc.frozen import frozen
 from tc.target import Target
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tc.pipeline import Chosen, Workload
     from tc.schedule.step import Schedule, Step
 
+T = TypeVar("T")
 SHIPPED: Final = Path(__file__).resolve().parents[1] / "tuning_db"
 WORTH_A_COPY: Final = 0.8  # of the default's time, measured, for which weights may lie twice
 
@@ -60,7 +61,12 @@ class Records:
     """
 
     def __init__(
-        self, shipped: Mapping[str, Record], path: Path | None, target: str, threads: int
+        self,
+        shipped: Mapping[str, Record],
+        path: Path | None,
+        target: str,
+        threads: int,
+        named: bool = True,
     ) -> None:
         """Those of a database, where it has one for a workload, else the shipped ones.
 
@@ -68,7 +74,9 @@ class Records:
             shipped: by the hash of their workload.
             path: of a database that exists, or None.
             target: its fingerprint.
+            named: by the user; another one that fails is done without.
         """
+        self._named = named
         self._shipped = dict(shipped)
         self._path = path
         self._target = target
@@ -108,17 +116,22 @@ class Records:
         from tc.autotune.workload import key_of  # no program that is only found again needs it
 
         key = key_of(workload).hash
-        if self._path is not None:
-            found = tuned(self._path, key, self._target, self._threads)
-            if found is not None:
-                return found
-        return self._shipped.get(key)
+        return self._asked(tuned, key) or self._shipped.get(key)
 
     def _others(self, workload: str) -> list[Record]:
         """What beats the default besides the best record, by a workload's hash; the best first."""
+        return self._asked(beating, workload) or []
+
+    def _asked(self, what: Callable[[Path, str, str, int], T], workload: str) -> T | None:
+        """What the database says; None without one."""
         if self._path is None:
-            return []
-        return beating(self._path, workload, self._target, self._threads)
+            return None
+        try:
+            return what(self._path, workload, self._target, self._threads)
+        except TuningError as error:
+            _done_without(error, self._named)
+            self._path = None
+            return None
 
     def _digest(self) -> str:
         found = hashlib.sha256()
@@ -139,22 +152,34 @@ def versions() -> Versions:
     return Versions(__version__, version())
 
 
-def load(path: Path | None, target: Target, cpu: str, threads: int) -> Records:
+def load(path: Path | None, target: Target, cpu: str, threads: int, named: bool = True) -> Records:
     """The best records for a machine: those in the file before those that ship with tc.
 
     Args:
         path: of a database; None, or a file that does not exist: only the shipped ones.
         cpu: the processor's name.
+        named: by the user; another one that is no sound database is done without, with a warning.
 
     Raises:
-        TuningError: a file that is no database, or a damaged one.
+        TuningError: a file that somebody named and that is no database, or a damaged one.
     """
-    if path is not None and path.exists():
-        Database.open(path, readonly=True, check=False).close()
-    else:
-        path = None
+    known = path if path is not None and path.exists() else None
+    if known is not None:
+        try:
+            with Database.open(known, readonly=True, check=False) as database:
+                known = None if database.is_empty else known
+        except TuningError as error:
+            _done_without(error, named)
+            known = None
     mine = fingerprint(str(target), cpu)
-    return Records(dict(shipped(SHIPPED, target, threads)), path, mine, threads)
+    return Records(dict(shipped(SHIPPED, target, threads)), known, mine, threads, named)
+
+
+def _done_without(error: TuningError, named: bool) -> None:
+    """Warn of a database that is not used; raise the error for one that somebody named."""
+    if named:
+        raise error
+    warnings.warn(f"{error.message}: tuning records are not used", RuntimeWarning, stacklevel=2)
 
 
 def tuned(path: Path, workload: str, target: str, threads: int) -> Record | None:
@@ -192,7 +217,8 @@ def beating(path: Path, workload: str, target: str, threads: int) -> list[Record
 def _record(row: Mapping[str, Any]) -> Record:
     measured = row["status"] != PREDICTED
     source = f"{'tuned' if measured else 'predicted'} (trial {row['trial_id']})"
-    return Record(row["schedule"], source, row["ratio"], measured)
+    ratio = row["ratio"] if isinstance(row["ratio"], float) else 1.0
+    return Record(row["schedule"], source, ratio, measured)
 
 
 def _chosen(record: Record) -> Chosen | None:
@@ -224,17 +250,18 @@ def shipped(root: Path, target: Target, threads: int) -> Iterable[tuple[str, Rec
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
             head = json.loads(lines[0])
-            rows = [row for row in map(json.loads, lines[1:]) if "text" not in row]  # workloads
+            numbered = enumerate(map(json.loads, lines[1:]), 2)
+            rows = [(n, row) for n, row in numbered if "text" not in row]  # workloads
             if Target.parse(head["target"]["target"]).vector_bits != target.vector_bits:
                 continue
-            for row in rows:
+            for number, row in rows:
                 wanted = (threads, have.tc, have.llvm)
                 better = row["best"] and row["number"] != 0  # 0 is the default
                 predicted = row["status"] == PREDICTED
                 if not better or (predicted and here):
                     continue
                 if (row["threads"], row["tc"], row["llvm"]) == wanted:
-                    source = f"{'predicted' if predicted else 'shipped'} ({path.name})"
+                    source = f"{'predicted' if predicted else 'shipped'} ({path.name}:{number})"
                     ratio = 1.0 if row.get("ratio") is None else float(row["ratio"])
                     yield (
                         row["workload"],

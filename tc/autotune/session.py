@@ -242,7 +242,7 @@ class Session:
             job.key.text,
             job.key.constants,
             wanted.sizes,
-            checked_sizes(wanted.workload, wanted.sizes),
+            checked_sizes(wanted.workload.lowered.func.symbols, wanted.sizes),
             str(job.space.default.schedule),
             self.target.target,
             self.threads,

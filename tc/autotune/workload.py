@@ -18,6 +18,7 @@ from tc.device.dims import compile_dim, dim_of
 from tc.errors import TcError, TuningError, describe
 from tc.frozen import frozen
 from tc.graph.cost import flops, moved_bytes
+from tc.ir.expr import Sym
 from tc.ir.loop import Func
 from tc.ir.parser import parse
 from tc.pipeline import Workload
@@ -138,16 +139,18 @@ def sizes_of(text: str) -> tuple[int, ...]:
     return tuple(map(int, found))
 
 
-def checked_sizes(workload: Workload, sizes: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
-    """Further sizes to check a candidate at: the least, odd ones, tails; none too large."""
-    symbols = workload.lowered.func.symbols
+def checked_sizes(symbols: Sequence[Sym], sizes: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """Further sizes to check a candidate at: the least, odd ones, tails; none too large.
+
+    A symbol that can be 0 may be a place, or the number of those before it: it stays below others.
+    """
     if not symbols:
         return ()
     found = [
         tuple(
-            max(s.lo, min(number, s.hi, max(size, 1)))
+            max(s.lo, min(number - (s.lo == 0), s.hi, size))
             for s, size in zip(symbols, sizes, strict=True)
         )
-        for number in (1, 7, 33)
+        for number in (1, 7, 34)
     ]
     return tuple(each for each in dict.fromkeys(found) if each != sizes)

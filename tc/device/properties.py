@@ -103,7 +103,13 @@ class Coverage:
 
     def __str__(self) -> str:
         best = ", ".join(f"{k} {v:.1f}" for k, v in self.best_gflops.items())
-        return f"{self.workloads} workloads, {self.trials} trials; best GFLOP/s: {best or 'none'}"
+        share = (
+            "" if self.fraction_of_bound is None else f", {self.fraction_of_bound:.0%} of the bound"
+        )
+        return (
+            f"{self.workloads} workloads, {self.trials} trials; best GFLOP/s: {best or 'none'}"
+            f"{share}; last {self.last_tuned[:19]}, tc {self.tc_version}, LLVM {self.llvm_version}"
+        )
 
 
 class Properties(Protocol):

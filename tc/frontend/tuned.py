@@ -5,8 +5,6 @@ This module must not tune.
 
 from __future__ import annotations
 
-import warnings
-
 from tc.autotune.records import Records, load
 from tc.config import read as read_config
 from tc.device.physical import cpu_name
@@ -22,14 +20,9 @@ def records_of(options: Options) -> Records:
         TuningError: a file that somebody named and that is no sound database. That of the cache
             folder is done without, with a warning.
     """
-    cpu = processor(options.target)
-    try:
-        return load(options.tuning_db, options.target, cpu, options.threads)
-    except TuningError as error:
-        if options.tuning_db != options.cache_dir / "tuning.db" or read_config().tuning_db:
-            raise
-        warnings.warn(f"{error.message}: tuning records are not used", RuntimeWarning, stacklevel=2)
-        return load(None, options.target, cpu, options.threads)
+    path, target = options.tuning_db, options.target
+    named = path != options.cache_dir / "tuning.db" or read_config().tuning_db is not None
+    return load(path, target, processor(target), options.threads, named)
 
 
 def processor(target: Target) -> str:

@@ -24,8 +24,10 @@ MOST_BODIES: Final = 1 << 13
 MOST_REGISTERS: Final = 1 << 12
 
 
-def read_schedule(text: str) -> Schedule:
+def read_schedule(text: str | bytes) -> Schedule:
     """The steps of a text. Raises ScheduleError: no schedule, or one beyond all bounds."""
+    if isinstance(text, bytes):  # which a column of a database can hold too
+        raise _refused(repr(text[:80]), "no text")
     if len(text) > MOST_TEXT:
         raise _refused(text, f"longer than {MOST_TEXT} characters")
     try:

@@ -8,6 +8,7 @@ import pytest
 
 import tc
 from tc.autotune.coverage import coverage_of
+from tc.autotune.database import Database
 from tc.autotune.rows import FAILED
 from tc.errors import TuningError
 from tests.autotune.conftest import VERSIONS, a_target, a_trial, fill
@@ -22,9 +23,21 @@ def test_devices_that_are_not_at_hand_are_listed(path: Path) -> None:
     assert (found.workloads, found.trials) == (2, 4)
     assert (found.best_gflops, found.fraction_of_bound) == ({"pointwise": 2.0}, 0.5)
     assert (found.tc_version, found.llvm_version) == (VERSIONS.tc, VERSIONS.llvm)
-    assert "2 workloads, 4 trials; best GFLOP/s: pointwise 2.0" in str(found)
+    shown = "2 workloads, 4 trials; best GFLOP/s: pointwise 2.0, 50% of the bound; last 20"
+    assert str(found).startswith(shown)
+    assert str(found).endswith(f", tc {VERSIONS.tc}, LLVM {VERSIONS.llvm}")
     assert coverage_of(path, device.target, device.cpu) == found
     assert coverage_of(path, device.target, "another") is None
+
+
+def test_a_workload_that_was_tuned_with_two_versions_is_one(path: Path) -> None:
+    fill(path, [a_trial(0, 1.0)])
+    with Database.open(path) as database, database.transaction() as connection:
+        connection.execute("UPDATE trials SET tc_version = '0.0.9'")
+    fill(path, [a_trial(0, 1.0), a_trial(1, 0.9)])
+    (device,) = tc.tuned_devices(path)
+    assert (device.coverage.workloads, device.coverage.trials) == (1, 3)
+    assert device.coverage.tc_version == VERSIONS.tc
 
 
 def test_without_a_database_there_is_nothing(path: Path) -> None:

@@ -14,9 +14,18 @@ from tc.autotune import records
 from tc.autotune.database import Database
 from tc.autotune.rows import OK, PREDICTED, Context, Trial, Versions, target_row
 from tc.autotune.space import Space
-from tc.autotune.workload import key_of, key_of_text, loops_of, row_of, sizes_of, sizes_text
+from tc.autotune.workload import (
+    checked_sizes,
+    key_of,
+    key_of_text,
+    loops_of,
+    row_of,
+    sizes_of,
+    sizes_text,
+)
 from tc.device.physical import cpu_name
 from tc.errors import TuningError
+from tc.ir.expr import Sym
 from tc.pipeline import Chosen, Workload, default_of
 from tc.schedule.step import Schedule
 from tc.target import Target
@@ -155,6 +164,7 @@ def test_a_great_gain_is_worth_a_second_copy(product: Workload, path: Path) -> N
         "split(j, 99999999)",
         "split(nothing, 8)",
         "no_such_step(j)",
+        b"split(j, 8)",
         "unroll(j) " * 300,
     ],
 )
@@ -189,9 +199,20 @@ def test_the_environment_names_the_users_file(
 def test_the_cache_folder_has_a_file_of_its_own(product: Workload, tmp_path: Path) -> None:
     enter(tmp_path / "cache/tuning.db", product, other_schedule(product))
     assert "tuned (trial 1)" in sources(compiled(None)).values()
-    (tmp_path / "cache/tuning.db").write_text("garbage")
-    with pytest.warns(RuntimeWarning, match="tuning records are not used"):
-        compiled(None)
+    file = tmp_path / "cache/tuning.db"
+    whole = file.read_bytes()
+    for damaged in (b"garbage", whole[:100] + b"\xff" * (len(whole) - 100)):
+        file.write_bytes(damaged)
+        with pytest.warns(RuntimeWarning, match="tuning records are not used"):
+            model = compiled(None)
+        assert set(sources(model).values()) == {"default"}
+
+
+@pytest.mark.usefixtures("product")
+def test_a_file_without_tables_has_no_records(path: Path) -> None:
+    path.touch()  # as a process leaves it that is killed in making it
+    assert set(sources(compiled(path)).values()) == {"default"}
+    assert tc.tuned_devices(path) == []
 
 
 def test_shipped_records_come_last(
@@ -207,7 +228,7 @@ def test_shipped_records_come_last(
     workload = {"hash": key_of(product).hash, "text": key_of(product).text}
     shard.write_text("\n".join(map(json.dumps, (head, workload, row))))
     monkeypatch.setattr(records, "SHIPPED", tmp_path / "shipped")
-    assert sources(compiled(None))[schedule] == "shipped (contraction.jsonl)"
+    assert sources(compiled(None))[schedule] == "shipped (contraction.jsonl:3)"
     enter(path, product, schedule)
     assert sources(compiled(path))[schedule] == "tuned (trial 1)"
     shard.write_text("{")
@@ -240,6 +261,14 @@ def test_sizes_are_text() -> None:
     for bad in ("n0=", "n1=5", "n0=1 x", "n0=1  n1=2", "n0=-1"):
         with pytest.raises(TuningError, match="sizes"):
             sizes_of(bad)
+
+
+def test_places_stay_below_the_sizes_that_they_are_in() -> None:
+    symbols = (Sym("n0", 1, 1 << 31), Sym("n1", 0, (1 << 31) - 1))
+    assert checked_sizes(symbols, (40, 39)) == ((1, 0), (7, 6), (34, 33))
+    assert checked_sizes(symbols, (6, 5)) == ((1, 0),)
+    assert checked_sizes(symbols, (6, 0)) == ((1, 0),)
+    assert checked_sizes((), ()) == ()
 
 
 def test_no_text_is_a_workload_that_is_none() -> None:
