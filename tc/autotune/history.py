@@ -44,17 +44,22 @@ def seen_of(database: Database, context: Context) -> list[Seen]:
     return [
         Seen(
             row["id"],
-            row["schedule"],
-            row["knobs"],
-            row["ratio"] if row["status"] == OK else None,
+            str(row["schedule"]),
+            str(row["knobs"]),
+            _positive(row["ratio"]) if row["status"] == OK else None,
             row["seed"],
             row["number"],
-            row["seconds_median"],
-            row["default_seconds"],
+            _positive(row["seconds_median"]),
+            _positive(row["default_seconds"]),
         )
         for row in database.trials(context)
         if row["status"] in (OK, FAILED)
     ]
+
+
+def _positive(value: object) -> float | None:
+    """A time or a ratio; None for anything else that somebody may have written into the file."""
+    return value if isinstance(value, float) and 0 < value < math.inf else None
 
 
 def good_elsewhere(
@@ -74,7 +79,7 @@ def good_elsewhere(
         (context.workload, context.target, context.threads, context.sizes, context.versions.tc,
          context.versions.llvm, horizon, horizon, count),
     )  # fmt: skip
-    return [row["knobs"] for row in rows]
+    return [str(row["knobs"]) for row in rows]
 
 
 def before(seen: Sequence[Seen], horizon: int | None) -> list[Seen]:
@@ -145,13 +150,14 @@ def labelled_groups(database: Database, horizon: int | None = None) -> list[Labe
     found: dict[tuple[object, ...], Labelled] = {}
     names = ("workload_id", "target_id", "threads", "sizes", "tc_version", "llvm_version")
     for row in rows:
-        values = json.loads(row["data"])
+        values = _numbers(row["data"])
         if len(values) != len(NAMES):
             continue
         target = f"{row['target']}, {row['cpu'] or 'any cpu'}, threads={row['threads']}"
         new = Labelled(row["hash"], target, Group([], [], []))
         group = found.setdefault(tuple(row[n] for n in names), new).group
-        speed = 1 / row["ratio"] if row["status"] == OK and row["ratio"] else 0.0
+        ratio = _positive(row["ratio"])
+        speed = 1 / ratio if row["status"] == OK and ratio else 0.0
         group.features.append(values)
         group.speeds.append(speed)
         group.spreads.append(_spread(row))
@@ -160,8 +166,16 @@ def labelled_groups(database: Database, horizon: int | None = None) -> list[Labe
 
 def _spread(row: Mapping[str, Any]) -> float:
     """By what share the median of a trial's turns may be off; 0 where there is none."""
-    times = (row["seconds_median"], row["seconds_min"], row["seconds_p90"])
-    if not all(times) or not row["repeats"]:
+    times = [_positive(row[name]) for name in ("seconds_median", "seconds_min", "seconds_p90")]
+    median, least, high = (each or 0.0 for each in times)
+    if not all(times) or not isinstance(row["repeats"], int) or row["repeats"] < 1:
         return 0.0
-    median, least, high = map(float, times)
     return (high - least) / median / math.sqrt(row["repeats"])
+
+
+def _numbers(text: object) -> list[float]:
+    """The features of a trial; none where the text is not a list of numbers."""
+    try:
+        return [float(each) for each in json.loads(str(text))]
+    except (ValueError, TypeError, RecursionError):
+        return []

@@ -49,15 +49,16 @@ def propose(
     known = {s.schedule for s in seen}
     found: dict[str, Candidate] = {}
 
-    def take(candidate: Candidate) -> None:
-        text = str(candidate.schedule)
-        if text not in known and candidate.legal:
-            found.setdefault(text, candidate)
+    def take(candidate: Candidate | None) -> None:
+        if candidate is not None and candidate.legal:
+            text = str(candidate.schedule)
+            if text not in known:
+                found.setdefault(text, candidate)
 
     if batch == 0:
         take(space.default)
         for knobs in elsewhere[: size // 2]:
-            take(space.make(read_knobs(knobs)))
+            take(_made(space, knobs))
     first = len(found)
     wanted = first + math.ceil(POOL * size)
     parents = _elite(space, seen) or [space.default]
@@ -107,7 +108,16 @@ def _all_near(space: Space, start: Candidate, random: Random) -> Iterable[Candid
 def _elite(space: Space, seen: Sequence[Seen]) -> list[Candidate]:
     """The best so far, the best first."""
     good = sorted((s for s in seen if s.ratio is not None), key=lambda s: (s.ratio, s.id))
-    return [space.make(read_knobs(s.knobs)) for s in good[:ELITE]]
+    made = [_made(space, s.knobs) for s in good[:ELITE]]
+    return [candidate for candidate in made if candidate is not None]
+
+
+def _made(space: Space, knobs: str) -> Candidate | None:
+    """What decisions lead to; None where their text, which comes from a file, says none."""
+    try:
+        return space.make(read_knobs(knobs))
+    except ValueError:
+        return None
 
 
 def _chosen(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import sqlite3
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
@@ -22,10 +23,12 @@ from tc.autotune.features import LAYOUT
 from tc.autotune.history import put_features
 from tc.autotune.rows import Context, TargetRow, Trial, Versions, WorkloadRow, columns, fingerprint
 from tc.autotune.workload import loops_of, sizes_of, text_hash
+from tc.device.dims import compile_dim
 from tc.errors import ScheduleError, TcError, TuningError, describe
 from tc.frozen import frozen
 from tc.ir.loop import Func
 from tc.schedule.foreign import read_schedule, scheduled
+from tc.schedule.knobs import read_knobs
 from tc.target import Target
 
 FORMAT: Final = "tc tuning records"
@@ -112,6 +115,8 @@ def import_shard(database: Database, path: Path) -> Imported:
             context, trial = _trial(line, target.fingerprint)
             if context.workload not in loops:
                 raise ValueError("a trial of a workload that the shard does not have")
+            if len(sizes_of(context.sizes)) != len(loops[context.workload].symbols):
+                raise ValueError("sizes of other symbols than the workload has")
         except (KeyError, TypeError, ValueError, TcError) as error:
             why = f"no record: {error.message if isinstance(error, TcError) else error}"
             raise _refused(path, f"line {number}", why) from error
@@ -131,7 +136,7 @@ def import_shard(database: Database, path: Path) -> Imported:
 
 def merge(database: Database, other: Database) -> Imported:
     """Enter the targets, workloads and trials of another database that are not here, with what
-    the cost model saw of them, all in one transaction."""
+    the cost model saw of them and what was chosen inside programs, all in one transaction."""
     targets = [_from(TargetRow, row) for row in other.query("SELECT * FROM targets")]
     workloads = [_from(WorkloadRow, row) for row in other.query("SELECT * FROM workloads")]
     found = other.query(
@@ -153,7 +158,48 @@ def merge(database: Database, other: Database) -> Imported:
             entered += insert_trial(connection, context, columns(_from(Trial, row)))
             if row["layout"] == LAYOUT:
                 put_features(connection, context, row["schedule"], json.loads(row["data"]))
+        _merge_models(connection, other)
+        _merge_selections(connection, other)
     return Imported(entered, len(found) - entered, 0)
+
+
+_MODEL: Final = ("name", "threads", "inputs", "tc_version", "llvm_version", "default_seconds",
+                 "tuned_seconds", "seed", "created_at")  # fmt: skip
+
+
+def _merge_models(connection: sqlite3.Connection, other: Database) -> None:
+    """Enter the whole models of another database, but those that are here."""
+    places, same = ", ".join("?" * len(_MODEL)), " AND ".join(f"models.{n} = ?" for n in _MODEL)
+    for row in other.query(
+        "SELECT models.*, fingerprint FROM models JOIN targets ON targets.id = target_id"
+    ):
+        values = [row[name] for name in _MODEL]
+        connection.execute(
+            f"INSERT INTO models (target_id, {', '.join(_MODEL)}) SELECT targets.id, {places} "
+            "FROM targets WHERE fingerprint = ? AND NOT EXISTS "
+            f"(SELECT 1 FROM models WHERE target_id = targets.id AND {same})",
+            (*values, row["fingerprint"], *values),
+        )
+
+
+def _merge_selections(connection: sqlite3.Connection, other: Database) -> None:
+    """Enter what was chosen inside programs, where nothing was chosen here."""
+    for row in other.query(
+        "SELECT hash, fingerprint, trials.*, models.name, selections.created_at AS chosen_at, "
+        "models.created_at AS model_at FROM selections JOIN trials ON trials.id = trial_id "
+        "JOIN workloads ON workloads.id = trials.workload_id "
+        "JOIN targets ON targets.id = trials.target_id LEFT JOIN models ON models.id = model_id"
+    ):
+        key = ("hash", "fingerprint", "threads", "sizes", "tc_version", "llvm_version", "schedule")
+        connection.execute(
+            "INSERT OR IGNORE INTO selections (workload_id, target_id, threads, tc_version, "
+            "llvm_version, trial_id, model_id, created_at) SELECT workload_id, target_id, threads, "
+            "tc_version, llvm_version, trials.id, (SELECT id FROM models WHERE name = ? AND "
+            "created_at = ?), ? FROM trials JOIN workloads ON workloads.id = workload_id "
+            "JOIN targets ON targets.id = target_id "
+            f"WHERE {' AND '.join(f'{name} = ?' for name in key)}",
+            (row["name"], row["model_at"], row["chosen_at"], *(row[name] for name in key)),
+        )
 
 
 def _is_kept(
@@ -201,10 +247,11 @@ def _write(path: Path, text: str) -> None:
 
 def _read(path: Path) -> list[str]:
     try:
-        size = path.stat().st_size
-        if size > MOST_BYTES:
-            raise _refused(path, "", f"of {size >> 20} MiB; a shard has {MOST_BYTES >> 20} at most")
-        return path.read_text(encoding="utf-8").splitlines()
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)  # devices and the like have no size to be asked for
+        if len(data) > MOST_BYTES:
+            raise _refused(path, "", f"longer than {MOST_BYTES >> 20} MiB")
+        return data.decode("utf-8").splitlines()
     except OSError as error:
         raise _refused(path, "", str(error.strerror)) from error
     except UnicodeDecodeError as error:
@@ -225,7 +272,7 @@ def _head(path: Path, lines: Sequence[str]) -> tuple[TargetRow, list[dict[str, A
     if not found or found[0].get("format") != FORMAT:
         raise _refused(path, "line 1", "this is no shard of tuning records")
     if found[0].get("version") != VERSION:
-        why = f"version {found[0].get('version')!r}; this tc reads {VERSION}"
+        why = f"version {found[0].get('version')!r:.60}; this tc reads {VERSION}"
         raise _refused(path, "line 1", why)
     try:
         row = _from(TargetRow, found[0]["target"])
@@ -238,34 +285,49 @@ def _head(path: Path, lines: Sequence[str]) -> tuple[TargetRow, list[dict[str, A
 
 def _workload(line: Mapping[str, Any], loops: dict[str, Func], where: str) -> WorkloadRow:
     row: WorkloadRow = _from(WorkloadRow, line)
-    loops[row.hash] = loops_of(row.text, where)
+    loops[row.hash] = func = loops_of(row.text, where)
     if row.hash != text_hash(row.text, row.constants):
         raise ValueError("a workload whose hash is that of another")
+    for size in (row.flops, row.bytes):
+        compile_dim(size, [f"n{n}" for n in range(len(func.symbols))])
     return row
 
 
 def _trial(line: Mapping[str, Any], target: str) -> tuple[Context, Trial]:
     trial = _from(Trial, line)
     if trial.status not in ("ok", "failed", "predicted") or trial.weights not in ("hot", "cold"):
-        raise ValueError(f"status {trial.status!r} with {trial.weights!r} weights")
+        raise ValueError(f"status {trial.status!r:.60} with {trial.weights!r:.60} weights")
     for name in ("workload", "sizes", "tc", "llvm"):
-        if not isinstance(line[name], str) or len(line[name]) > MOST_TEXT:
+        if not _is_text(line[name]) or len(line[name]) > MOST_TEXT:
             raise TypeError(f"{name} is no short text")
     if type(line["threads"]) is not int or not 1 <= line["threads"] <= 1024:
         raise ValueError("threads is no number from 1 to 1024")
-    sizes_of(line["sizes"])
+    read_knobs(trial.knobs)
+    if trial.ratio == 0:
+        raise ValueError("a ratio of 0")
     versions = Versions(line["tc"], line["llvm"])
     return Context(line["workload"], target, line["threads"], line["sizes"], versions), trial
 
 
+def _is_text(value: object) -> bool:
+    """Whether it is text that the database can keep, which half a character of UTF-16 is not."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 _KINDS: Final[Mapping[str, Callable[[object], bool]]] = {
-    "str": lambda v: isinstance(v, str) and len(v) <= MOST_BYTES,
+    "str": _is_text,
     "int": lambda v: type(v) is int and abs(v) < 1 << 62,
     "float | None": lambda v: (
         v is None
         or (type(v) in (int, float) and math.isfinite(float(str(v))) and float(str(v)) >= 0)
     ),
-    "str | None": lambda v: v is None or isinstance(v, str),
+    "str | None": lambda v: v is None or _is_text(v),
 }
 
 

@@ -36,6 +36,8 @@ def _opened(path: Path | None, *, create: bool = False, write: bool = False) -> 
     from tc.autotune.database import Database
     from tc.config import read
 
+    if path is None and create:
+        return Database.own(read().records)
     path = path or read().records
     return Database.open(path, create=create, readonly=not (create or write))
 

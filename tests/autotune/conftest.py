@@ -29,7 +29,7 @@ def a_workload(name: str = "add") -> WorkloadRow:
     from tc.autotune.workload import text_hash
 
     text = TEXT.replace("p0[i, j] + p0[i, j]", "p0[i, j] * p0[i, j]") if name == "mul" else TEXT
-    return WorkloadRow(text_hash(text, "v"), name, "pointwise", "v", text, "M * 8", "M * 64")
+    return WorkloadRow(text_hash(text, "v"), name, "pointwise", "v", text, "n0 * 8", "n0 * 64")
 
 
 def a_context(workload: WorkloadRow, target: TargetRow, sizes: str = "n0=16") -> Context:

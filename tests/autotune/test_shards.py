@@ -80,6 +80,13 @@ def changed(shard: Path, line: int, change: Callable[[dict[str, Any]], object]) 
         (0, lambda x: x["target"].pop("cores"), "no target"),
         (1, lambda x: x.update(text="def kernel("), "line 2: no record: workload"),
         (1, lambda x: x.update(constants="c"), "hash is that of another"),
+        (1, lambda x: x.update(flops="__import__('os')"), "size .* not an integer expression"),
+        (1, lambda x: x.update(bytes="M * 8"), "size 'M \\* 8'"),
+        (1, lambda x: x.update(name="\ud800"), "name is"),
+        (2, lambda x: x.update(knobs="grain=?"), "line 3: no record: invalid literal"),
+        (2, lambda x: x.update(sizes="n0=1 n1=2"), "sizes of other symbols"),
+        (2, lambda x: x.update(ratio=0), "a ratio of 0"),
+        (2, lambda x: x.update(tc="\ud800"), "tc is no short text"),
         (2, lambda x: x.update(workload="0" * 32), "workload that the shard does not have"),
         (2, lambda x: x.update(ratio="fast"), "ratio is 'fast'"),
         (2, lambda x: x.update(seconds_min=-1.0), "seconds_min"),
@@ -125,8 +132,9 @@ def test_what_is_no_shard_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             import_shard(database, tmp_path / "none")
         file.write_text("too long")
         monkeypatch.setattr(shards, "MOST_BYTES", 5)
-        with pytest.raises(TuningError, match="MiB"):
-            import_shard(database, file)
+        for endless in (file, Path("/dev/zero")):
+            with pytest.raises(TuningError, match="MiB"):
+                import_shard(database, endless)
 
 
 @pytest.mark.parametrize(
@@ -150,6 +158,28 @@ def test_a_shard_cut_anywhere_is_refused_or_whole(shard: Path, tmp_path: Path) -
                 continue
             with pytest.raises(TuningError):
                 import_shard(database, shard)
+
+
+def test_what_was_chosen_in_a_program_is_merged_too(path: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.db"
+    context = fill(other, TRIALS)
+    with Database.open(other) as database:
+        (row,) = database.query("SELECT id AS target_id FROM targets")
+        model = {"name": "Model", "threads": 2, "inputs": "[1]", "tc_version": "0.1.0", "seed": 0,
+                 "llvm_version": "22.1", "default_seconds": 2.0, "tuned_seconds": 1.0}  # fmt: skip
+        database.select(context, TRIALS[2].schedule, database.put_model({**row, **model}))
+    chosen = "SELECT schedule, chosen FROM best_schedules"
+    models = "SELECT name, model_id FROM selections JOIN models ON models.id = model_id"
+    with Database.open(path) as database, Database.open(other, readonly=True) as second:
+        for _ in range(2):
+            merge(database, second)
+            assert database.query(chosen) == second.query(chosen)
+            assert database.query(models) == [{"name": "Model", "model_id": 1}]
+            assert database.query("SELECT COUNT(*) AS n FROM models") == [{"n": 1}]
+        database.select(context, TRIALS[1].schedule, None)
+        merge(database, second)
+        (best,) = database.query(chosen)
+        assert best["schedule"] == TRIALS[1].schedule  # what was chosen here stays
 
 
 def test_merging_takes_what_is_not_there(path: Path, tmp_path: Path) -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from tc.autotune.database import Database
+from tc.autotune.measure import Outcome
+from tc.autotune.recheck import measure_best
 from tc.autotune.rows import FAILED
-from tests.autotune.conftest import a_trial, fill
+from tests.autotune.conftest import VERSIONS, a_target, a_trial, fill
 
 
 @pytest.fixture
@@ -81,6 +85,37 @@ def test_no_database_is_an_error_and_makes_no_file(run, tmp_path: Path) -> None:
     done = run("db", "list", "--db", tmp_path / "none.db")
     assert (done.status, "no such file" in done.err) == (1, True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_record_is_measured_beside_the_default_of_its_version(tmp_path: Path) -> None:
+    path = tmp_path / "tuning.db"
+    fill(path, [a_trial(0, 1.0, "split(j, 3)")])
+    with Database.open(path) as database:
+        with database.transaction() as connection:
+            connection.execute("UPDATE trials SET tc_version = '0.0.9'")
+        fill(path, [a_trial(0, 1.0), a_trial(1, 0.5)])
+        tasks = []
+
+        def measure(task, _schedules):
+            tasks.append(task)
+            yield Outcome(0, None, "not today")
+
+        measurer = SimpleNamespace(measure=measure)
+        (found,) = measure_best(database, a_target().fingerprint, VERSIONS, measurer)
+    assert (found.problem, tasks[0].default) == ("not today", "split(j, 1)")
+
+
+def test_a_shard_can_be_the_first_thing_in_the_users_own_file(
+    run, db: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard = tmp_path / "s.jsonl"
+    run("db", "export", shard, "--db", db)
+    monkeypatch.setenv("TC_CACHE_DIR", str(tmp_path / "new" / "cache"))
+    assert "entered: 2" in run("db", "import", shard, "--quiet").out
+    assert json.loads(run("db", "stats", "--json").out)["trials"] == 2
+    monkeypatch.setenv("TC_CACHE_DIR", str(shard / "cache"))
+    done = run("db", "import", shard, "--quiet")
+    assert (done.status, "Not a directory" in done.err) == (1, True)
 
 
 def test_a_record_that_is_no_longer_legal_is_found(run, tmp_path: Path) -> None:
