@@ -68,9 +68,9 @@ def compile(
     from tc.frontend.model import compile_model
 
     if tune:
-        from tc.frontend.tuning import tune_model
+        from tc.frontend.tuning import tune_first
 
-        tune_model(
+        tune_first(
             model,
             target=target,
             example_inputs=example_inputs,
@@ -104,6 +104,7 @@ def tune(
     time_limit: float | None = None,
     precision: str = "fp32",
     threads: int | None = None,
+    dynamic: bool = True,
     cluster: str | None = None,
 ) -> TuningReport:
     """Measure schedules of a model's kernels, and keep what is found for `tc.compile`.
@@ -121,7 +122,7 @@ def tune(
         seed: of everything random.
         time_limit: seconds for the trials.
         cluster: address of a dask scheduler whose workers measure, or "local:2".
-        target, precision, threads: as `compile`.
+        target, precision, threads, dynamic: as `compile`.
 
     Raises:
         TuningError: a number out of its range, a file that is no sound database, a model of which
@@ -140,6 +141,7 @@ def tune(
         time_limit=time_limit,
         precision=precision,
         threads=threads,
+        dynamic=dynamic,
         cluster=cluster,
     )
 

@@ -11,16 +11,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import logging
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from tc.autotune import farm
 from tc.autotune.bench import Task
-from tc.autotune.measure import Outcome
+from tc.autotune.measure import BusyError, Outcome
 from tc.autotune.rows import Versions
 from tc.errors import TuningError, describe
 from tc.frozen import frozen
@@ -67,10 +70,13 @@ class Cluster:
         self._wait = wait
         self._own: Any = None
         self._workers: list[subprocess.Popen[bytes]] = []
+        self._silence = contextlib.ExitStack()
         dask = _distributed()
         local = _local_count(address)
         where = "tcp://127.0.0.1:0" if local else check_address(address)
         try:
+            # What goes wrong is said once, as an error of ours.
+            self._silence.enter_context(dask.utils.silence_logging_cmgr(logging.CRITICAL))
             self._client = self._connected(dask, where, local > 0)
             for _ in range(local):
                 command = [sys.executable, "-m", "tc", "worker", self.address, "--quiet"]
@@ -122,6 +128,7 @@ class Cluster:
                 process.wait(_CONNECT_SECONDS)
             process.kill()
             process.wait()
+        self._silence.close()
 
     def get_ready(self) -> None:
         """Nothing: its workers are on their way."""
@@ -130,7 +137,8 @@ class Cluster:
         """See `tc.autotune.measure.Measurer.measure`.
 
         Raises:
-            TuningError: the workload cannot be measured, or no worker is there for it.
+            TuningError: the workload cannot be measured.
+            BusyError: no worker is there for the slot.
         """
         words = task.as_dict()
         submit = self._client.submit
@@ -152,12 +160,25 @@ class Cluster:
         alone = 0.0
         while alone <= self._wait:
             try:
-                return farm.outcome_of(number, future.result(timeout=_LOOK_SECONDS))
+                values = future.result(timeout=_LOOK_SECONDS)
             except TimeoutError:
                 alone = 0.0 if self.workers else alone + _LOOK_SECONDS
             except dask.KilledWorker:
                 return Outcome(number, None, "the workers that had it died, one after the other")
-        raise TuningError(
+            except CancelledError as error:
+                raise BusyError(
+                    describe(
+                        f"cluster {self.address}",
+                        why=f"its scheduler is gone: {error}",
+                        way_out="start it; the same command goes on where this one stopped",
+                    )
+                ) from error
+            except Exception as error:  # noqa: BLE001  # which a worker's disk or system raised
+                why = f"a worker fails: {type(error).__name__}: {error}"
+                return Outcome(number, None, why, disturbed=True)
+            else:
+                return farm.outcome_of(number, values)
+        raise BusyError(
             describe(
                 f"cluster {self.address}",
                 why=f"no worker there {self._slot.resource.removeprefix('tc ')}",
@@ -201,6 +222,7 @@ def work(address: str, slot: Slot) -> None:
         TuningError: as `Cluster`.
     """
     dask = _distributed()
+    logging.getLogger("distributed").setLevel(logging.WARNING)  # beside the progress of a run
     where = check_address(address)
     parts = urlsplit(where)
 
@@ -208,7 +230,8 @@ def work(address: str, slot: Slot) -> None:
         worker = dask.Worker(
             where,
             nthreads=1,
-            resources={slot.resource: 1},
+            # A run on a machine that cannot run the target knows no processor's name.
+            resources={each.resource: 1 for each in (slot, replace(slot, cpu=""))},
             host="127.0.0.1" if parts.scheme == "tcp" else None,
             protocol=f"{parts.scheme}://",
             security=_security(where),

@@ -30,6 +30,10 @@ SETUP_SECONDS: Final = 120.0
 TRIAL_SECONDS: Final = 30.0
 
 
+class BusyError(TuningError):
+    """Nothing can be measured for now: other work has the machine, or nobody is there to do it."""
+
+
 @frozen
 class Outcome:
     """What became of a candidate: a measurement, or why there is none.

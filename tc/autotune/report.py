@@ -51,9 +51,11 @@ class TuningReport:
     """A run; `str` of it is a table.
 
     Attributes:
+        trials: of this run, those of its earlier lives too; `measured` of them by this call.
         default_seconds, tuned_seconds: of a call of the whole model, in turns; None: not measured.
         seconds: of the whole run; `search_seconds` of them were spent on deciding what to try.
         finished: False where time was up or somebody stopped it: the same call goes on.
+        interrupted: by Ctrl-C.
         problem: why it could not go on; "".
     """
 
@@ -68,7 +70,9 @@ class TuningReport:
     default_seconds: float | None
     tuned_seconds: float | None
     workloads: tuple[WorkloadReport, ...]
+    measured: int = 0
     finished: bool = True
+    interrupted: bool = False
     problem: str = ""
 
     @property
@@ -98,9 +102,10 @@ class TuningReport:
         return "\n".join([self._title(), *shown, self._foot()])
 
     def _title(self) -> str:
-        rate = 60 * self.trials / self.seconds if self.seconds else 0.0
+        rate = 60 * self.measured / self.seconds if self.seconds else 0.0
+        now = "" if self.measured == self.trials else f", {self.measured} of them"
         return (
-            f"{self.model} for {self.target}, {self.threads} threads: {self.trials} trials in "
+            f"{self.model} for {self.target}, {self.threads} threads: {self.trials} trials{now} in "
             f"{self.seconds:.0f} s ({rate:.0f} a minute, "
             f"{self.search_seconds / max(self.seconds, 1e-9):.0%} of it for the search)"
         )

@@ -25,7 +25,7 @@ from tc.autotune.history import (
     put_features,
     seen_of,
 )
-from tc.autotune.measure import Outcome
+from tc.autotune.measure import BusyError, Outcome
 from tc.autotune.rows import COLD, FAILED, HOT, OK, Context, TargetRow, Trial, Versions
 from tc.autotune.search import Progress, next_task, propose
 from tc.autotune.space import Candidate, Space
@@ -37,10 +37,6 @@ from tc.schedule.step import Schedule
 
 BATCH: Final = 16
 MOST_DISTURBED: Final = 32  # candidates in a row
-
-
-class BusyError(TuningError):
-    """Other work has the machine, so that nothing can be measured."""
 
 
 class Measures(Protocol):
@@ -122,6 +118,7 @@ class Session:
 
     Attributes:
         jobs: one for each workload.
+        measured: trials that were made since it began.
         search_seconds: spent on deciding what to measure.
     """
 
@@ -149,6 +146,7 @@ class Session:
         self.seed = seed
         self.batch = batch
         self.bound = bound or Bound()
+        self.measured = 0
         self.search_seconds = 0.0
         self._disturbed = 0
         self._base = base or CostModel()
@@ -201,10 +199,16 @@ class Session:
         tick: Callable[[Session, Job], None] | None,
         clock: Callable[[], float],
     ) -> None:
-        task = self.task(job)
-        outcomes = measurer.measure(task, [str(c.schedule) for _, c in proposals])
+        outcomes = measurer.measure(self.task(job), [str(c.schedule) for _, c in proposals])
         try:
-            for (number, candidate), outcome in zip(proposals, outcomes, strict=True):
+            for number, candidate in proposals:
+                try:
+                    outcome = next(outcomes)
+                except BusyError:
+                    raise
+                except TuningError as error:  # of this workload; others may fare better
+                    job.stopped, job.exhausted = error.message, True
+                    return
                 if outcome.disturbed:
                     self._wait(outcome)  # and go on: the batch is not complete without it
                 else:
@@ -214,10 +218,6 @@ class Session:
                         tick(self, job)
                 if end is not None and clock() >= end:
                     break
-        except BusyError:
-            raise
-        except TuningError as error:
-            job.stopped, job.exhausted = error.message, True
         finally:
             close = getattr(outcomes, "close", None)
             if close is not None:
@@ -364,6 +364,7 @@ class Session:
             job.context, trial, lambda c: put_features(c, job.context, trial.schedule, data)
         )
         self._read(job)
+        self.measured += 1
 
     def _trial(
         self, job: Job, schedule: Schedule, knobs: str, number: int, outcome: Outcome

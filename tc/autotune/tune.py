@@ -6,6 +6,7 @@ schedules. This module must not know any framework, nor print.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -14,18 +15,20 @@ from typing import Final, Protocol
 from tc.autotune.cost_model import CostModel
 from tc.autotune.database import Database
 from tc.autotune.history import groups_of
+from tc.autotune.measure import BusyError
 from tc.autotune.predict import predict
 from tc.autotune.report import TuningReport, WorkloadReport, curve_of
 from tc.autotune.rows import TargetRow, Versions
-from tc.autotune.session import Bound, BusyError, Job, Measures, Session, Wanted
+from tc.autotune.session import Bound, Job, Measures, Session, Wanted
 from tc.autotune.static import Throughput
-from tc.errors import TuningError, describe
+from tc.errors import ScheduleError, TuningError, describe
 from tc.frozen import frozen
 from tc.schedule.foreign import read_schedule
 from tc.schedule.step import Schedule
 
 GOOD_ENOUGH: Final = 0.99  # of the default's time: less than that is not told from noise
 FINALISTS: Final = 2
+MOST: Final = (1 << 63) - 1  # which the database can keep
 
 
 class NoChoiceError(TuningError):
@@ -71,8 +74,8 @@ class Plan:
 
     def __post_init__(self) -> None:
         for name, value, least in (("trials", self.trials, 1), ("seed", self.seed, 0)):
-            if type(value) is not int or value < least:
-                why = f"not a whole number of at least {least}"
+            if type(value) is not int or not least <= value <= MOST:
+                why = f"not a whole number from {least} to {MOST}"
                 raise TuningError(describe(f"{name}={value!r}", why=why, way_out="give one"))
         limit = self.time_limit
         if limit is not None and not (isinstance(limit, (int, float)) and limit > 0):
@@ -106,11 +109,11 @@ def tune(
     """
     start = time.monotonic()
     session = _session(subject, database, target, versions, threads, plan, wanted, bound, base)
-    stopped, problem = False, ""
+    stopped, interrupted, problem = False, False, ""
     try:
         session.run(measurer, plan.trials, plan.time_limit, tick)
     except KeyboardInterrupt:
-        stopped = True
+        stopped = interrupted = True
     except BusyError as error:
         stopped, problem = True, error.message
     chosen: dict[str, Schedule] = {}
@@ -124,10 +127,12 @@ def tune(
     return replace(
         report,
         trials=session.done,
+        measured=session.measured,
         search_seconds=session.search_seconds,
         default_seconds=seconds[0],
         tuned_seconds=seconds[1],
         finished=not stopped and (session.done >= plan.trials or _all_exhausted(session)),
+        interrupted=interrupted,
         problem=problem,
     )
 
@@ -261,7 +266,13 @@ def _best(job: Job) -> list[Schedule]:
     """The finalists of a workload: those that beat the default by more than noise."""
     good = [s for s in job.seen if s.ratio is not None and s.ratio < GOOD_ENOUGH]
     good.sort(key=lambda s: (s.ratio or 0.0, s.id))
-    return [read_schedule(s.schedule) for s in good[:FINALISTS]]
+    found: list[Schedule] = []
+    for each in good:
+        with contextlib.suppress(ScheduleError):  # somebody else has written into the file
+            found.append(read_schedule(each.schedule))
+        if len(found) == FINALISTS:
+            break
+    return found
 
 
 def _enter(
@@ -306,6 +317,9 @@ def _report(
     flops, moved = job.work()
     least = session.bound.seconds(flops / job.wanted.rate, moved)
     seconds = best.seconds if best is not None else None
+    default = job.default_seconds
+    if best is not None and best.seconds and best.ratio:
+        default = best.seconds / best.ratio  # beside it: another time may have been a slower one
     return WorkloadReport(
         name=job.wanted.name,
         family=job.space.family,
@@ -315,7 +329,7 @@ def _report(
         space=job.space.size(),
         trials=len(own),
         failed=sum(s.ratio is None for s in own),
-        default_seconds=job.default_seconds,
+        default_seconds=default,
         best_seconds=seconds,
         gain=1 / best.ratio if best is not None and best.ratio else 1.0,
         fraction=least / seconds if least and seconds else None,

@@ -15,6 +15,7 @@ import click
 from tc.frozen import frozen
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+_SEED = click.IntRange(0, (1 << 63) - 1)
 
 
 @frozen
@@ -45,7 +46,7 @@ class Settings:
 def shared_options(function: Function) -> Function:
     """Add the shared options: the function gets `as_json`, `quiet` and `seed`."""
     for option in (
-        click.option("--seed", type=click.IntRange(0), help="Seed of random inputs (0)."),
+        click.option("--seed", type=_SEED, help="Seed of random inputs (0)."),
         click.option("--quiet", "-q", is_flag=True, help="No progress on stderr."),
         click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout."),
     ):

@@ -70,12 +70,14 @@ def command(
         from tc.cli.roofline import require_matplotlib
 
         require_matplotlib()  # before hours of work
+        if not plot.absolute().parent.is_dir():
+            raise click.UsageError(f"--plot {plot}: there is no such folder")
     source = opened(settings, asked)
     if source.module is None:
         raise click.UsageError("a compiled model cannot be tuned: give what it was compiled from")
     from tc.frontend.tuning import tune_model
 
-    with _live(settings, trials) as tick:
+    with _live(settings, _Clock(trials, time_limit)) as tick:
         report = tune_model(
             source.module,
             target=asked.target,
@@ -97,7 +99,7 @@ def command(
         report.plot(plot)
     if report.problem:
         raise TuningError(report.problem)
-    if not report.finished and time_limit is None:
+    if report.interrupted:
         raise KeyboardInterrupt
 
 
@@ -128,44 +130,51 @@ def _report_model(settings: Settings, db: Path | None) -> None:
 
 
 @contextmanager
-def _live(settings: Settings, trials: int) -> Iterator[Tick | None]:
+def _live(settings: Settings, clock: _Clock) -> Iterator[Tick | None]:
     if settings.quiet:
         yield None
         return
     if not sys.stderr.isatty():
-        yield _Lines(trials)
+        yield _Lines(clock)
         return
     from rich.console import Console
     from rich.live import Live
 
-    shown = _Shown(trials)
+    shown = _Shown(clock)
     console = Console(stderr=True)
     with Live("getting ready ...", console=console, refresh_per_second=4, transient=True) as live:
         yield lambda session, job: live.update(shown.table(session, job))
 
 
 class _Clock:
-    """Trials a minute since the start, and how long the rest will take."""
+    """Trials a minute since the first one, and how long the rest will take, `limit` at most."""
 
-    def __init__(self, trials: int) -> None:
+    def __init__(self, trials: int, limit: float | None) -> None:
         self.trials = trials
-        self._start = time.monotonic()
-        self._first: int | None = None
+        self._limit = limit
+        self._first: tuple[int, float] | None = None
 
     def text(self, done: int) -> str:
+        if not done:
+            return "ranking, for nothing can be measured here"
+        now = time.monotonic()
         if self._first is None:
-            self._first = done - 1
-        seconds = max(time.monotonic() - self._start, 1e-9)
-        rate = (done - self._first) / seconds
-        left = (self.trials - done) / rate if rate else 0.0
+            self._first = (done, now)
+        count, seconds = done - self._first[0], now - self._first[1]
+        if not count or not seconds:
+            return f"{done}/{self.trials} trials"
+        rate = count / seconds
+        left = (self.trials - done) / rate
+        if self._limit is not None:
+            left = max(0.0, min(left, self._limit - seconds))
         return f"{done}/{self.trials} trials, {60 * rate:.0f} a minute, {left:.0f} s left"
 
 
 class _Lines:
     """A line on stderr every few seconds."""
 
-    def __init__(self, trials: int) -> None:
-        self._clock = _Clock(trials)
+    def __init__(self, clock: _Clock) -> None:
+        self._clock = clock
         self._last = 0.0
 
     def __call__(self, session: Session, job: Job) -> None:
@@ -181,8 +190,8 @@ class _Lines:
 class _Shown:
     """The best so far of each workload, as a table."""
 
-    def __init__(self, trials: int) -> None:
-        self._clock = _Clock(trials)
+    def __init__(self, clock: _Clock) -> None:
+        self._clock = clock
 
     def table(self, session: Session, job: Job) -> Any:
         """What `rich` shows."""

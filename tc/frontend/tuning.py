@@ -23,8 +23,11 @@ from tc.autotune.rows import TargetRow, target_row
 from tc.autotune.session import Bound, Job, Measures, Session
 from tc.autotune.static import Throughput
 from tc.autotune.tune import NoChoiceError, Plan, Subject, predicted, tune
+from tc.config import read as read_config
 from tc.device.physical import host_device
 from tc.errors import TuningError, UnsupportedError, describe
+from tc.frontend.capture_tree import NoProgramError
+from tc.frontend.captured import TraceError
 from tc.frontend.hf_natural import natural_inputs
 from tc.frontend.options import Options
 from tc.frontend.tuned import processor, require_here, runs_here
@@ -74,6 +77,13 @@ def tune_model(
         elif here:
             measurer = stack.enter_context(Measurer(options.cache_dir))
         return _tuned(subject, options, tuning_db, plan, measurer, tick)
+
+
+def tune_first(model: Any, **given: Any) -> None:
+    """As `tune_model`, before compiling: a model in which nothing has a choice, or that runs
+    eagerly, is as it can be."""
+    with contextlib.suppress(NoChoiceError, NoProgramError, TraceError):
+        tune_model(model, **given)
 
 
 def tune_graph(
@@ -131,8 +141,7 @@ def open_records(options: Options, tuning_db: str | os.PathLike[str] | None) -> 
     """The database that somebody names, else that of the options, made where there is none."""
     if tuning_db is not None:
         return Database.open(os.fspath(tuning_db))
-    options.tuning_db.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return Database.open(options.tuning_db)
+    return Database.own(options.tuning_db)
 
 
 def prepare_records(tuning_db: str | os.PathLike[str] | None) -> None:
@@ -145,7 +154,9 @@ def machine(target: Target, threads: int) -> tuple[TargetRow, Bound]:
     """The row of a target, with the rates measured here if this is such a machine."""
     if not runs_here(target):
         return target_row(target, ""), Bound()
-    properties = host_device().properties
+    # Kept in the cache folder: what is proposed follows from them too, and a run that is stopped
+    # is to go on as it would have gone on.
+    properties = host_device(read_config().cache_dir).properties
     one, all_ = properties.peak_gflops_core or 0.0, properties.peak_gflops or 0.0
     slow, fast = properties.bandwidth_core or 0.0, properties.bandwidth or 0.0
     row = replace(

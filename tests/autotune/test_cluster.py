@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import dask
@@ -18,6 +19,7 @@ import pytest
 from tc.autotune.bench import Task
 from tc.autotune.cluster import Cluster, Slot, check_address
 from tc.autotune.database import Database
+from tc.autotune.measure import BusyError
 from tc.autotune.records import versions
 from tc.autotune.rows import OK, target_row
 from tc.autotune.session import Job, Session, Wanted
@@ -73,9 +75,11 @@ def test_nobody_but_a_worker_for_the_target_measures() -> None:
     task = Task("", "", (), (), "", "arm-neon", 1)
     with Cluster("local:1", here) as ours:
         wait(lambda: len(ours.workers) == 1)
+        with Cluster(ours.address, replace(here, cpu="")) as unknown:
+            assert unknown.workers == ours.workers  # who cannot run the target knows no processor
         with (
             Cluster(ours.address, other, wait=3.0) as theirs,
-            pytest.raises(TuningError, match="no worker there measures arm-neon on"),
+            pytest.raises(BusyError, match="no worker there measures arm-neon on"),
         ):
             next(theirs.measure(task, ["split(i, 2)"]))
 

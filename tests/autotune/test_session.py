@@ -10,10 +10,10 @@ import pytest
 
 from tc.autotune.database import Database
 from tc.autotune.history import Seen, groups_of
-from tc.autotune.measure import Outcome
+from tc.autotune.measure import BusyError, Outcome
 from tc.autotune.recount import recount
 from tc.autotune.rows import target_row
-from tc.autotune.session import BusyError, Session, Wanted
+from tc.autotune.session import Session, Wanted
 from tc.autotune.shards import export_shard, import_shard, merge
 from tc.errors import TuningError
 from tests.autotune import killing
@@ -132,6 +132,65 @@ def test_a_machine_that_stays_busy_ends_the_run(path: Path) -> None:
     ):
         session(database).run(Busy(10_000), 8)
     assert trials_of(path) == []
+
+
+class Refusing(Fake):
+    """Cannot measure one workload; or nobody is there to measure any."""
+
+    def __init__(self, workload: str, error: TuningError) -> None:
+        super().__init__()
+        self.workload, self.error = workload, error
+
+    def measure(self, task, schedules):
+        if self.workload in task.text:
+            raise self.error
+        yield from super().measure(task, schedules)
+
+
+def test_a_workload_that_cannot_be_measured_is_left_to_the_others(path: Path) -> None:
+    with Database.open(path) as database:
+        made = session(database)
+        refused = made.jobs[0].key.text
+        fake = Refusing(refused, TuningError("it cannot be measured"))
+        made.run(fake, 8)
+        assert [job.stopped for job in made.jobs] == ["it cannot be measured", "", ""]
+        assert (made.done, made.measured) == (8, 8)
+        with pytest.raises(BusyError, match="nobody"):
+            session(database, 1).run(Refusing("def", BusyError("nobody is there")), 8)
+
+
+def test_a_database_that_fails_ends_the_run(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise TuningError("make room")
+
+    fake = Fake()
+    with Database.open(path) as database:
+        made = session(database)
+        monkeypatch.setattr(database, "put_trial", full)
+        with pytest.raises(TuningError, match="make room"):
+            made.run(fake, 20)
+    assert len(fake.asked) == 1
+
+
+def test_what_somebody_wrote_into_the_file_ends_no_run(path: Path) -> None:
+    run(path, 14)
+    with Database.open(path) as database:
+        with database.transaction() as connection:
+            for number, change in enumerate(
+                (
+                    "knobs = 'garbage'", "knobs = x'ff'", "ratio = 'fast'", "ratio = -1",
+                    "ratio = 0.01, schedule = 'nonsense('", "ratio = 9e999", "seconds_min = 'x'",
+                    "repeats = -5", "default_seconds = 'long'",
+                )
+            ):  # fmt: skip
+                connection.execute(f"UPDATE trials SET {change} WHERE id = ?", (number + 1,))
+            connection.execute("UPDATE features SET data = '{' WHERE trial_id = 10")
+            connection.execute("UPDATE features SET data = '7' WHERE trial_id = 11")
+            connection.execute("UPDATE features SET data = x'00' WHERE trial_id = 12")
+        made = session(database)
+        made.run(Fake(), 30)
+        assert made.done == 30
+        assert all(job.best is not None for job in made.jobs)
 
 
 def test_what_was_seen_is_kept_for_the_cost_model(path: Path) -> None:

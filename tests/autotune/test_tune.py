@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import datetime
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 import tc
+from tc.autotune.bench import Task
 from tc.autotune.database import Database
+from tc.autotune.measure import Outcome
 from tc.autotune.report import TuningReport, curve_of
 from tc.autotune.rows import target_row
+from tc.autotune.session import Bound
 from tc.autotune.tune import Plan, Timing, tune
+from tc.device import physical
+from tc.device.physical import HostDevice
+from tc.device.properties import Measurement
 from tc.errors import TuningError, UnsupportedError
+from tc.frontend.tuning import machine
 from tc.schedule.step import Schedule
+from tc.target import Target
 from tests.autotune.fake_tuning import V3, VERSIONS, Fake, wanted
 from tests.cli.stand_ins import Small
 
@@ -96,6 +106,30 @@ def test_the_report(path: Path, tmp_path: Path) -> None:
         report.plot(tmp_path / "none" / "curves.png")
 
 
+class Slowing(Fake):
+    """A machine that is slower with every candidate."""
+
+    def measure(self, task: Task, schedules: Sequence[str]) -> Iterator[Outcome]:
+        for found in super().measure(task, schedules):
+            made, mood = found.measured, 1 + len(self.asked) / 10
+            if made is None:
+                yield found
+                continue
+            slow = replace(made, median=mood * made.median, default=mood * made.default)
+            yield replace(found, measured=slow)
+
+
+def test_default_and_best_are_of_the_same_moment(path: Path) -> None:
+    with Database.open(path) as database:
+        given = (database, target_row(V3, ""), VERSIONS, 2, Plan(8), Slowing(), wanted())
+        report = tune(Model(0.8), *given)
+    found = [w for w in report.workloads if w.trials]
+    assert found
+    for w in found:
+        assert w.default_seconds and w.best_seconds
+        assert w.default_seconds / w.best_seconds == pytest.approx(w.gain)
+
+
 def test_a_curve_never_rises() -> None:
     assert curve_of([None, 1.0, 0.5, None, 0.7]) == (1.0, 1.0, 0.5, 0.5, 0.5)
 
@@ -105,9 +139,20 @@ def test_a_run_that_is_stopped_says_so(path: Path) -> None:
         fake = Fake(stop_after=6)
         given = (database, target_row(V3, ""), VERSIONS, 2, Plan(20), fake, wanted())
         report = tune(Model(0.8), *given)
-    assert not report.finished
+        again = tune(Model(0.8), *given[:5], Fake(), wanted())
+    assert (report.finished, report.interrupted, report.trials) == (False, True, 6)
     assert "the same command goes on" in str(report)
-    assert report.trials == 6
+    assert (again.interrupted, again.trials, again.measured) == (False, 20, 14)
+    assert "20 trials, 14 of them in" in str(again)
+
+
+def test_a_finalist_that_is_no_schedule_is_passed_over(path: Path) -> None:
+    tuned(path, Model(0.8))
+    with Database.open(path) as database, database.transaction() as connection:
+        connection.execute("UPDATE trials SET schedule = 'os.system()', ratio = 0.01 WHERE id = 2")
+    report = tuned(path, Model(0.8))
+    assert "tuned" in {w.chosen for w in report.workloads}
+    assert not [w for w in report.workloads if "system" in w.schedule]
 
 
 @pytest.mark.parametrize(
@@ -116,6 +161,7 @@ def test_a_run_that_is_stopped_says_so(path: Path) -> None:
         ({"trials": 0}, "trials=0"),
         ({"trials": 1.5}, "trials=1.5"),
         ({"seed": -1}, "seed=-1"),
+        ({"seed": 1 << 63}, "seed=9223372036854775808"),
         ({"time_limit": 0}, "time_limit=0"),
         ({"cluster": "tcp://10.0.0.1:1"}, "beyond this machine it takes TLS"),
         ({"example_inputs": 7}, "example_inputs are a int"),
@@ -160,6 +206,34 @@ def test_compiling_can_tune_first(path: Path) -> None:
         assert database.query("SELECT COUNT(*) AS n FROM trials") == [{"n": 2}]
     with pytest.raises(TuningError, match="trials=-1"):
         tc.compile(Small(), example_inputs=(x,), tuning_db=path, tune=-1)
+    nothing = tc.compile(torch.nn.Identity(), example_inputs=(x,), tuning_db=path, tune=2)
+    torch.testing.assert_close(nothing(x), x)
+    with pytest.raises(TuningError, match="no kernel of it has a choice"):
+        tc.tune(torch.nn.Identity(), example_inputs=(x,), tuning_db=path)
+
+
+def test_a_model_of_fixed_sizes_can_be_tuned(path: Path) -> None:
+    given = {"example_inputs": (torch.ones(3, 8),), "tuning_db": path, "threads": 1}
+    report = tc.tune(Small(), trials=2, dynamic=False, **given)
+    assert {w.sizes for w in report.workloads} == {""}
+    model = tc.compile(Small(), dynamic=False, **given)
+    model(torch.ones(3, 8))
+    assert {row.source.split()[0] for row in model.explain(1).rows} == {"tuned"}
+
+
+def test_a_machine_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Target] = []
+
+    def measured(target: Target, _memory: int | None) -> Measurement:
+        asked.append(target)
+        return Measurement(1.0, 2.0, 3.0, 4.0, datetime.date.today().isoformat())
+
+    monkeypatch.setenv("TC_CACHE_DIR", str(tmp_path))
+    for _ in range(2):  # two processes
+        monkeypatch.setattr(physical, "_HOST", [HostDevice(measure=measured)])
+        row, bound = machine(Target.parse("host"), 1)
+        assert (row.peak_gflops, row.bandwidth, bound) == (2.0, 4.0, Bound(1e9, 3e9))
+    assert len(asked) == 1
 
 
 def test_schedules_for_a_target_that_is_not_here_are_predicted(path: Path) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tc.autotune.database import Database
+from tc.cli.tune import _Clock
 from tests.autotune.fake_tuning import Fake, session
 
 FUNCTION = "tests.cli.stand_ins:small"
@@ -34,6 +37,8 @@ def test_what_cannot_be_tuned(run, tmp_path: Path) -> None:
         ((FUNCTION, "--trials", 0), 2, "Invalid value for '--trials'"),
         ((FUNCTION, "--time-limit", 0), 2, "Invalid value for '--time-limit'"),
         ((FUNCTION, "--target", "vax", "--db", db), 1, "unknown target"),
+        ((FUNCTION, "--seed", 1 << 63), 2, "Invalid value for '--seed'"),
+        ((FUNCTION, "--plot", tmp_path / "no" / "x.png"), 2, "there is no such folder"),
         ((FUNCTION, "--cluster", "tcp://10.0.0.1:1", "--db", db.parent / "c.db"), 1, "takes TLS"),
         (("--report-model", "--db", db), 1, "no such file"),
         ((), 2, "Missing argument 'MODEL'"),
@@ -45,6 +50,29 @@ def test_what_cannot_be_tuned(run, tmp_path: Path) -> None:
         done = run("tune", *arguments, "--quiet")
         assert (done.status, said in done.err) == (status, True), done
     assert not db.exists()
+
+
+def test_what_is_left_is_what_the_limit_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter((100.0, 110.0, 130.0, 200.0))
+    monkeypatch.setattr("time.monotonic", lambda: next(now))
+    clock = _Clock(100, 60.0)
+    assert clock.text(0).startswith("ranking")
+    assert clock.text(5) == "5/100 trials"
+    assert clock.text(15) == "15/100 trials, 60 a minute, 50 s left"
+    assert clock.text(90) == "90/100 trials, 170 a minute, 4 s left"
+    assert clock.text(91) == "91/100 trials, 52 a minute, 0 s left"
+
+
+def test_ctrl_c_is_told_by_the_status_whatever_the_limit(
+    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tc.autotune.session.Session.run", stopped)
+    db = tmp_path / "tuning.db"
+    done = run("tune", FUNCTION, "--db", db, "--time-limit", 60, "--json", "--quiet")
+    assert (done.status, json.loads(done.out)["interrupted"]) == (130, True)
 
 
 def test_a_worker_refuses_strangers(run) -> None:
