@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 import tc
 from tc import te
+from tc.codegen.c.kernel import render_kernel
+from tc.codegen.llvm.kernel import compile_func
 from tc.ir.interpret.numeric import fma
+from tc.ir.parser import parse_func
 from tc.ir.types import F32
 from tc.target import Target
 
@@ -29,8 +34,11 @@ def numbers(count: int) -> list[np.ndarray]:
     return [np.concatenate(pair) for pair in zip((a, b, c), grid, strict=True)]
 
 
-@pytest.mark.parametrize("target", ["generic", "x86-64-v2", "host"])
-def test_it_is_rounded_once(target: str) -> None:
+WAYS = [("generic", "llvm"), ("x86-64-v2", "llvm"), ("host", "llvm"), ("x86-64-v2", "c")]
+
+
+@pytest.mark.parametrize(("target", "codegen"), WAYS)
+def test_it_is_rounded_once(target: str, codegen: str) -> None:
     if Target.parse(target).arch not in ("generic", Target.parse("host").arch):
         pytest.skip("another processor")
     given = numbers(3 << 12)
@@ -38,7 +46,7 @@ def test_it_is_rounded_once(target: str) -> None:
         wanted = fma(*given, F32)
     places = [te.placeholder((len(wanted),)) for _ in given]
     made = te.compute((len(wanted),), lambda i: te.Fma(*(p[i] for p in places)))
-    found = tc.build(made, target, threads=1)(*given)
+    found = tc.build(made, target, threads=1, codegen=codegen)(*given)
     np.testing.assert_array_equal(found, wanted)
     same = ~np.isnan(wanted)
     assert (np.signbit(found) == np.signbit(wanted))[same].all()
@@ -57,3 +65,37 @@ def test_products_call_no_function(target: str, fused: bool) -> None:
         text = kernel.llvm_ir if codegen == "llvm" else kernel.c_source
         assert ("fmaf(" in text or "fmadd" in text or "llvm.fma" in text) is fused
     assert "fmaf" not in tc.build(curve, target, threads=1).asm
+
+
+@pytest.mark.parametrize("target", ["x86-64-v2", "generic-c99"])
+def test_functions_have_equal_bits_in_c(target: str) -> None:
+    """Where steps are rounded twice and exact ones go through f64."""
+    if Target.parse("host").arch != "x86_64":
+        pytest.skip("another processor")
+    (x, *_) = numbers(1 << 10)
+    p = te.placeholder((len(x),))
+    functions = ("exp", "log", "tanh", "erf", "sinh")
+    made = [te.compute((len(x),), partial(lambda f, i: te.unary(f, p[i]), f)) for f in functions]
+    kernels = [tc.build(made, target, threads=1, codegen=each) for each in ("llvm", "c")]
+    assert "fmaf" not in kernels[1].asm
+    for name, *found in zip(functions, *(kernel(x) for kernel in kernels), strict=True):
+        bits = [np.where(np.isnan(y), np.float32(1), y).view(np.int32) for y in found]
+        np.testing.assert_array_equal(*bits, err_msg=name)
+
+
+def test_pairs_of_bf16_call_no_function() -> None:
+    if Target.parse("host").arch != "x86_64":
+        pytest.skip("another processor")
+    plain = Target.parse("x86-64-v2")
+    pair = "dot(A[ramp(0, 1, 8)], B[ramp(0, 1, 8)], broadcast(0.5:f32, 4))"
+    func = parse_func(
+        "def k(A: bf16[8], B: bf16[8], C: out f32[4]):\n" + f"    C[ramp(0, 1, 4)] = {pair}\n"
+    )
+    given = [1.5 - np.arange(8, dtype=np.float32), np.arange(8, dtype=np.float32) / 4]
+    kernel = compile_func(func, plain)
+    found = np.zeros(4, np.float32)
+    kernel(*(np.asarray(x.view(np.uint32) >> 16, np.uint16) for x in given), found)
+    np.testing.assert_array_equal(found, 0.5 + (given[0] * given[1]).reshape(4, 2).sum(1))
+    assert "fmaf" not in kernel.asm
+    text = render_kernel(func, plain)
+    assert "fmaf" not in text.text and "tc_fma_f32" in text.helpers

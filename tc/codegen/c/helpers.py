@@ -160,6 +160,30 @@ def _float_to_int() -> dict[str, Helper]:
     return out
 
 
+def _fused() -> dict[str, Helper]:
+    """a * b + c of f32, rounded once, where no instruction does so.
+
+    The product is exact in f64. The sum there is rounded to odd, so that rounding once more is
+    right: Boldo and Melquiond, "Emulation of FMA and correctly rounded sums" (2008). The error of
+    a sum that is infinite or NaN is a NaN, which is not looked at.
+    """
+    text = function(
+        "float tc_fma_f32(float a, float b, float c)",
+        "const double product = (double)a * (double)b, wide = (double)c;",
+        "const double sum = product + wide, part = sum - product;",
+        "const double error = (product - (sum - part)) + (wide - part);",
+        "double odd;",
+        "int64_t bits, other;",
+        "memcpy(&bits, &sum, sizeof bits);",
+        "memcpy(&other, &error, sizeof other);",
+        "const int64_t place = ((bits ^ other) >> 63) | 1; /* away from zero, or towards it */",
+        "bits += (bits & 1) == 0 && (error < 0.0 || error > 0.0) ? place : 0;",
+        "memcpy(&odd, &bits, sizeof odd);",
+        "return (float)odd;",
+    )
+    return {"tc_fma_f32": Helper(text, ("string.h",))}
+
+
 def _bits() -> dict[str, Helper]:
     """The same bits as another type."""
     out = {}
@@ -244,7 +268,7 @@ _HALVES: Final = {
 
 HELPERS: Final[Mapping[str, Helper]] = {
     **_wrapping(), **_division(), **_shifts(), **_extremes(), **_float_division(),
-    **_float_to_int(), **_bits(), **_HALVES,
+    **_float_to_int(), **_fused(), **_bits(), **_HALVES,
 }  # fmt: skip
 
 

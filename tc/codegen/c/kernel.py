@@ -119,7 +119,7 @@ class _Kernel(Statements):
         self.w = Writer(names)
         roots = [x for s in sub_stmts(func.body) for x in own_exprs(s)]
         isa = isa_of(target)
-        self.values = Vectors(self.w, count_uses(roots), isa)
+        self.values = Vectors(self.w, count_uses(roots), target.fuses, isa)
         super().__init__(func, self.values, 0 if isa is None else isa.lane_registers)
         self.numbers = numbers or {m: n for n, m in enumerate(self.messages, 1)}
         self.stores = Stores(self.values, self.aliases)

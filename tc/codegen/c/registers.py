@@ -60,8 +60,8 @@ class Held:
 class Registers(Values):
     """Writes expressions with the instructions of `isa`; None: lane by lane."""
 
-    def __init__(self, w: Writer, uses: Mapping[int, int], isa: Isa | None) -> None:
-        super().__init__(w, uses)
+    def __init__(self, w: Writer, uses: Mapping[int, int], fuses: bool, isa: Isa | None) -> None:
+        super().__init__(w, uses, fuses)
         self.isa = isa
         self.held: dict[str, Held] = {}
 

@@ -187,11 +187,13 @@ def _float_unary(w: Writer, op: str, x: Term, dtype: DType) -> Term:
     raise InternalError(f"emit: {op} of {dtype} should have been expanded before")
 
 
-def fma(w: Writer, a: Term, b: Term, c: Term, dtype: DType) -> Term:
-    """a * b + c: rounded once if floats, wrapped if integers."""
+def fma(w: Writer, a: Term, b: Term, c: Term, dtype: DType, fuses: bool) -> Term:
+    """a * b + c: rounded once if floats, wrapped if integers; `fuses`: see `Target.fuses`."""
     if dtype in HALVES:
         a, b, c = (widened(w, v, dtype) for v in (a, b, c))
-        return narrowed(w, fma(w, a, b, c, F32), dtype)
+        return narrowed(w, fma(w, a, b, c, F32, fuses), dtype)
+    if dtype is F32 and not fuses:
+        return w.call("tc_fma_f32", a, b, c)
     if dtype.is_float:
         w.headers.add("math.h")
         return Term(f"fma{'' if dtype is F64 else 'f'}({a.text}, {b.text}, {c.text})")

@@ -72,12 +72,14 @@ class Lane:
 
 
 class Values(Placement[Any]):
-    """Writes expressions into `w`; `uses` counts how often each node is used."""
+    """Writes expressions into `w`; `uses` counts how often each node is used, and `fuses` says
+    whether the target multiplies and adds at once."""
 
-    def __init__(self, w: Writer, uses: Mapping[int, int]) -> None:
+    def __init__(self, w: Writer, uses: Mapping[int, int], fuses: bool) -> None:
         super().__init__(w)
         self.w = w
         self.uses = uses
+        self.fuses = fuses
         self.symbols: dict[str, str] = {}
         self.buffers: dict[str, str] = {}
         self.lane: Lane | None = None
@@ -180,7 +182,7 @@ class Values(Placement[Any]):
             case Load():
                 return memory.load(self, x)
             case Fma(p, q, r):
-                return scalar.fma(w, self(p), self(q), self(r), x.dtype)
+                return scalar.fma(w, self(p), self(q), self(r), x.dtype, self.fuses)
             case Binary(op, p, q):
                 return scalar.binary(w, op, self(p), self(q), p.dtype, self.range(p), self.range(q))
             case Unary(op, y):
@@ -258,7 +260,7 @@ class Values(Placement[Any]):
                 p, q = self(x.a), self(x.b)
             if x.a.dtype is BF16:
                 p, q = scalar.widened(w, p, BF16), scalar.widened(w, q, BF16)
-                out = scalar.fma(w, p, q, out, F32)
+                out = scalar.fma(w, p, q, out, F32, self.fuses)
             else:
                 product = scalar.infix("*", p, q)
                 out = w.call("tc_add_i32", out, product)

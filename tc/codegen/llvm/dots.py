@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tc.codegen.llvm import neon_dots
+from tc.codegen.llvm import arith, neon_dots
 from tc.codegen.llvm.builder import Builder
 from tc.codegen.llvm.hardware import Hardware
 from tc.codegen.llvm.text import mangled, splat, vector
@@ -46,7 +46,9 @@ def dot(
         found = _x86_dot(b, a, w, c, dtype, lanes, hardware, small)
     if found is not None:
         return found
-    return (_bf16_arithmetic if dtype is BF16 else _int8_arithmetic)(b, a, w, c, lanes)
+    if dtype is BF16:
+        return _bf16_arithmetic(b, a, w, c, lanes, hardware.fma)
+    return _int8_arithmetic(b, a, w, c, lanes)
 
 
 def _x86_dot(
@@ -74,7 +76,7 @@ def _bf16_instruction(b: Builder, a: str, w: str, c: str, lanes: int) -> str:
     return b.call(t, name, [t, halves, halves], [c, x, y])
 
 
-def _bf16_arithmetic(b: Builder, a: str, w: str, c: str, lanes: int) -> str:
+def _bf16_arithmetic(b: Builder, a: str, w: str, c: str, lanes: int, fuses: bool) -> str:
     """Two fused multiplications; a bf16 is the upper half of an f32."""
     i32, f32 = vector("i32", lanes), vector("float", lanes)
     words = [_words(b, v, "i16", 2, lanes) for v in (a, w)]
@@ -82,6 +84,9 @@ def _bf16_arithmetic(b: Builder, a: str, w: str, c: str, lanes: int) -> str:
     high = [b.ins(f"and {i32} {v}, {splat('i32', str(-(1 << 16)), lanes)}") for v in words]
     for part in (low, high):
         x, y = (b.ins(f"bitcast {i32} {v} to {f32}") for v in part)
+        if not fuses:
+            c = arith.fma_of_f32(b, x, y, c, lanes)
+            continue
         c = b.call(f32, f"llvm.fma.{mangled('float', lanes)}", [f32, f32, f32], [x, y, c])
     return c
 
