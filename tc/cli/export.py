@@ -42,6 +42,12 @@ from tc.errors import CompileError, describe
     show_default=True,
     help="Which weights become part of the sources.",
 )
+@click.option(
+    "--name",
+    default="model",
+    show_default=True,
+    help="What files, symbols and the program are called after.",
+)
 @click.option("--build", is_flag=True, help="Run make.")
 @click.option(
     "--run", is_flag=True, help="Compare it with PyTorch on random inputs, emulated if need be."
@@ -56,6 +62,7 @@ def command(
     max_batch: int | None,
     max_length: int | None,
     bake: str,
+    name: str,
     build: bool,
     run: bool,
 ) -> None:
@@ -68,7 +75,9 @@ def command(
     with step(settings, f"compiling for {target}"):
         compiled = source.compile(target, precision, None, whole=True)
     with step(settings, f"writing {output}"):
-        exported = compiled.export_c(output, max_batch=max_batch, max_length=max_length, bake=bake)
+        exported = compiled.export_c(
+            output, max_batch=max_batch, max_length=max_length, bake=bake, name=name
+        )
     found: dict[str, Any] = {
         "model": model,
         "output": str(output),

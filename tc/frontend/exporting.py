@@ -67,6 +67,7 @@ class Exporter:
         max_batch: int | None = None,
         max_length: int | None = None,
         bake: str | int = "none",
+        name: str = "model",
     ) -> Exported:
         """Write the model as C sources, weights and a Makefile into `folder`.
 
@@ -75,15 +76,19 @@ class Exporter:
             max_length: the most positions; default what the model has, at most 1024.
             bake: which weights become constants of the sources: "none", "all", "auto" (small
                 arrays, or all of a small model), or those of at most so many bytes.
+            name: what files, symbols and the program are called after. Models with names of their
+                own can be linked into one program.
 
         Raises:
             UnsupportedError: an operator that is not compiled.
-            TcError: bounds that do not fit; nothing is compiled yet; the system refuses to write.
+            TcError: bounds that do not fit; a name that is none in C or is taken; nothing is
+                compiled yet; the system refuses to write.
         """
         from tc.standalone.export import export
 
         with no_collection():
-            return export(_spec(self._parts(), max_batch, max_length), Path(folder), bake)
+            spec = _spec(self._parts(), max_batch, max_length)
+            return export(spec, Path(folder), bake, name=name)
 
     def export_object(
         self,
@@ -93,6 +98,7 @@ class Exporter:
         max_length: int | None = None,
         bake: str | int = "none",
         threads: bool = False,
+        name: str = "model",
     ) -> Path:
         """Write the model with its kernels compiled by LLVM for the target.
 
@@ -100,7 +106,7 @@ class Exporter:
             path: of a folder as `export_c` writes it, with `kernels.o` in place of the kernels' C;
                 or of a file that ends with .o or .so, an object file or a shared library with all
                 that `model.h` declares. That and the weights are written beside it.
-            max_batch, max_length, bake: as `export_c`.
+            max_batch, max_length, bake, name: as `export_c`.
             threads: of a file: calls may run on several.
 
         Returns:
@@ -114,7 +120,7 @@ class Exporter:
         from tc.standalone.objects import export_object  # which imports LLVM
 
         spec = _spec(self._parts(), max_batch, max_length)
-        return export_object(spec, Path(path), bake, threads)
+        return export_object(spec, Path(path), bake, threads, name)
 
     def run_emulated(self, **inputs: Any) -> Outputs:
         """Run the exported model on this machine, under qemu where it is for another one.

@@ -16,6 +16,7 @@ from pathlib import Path
 from tc.codegen.c.compilers import MEANING, machine_flags, zig_flags
 from tc.config import read
 from tc.errors import CompileError, UnsupportedError, describe
+from tc.standalone.prefix import MODEL, shown, weights_file
 from tc.standalone.spec import ModelSpec
 from tc.target import Target
 
@@ -43,10 +44,13 @@ def is_native(target: Target) -> bool:
     return target.arch in ("generic", here)
 
 
-def makefile(target: Target, sources: Sequence[str], compiled: Sequence[str] = ()) -> str:
+def makefile(
+    target: Target, sources: Sequence[str], compiled: Sequence[str] = (), name: str = MODEL
+) -> str:
     """The Makefile; `CC`, `CFLAGS` and `THREADS` may be given.
 
-    `sources` are the C files of the library, `compiled` object files that belong to it.
+    `sources` are the C files of the library, `compiled` object files that belong to it; that and
+    the program are called after `name`.
     """
     objects = " ".join(s.removesuffix(".c") + ".o" for s in sources)
     parts = " ".join(["$(OBJECTS)", *compiled])
@@ -56,8 +60,8 @@ def makefile(target: Target, sources: Sequence[str], compiled: Sequence[str] = (
         here = " ".join(_MACHINES[target.arch])
         compilers = f"$(if $(filter {here},$(shell uname -m)),cc,{cross})"
     return f"""\
-# make                  build libmodel.a and model_cli for {target}
-# make libmodel.so      a shared library; make libmodel.o: one object file
+# make                  build lib{name}.a and {name}_cli for {target}
+# make lib{name}.so      a shared library; make lib{name}.o: one object file
 # make CC=clang         with another compiler: gcc, clang, "zig cc -target aarch64-linux-musl"
 # make THREADS=openmp   with several threads
 
@@ -79,35 +83,37 @@ endif
 
 OBJECTS := {objects}
 
-all: model_cli libmodel.a
+all: {name}_cli lib{name}.a
 
 %.o: %.c $(wildcard *.h)
 \t$(CC) $(MODEL_FLAGS) $(CFLAGS) -c -o $@ $<
 
-libmodel.a: {parts}
+lib{name}.a: {parts}
 \t$(AR) rcs $@ $^
 
-libmodel.so: {parts}
+lib{name}.so: {parts}
 \t$(CC) $(MODEL_FLAGS) $(CFLAGS) $(LDFLAGS) -shared -Wl,-Bsymbolic -o $@ $^ $(LDLIBS)
 
-libmodel.o: {parts}
+lib{name}.o: {parts}
 \t$(CC) -r -nostdlib -o $@ $^
 
-model_cli: model_cli.o npy.o {parts}
+{name}_cli: {name}_cli.o npy.o {parts}
 \t$(CC) $(MODEL_FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 clean:
-\trm -f $(OBJECTS) model_cli.o npy.o libmodel.o libmodel.a libmodel.so model_cli
+\trm -f $(OBJECTS) {name}_cli.o npy.o lib{name}.o lib{name}.a lib{name}.so {name}_cli
 
 .PHONY: all clean
 """
 
 
-def cmake(target: Target, sources: Sequence[str], compiled: Sequence[str] = ()) -> str:
+def cmake(
+    target: Target, sources: Sequence[str], compiled: Sequence[str] = (), name: str = MODEL
+) -> str:
     """The CMakeLists.txt; see `makefile`."""
     return f"""\
 cmake_minimum_required(VERSION 3.14)
-{_cmake_cross(target)}project(model C)
+{_cmake_cross(target)}project({name} C)
 
 set(CMAKE_C_STANDARD 99)
 set(CMAKE_C_STANDARD_REQUIRED ON)
@@ -116,29 +122,29 @@ set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 if(NOT CMAKE_BUILD_TYPE)
   set(CMAKE_BUILD_TYPE Release)
 endif()
-option(MODEL_OPENMP "Run calls on several threads" OFF)
+option({name.upper()}_OPENMP "Run calls on several threads" OFF)
 
 if("${{CMAKE_C_COMPILER}}" MATCHES "zig")
   set(machine {" ".join(zig_flags(target))})
 else()
   set(machine {" ".join(machine_flags(target))})
 endif()
-add_library(model STATIC {" ".join([*sources, *compiled])})
-target_include_directories(model PUBLIC ${{CMAKE_CURRENT_SOURCE_DIR}})
-target_compile_options(model PRIVATE {" ".join([*STRICT[1:], *MEANING])}
+add_library({name} STATIC {" ".join([*sources, *compiled])})
+target_include_directories({name} PUBLIC ${{CMAKE_CURRENT_SOURCE_DIR}})
+target_compile_options({name} PRIVATE {" ".join([*STRICT[1:], *MEANING])}
   ${{machine}})
-target_link_libraries(model PUBLIC m)
-if(MODEL_OPENMP)
+target_link_libraries({name} PUBLIC m)
+if({name.upper()}_OPENMP)
   find_package(OpenMP REQUIRED COMPONENTS C)
-  target_link_libraries(model PUBLIC OpenMP::OpenMP_C)
+  target_link_libraries({name} PUBLIC OpenMP::OpenMP_C)
 endif()
 
-add_executable(model_cli model_cli.c npy.c)
-target_link_libraries(model_cli PRIVATE model)
-if(EXISTS ${{CMAKE_CURRENT_SOURCE_DIR}}/weights.bin)
-  # model_cli looks for them beside itself.
-  file(CREATE_LINK ${{CMAKE_CURRENT_SOURCE_DIR}}/weights.bin
-    ${{CMAKE_CURRENT_BINARY_DIR}}/weights.bin COPY_ON_ERROR SYMBOLIC)
+add_executable({name}_cli {name}_cli.c npy.c)
+target_link_libraries({name}_cli PRIVATE {name})
+if(EXISTS ${{CMAKE_CURRENT_SOURCE_DIR}}/{weights_file(name)})
+  # {name}_cli looks for them beside itself.
+  file(CREATE_LINK ${{CMAKE_CURRENT_SOURCE_DIR}}/{weights_file(name)}
+    ${{CMAKE_CURRENT_BINARY_DIR}}/{weights_file(name)} COPY_ON_ERROR SYMBOLIC)
 endif()
 """
 
@@ -182,26 +188,28 @@ def build(
     *,
     threads: bool = False,
     flags: str | None = None,
-    goal: str = "model_cli",
+    goal: str = "",
+    name: str = MODEL,
 ) -> Path:
-    """Run make in an exported folder; the path of model_cli.
+    """Run make in an exported folder; the path of the program.
 
     Args:
         threads: calls may run on several.
         flags: CFLAGS in place of the Makefile's own.
-        goal: what to make instead of model_cli, of which the path is then.
+        goal: what to make instead of all, of which the path is then.
+        name: that the model has.
 
     Raises:
         UnsupportedError: no make or no compiler.
         CompileError: the compiler refuses.
     """
     make = find_tool("make", f"building {folder}")
-    name = compiler(target)
-    given = read().cc or find_tool(name, f"building {folder} for {target}")
+    own = compiler(target)
+    given = read().cc or find_tool(own, f"building {folder} for {target}")
     words = [make, "-C", str(folder), f"-j{os.cpu_count() or 1}", f"CC={given}"]
     words += ["THREADS=openmp"] if threads else []
     words += [f"CFLAGS={flags}"] if flags is not None else []
-    words += [goal] if goal != "model_cli" else []
+    words += [goal] if goal else []
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip()).splitlines()
@@ -212,7 +220,7 @@ def build(
                 way_out=f"run make -C {folder} to see all of it",
             )
         )
-    return folder / goal
+    return folder / (goal or f"{name}_cli")
 
 
 def runner(target: Target) -> list[str]:
@@ -231,19 +239,21 @@ def runner(target: Target) -> list[str]:
     return words
 
 
-def readme(model: ModelSpec, sizes: dict[str, int], kernels: str = "`kernels*.c`") -> str:
+def readme(
+    model: ModelSpec, sizes: dict[str, int], kernels: str = "`kernels*.c`", name: str = MODEL
+) -> str:
     """The README of the folder; `kernels` says where the kernels are."""
     program = model.programs[0]
     first_input = " ".join(f"--input {n}={n}.npy" for n in program.inputs)
     outputs = " ".join(f"--output {n}={n}.npy" for n in program.outputs[:1])
-    bounds = "\n".join(f"- `{name}`: at most {value}" for name, value in model.bounds.items())
+    bounds = "\n".join(f"- `{each}`: at most {value}" for each, value in model.bounds.items())
     generate = (
-        "    ./model_cli generate --ids 1,2,3 --max-new-tokens 32\n" if model.generation else ""
+        f"    ./{name}_cli generate --ids 1,2,3 --max-new-tokens 32\n" if model.generation else ""
     )
-    return _README.format(
+    return shown(_README, name).format(
         name=model.name.replace("`", ""), target=model.target, bounds=bounds or "- none",
         kernels=kernels, lines=sizes["lines"], weights=sizes["weights"], generate=generate,
-        run=f"    ./model_cli run {first_input} {outputs}\n",
+        run=f"    ./{name}_cli run {first_input} {outputs}\n",
     )  # fmt: skip
 
 
@@ -265,9 +275,10 @@ what was chosen at export, and an instance may be made for less:
 {bounds}
 
 Calls run on one thread. `make THREADS=openmp` builds for several, `--threads N` and
-`model_limits.threads` ask for them. `--private-weights 1` and `model_limits.private_weights` read
-the weights into memory of the instance, in large pages where the system has them: processes no
-longer share them, and what streams all weights, as each step of a generation does, is faster.
+`model_limits.threads` ask for them; other builds refuse that. `--private-weights 1` and
+`model_limits.private_weights` read the weights into memory of the instance, in large pages where
+the system has them: processes no longer share them, and what streams all weights, as each step of
+a generation does, is faster.
 
 Exit status: 0, or one line on standard error and the error's number in `model_code` of `model.h`.
 

@@ -17,12 +17,15 @@ from tc.errors import TcError, describe
 from tc.standalone import building, weights
 from tc.standalone.kernels import Kernels
 from tc.standalone.model_c import Placed, Written, fill, place_weights, runtime_text, write_model
+from tc.standalone.prefix import MODEL, check_name, renamed, weights_file
 from tc.standalone.running import Exported
 from tc.standalone.spec import ModelSpec
 from tc.target import Target
 
 _OBJECT = "kernels.o"
 _RUNTIME = ("runtime.c", "runtime.h", "weights.c", "weights.h", "npy.c", "npy.h", "model_cli.c")
+# Texts of ours, whatever the model is.
+_GIVEN = frozenset((*_RUNTIME, "model.h", "generate.c", "choose.c"))
 
 
 def export(
@@ -30,15 +33,19 @@ def export(
     folder: Path,
     bake: object = "none",
     compiled: Callable[[Kernels], bytes] | None = None,
+    name: str = MODEL,
 ) -> Exported:
     """Write a model into a folder, which is made if it does not exist.
 
     Without a weights file where `bake` puts all weights into the sources. `compiled` gives the
-    object file that is written in place of the kernels' C.
+    object file that is written in place of the kernels' C. Files, symbols and the program are
+    called after `name`.
 
     Raises:
-        TcError: sizes that are too large at the bounds; the system refuses to write.
+        TcError: sizes that are too large at the bounds; a name that C or the sources have another
+            use for; the system refuses to write.
     """
+    check_name(name)
     target = Target.parse(model.target)
     placed = place_weights(model, bake)
     layout = placed.layout
@@ -46,11 +53,11 @@ def export(
         folder.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as undone, ThreadPoolExecutor(1) as meanwhile:
             if layout.bytes:
-                file = undone.enter_context(_New(folder / "weights.bin"))
+                file = undone.enter_context(_New(folder / weights_file(name)))
                 weighed = meanwhile.submit(weights.write, file.stream, layout, placed.mark)
-            lines, contents = _contents(model, placed, compiled)
-            for name, data in contents.items():
-                with _New(folder / name) as text:
+            lines, contents = _contents(model, placed, compiled, name)
+            for file_name, data in contents.items():
+                with _New(folder / file_name) as text:
                     text.stream.write(data)
                     text.done()
             if layout.bytes:
@@ -65,25 +72,27 @@ def export(
             )
         ) from error
     outputs = model.programs[0].outputs
-    return Exported(folder, target, lines, layout.bytes, outputs)
+    return Exported(folder, target, lines, layout.bytes, outputs, name)
 
 
 def _contents(
-    model: ModelSpec, placed: Placed, compiled: Callable[[Kernels], bytes] | None
+    model: ModelSpec, placed: Placed, compiled: Callable[[Kernels], bytes] | None, name: str
 ) -> tuple[int, dict[str, bytes]]:
     """The lines of C, and every file but that of the weights."""
     target = Target.parse(model.target)
     written = write_model(model, placed)
-    texts = sources(model, written, kernels=compiled is None)
-    lines = sum(text.count("\n") for name, text in texts.items() if name[-2:] in (".c", ".h"))
-    objects = [n for n in texts if n.endswith(".c") and n not in ("model_cli.c", "npy.c")]
+    plain = sources(model, written, kernels=compiled is None)
+    texts = renamed(plain, name, _GIVEN)
+    lines = sum(text.count("\n") for file, text in texts.items() if file[-2:] in (".c", ".h"))
+    program = (f"{name}_cli.c", "npy.c")
+    objects = [n for n in texts if n.endswith(".c") and n not in program]
     sizes = {"lines": lines, "weights": placed.layout.bytes}
     more = () if compiled is None else (_OBJECT,)
-    texts["Makefile"] = building.makefile(target, objects, more)
-    texts["CMakeLists.txt"] = building.cmake(target, objects, more)
+    texts["Makefile"] = building.makefile(target, objects, more, name)
+    texts["CMakeLists.txt"] = building.cmake(target, objects, more, name)
     shown = "`kernels*.c`" if compiled is None else f"`{_OBJECT}` (of LLVM)"
-    texts["README.md"] = building.readme(model, sizes, shown)
-    contents = {name: text.encode() for name, text in texts.items()}
+    texts["README.md"] = building.readme(model, sizes, shown, name)
+    contents = {file: text.encode() for file, text in texts.items()}
     if compiled is not None:
         contents[_OBJECT] = compiled(written.kernels)
     return lines, contents

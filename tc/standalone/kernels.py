@@ -117,7 +117,7 @@ class Kernels:
 
     def header(self) -> str:
         """The declarations of all."""
-        lines = ["/* The kernels: one function for each, called by the steps in model.c. */"]
+        lines = ["/* The kernels: one function for each, called by the steps of the model. */"]
         lines += ["#ifndef MODEL_KERNELS_H", "#define MODEL_KERNELS_H", "", "#include <stdbool.h>"]
         lines += ["#include <stdint.h>", ""]
         headers = sorted({h for f in self.functions for h in f.kernel.headers})

@@ -14,15 +14,16 @@ from tc.standalone import building
 from tc.standalone.export import export
 from tc.standalone.kernels import Kernels
 from tc.standalone.model_c import place_weights, write_model
+from tc.standalone.prefix import MODEL, symbol, weights_file
 from tc.standalone.spec import ModelSpec
 from tc.target import Target
 
 LIBRARIES = (".o", ".so")
 
 
-def kernel_library(kernels: Kernels, target: Target) -> Library:
-    """Kernels by the names that `kernels.h` declares."""
-    return library({f.name: f.flat(target) for f in kernels.functions}, target)
+def kernel_library(kernels: Kernels, target: Target, name: str = MODEL) -> Library:
+    """Kernels by the names that `kernels.h` declares in a model of that name."""
+    return library({symbol(f.name, name): f.flat(target) for f in kernels.functions}, target)
 
 
 def model_library(model: ModelSpec) -> Library:
@@ -32,13 +33,17 @@ def model_library(model: ModelSpec) -> Library:
 
 
 def export_object(
-    model: ModelSpec, path: Path, bake: object = "none", threads: bool = False
+    model: ModelSpec,
+    path: Path,
+    bake: object = "none",
+    threads: bool = False,
+    name: str = MODEL,
 ) -> Path:
     """Write a folder as `export` does, with `kernels.o` in place of the kernels' C.
 
     Where `path` ends with .o or .so it becomes one object file or a shared library that has the
-    whole interface, linked with the C compiler of the target; `model.h` and `weights.bin` lie
-    beside it.
+    whole interface, linked with the C compiler of the target; `model.h` and `weights.bin`, or what
+    they are called in a model of that name, lie beside it.
 
     Returns:
         `path`.
@@ -50,19 +55,20 @@ def export_object(
     """
 
     def compiled(kernels: Kernels) -> bytes:
-        return kernel_library(kernels, Target.parse(model.target)).object_code()
+        return kernel_library(kernels, Target.parse(model.target), name).object_code()
 
     if path.suffix not in LIBRARIES:
-        export(model, path, bake, compiled)
+        export(model, path, bake, compiled, name)
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".tc-export-", dir=path.parent) as name:
-            made = export(model, Path(name), bake, compiled)
+        with tempfile.TemporaryDirectory(prefix=".tc-export-", dir=path.parent) as where:
+            made = export(model, Path(where), bake, compiled, name)
             built = building.build(
-                made.folder, made.target, threads=threads, goal=f"libmodel{path.suffix}"
+                made.folder, made.target, threads=threads, goal=f"lib{name}{path.suffix}"
             )
-            for file, place in ((built, path.name), *((made.folder / n, n) for n in _BESIDE)):
+            beside = (f"{name}.h", weights_file(name))
+            for file, place in ((built, path.name), *((made.folder / n, n) for n in beside)):
                 if file.exists():
                     file.replace(path.parent / place)
     except OSError as error:
@@ -74,6 +80,3 @@ def export_object(
             )
         ) from error
     return path
-
-
-_BESIDE = ("model.h", "weights.bin")

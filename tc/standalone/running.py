@@ -16,6 +16,7 @@ import numpy as np
 from tc.errors import TcError, describe
 from tc.frozen import frozen
 from tc.standalone import building
+from tc.standalone.prefix import MODEL, weights_file
 from tc.target import Target
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -30,6 +31,7 @@ class Exported:
         lines: of C.
         weights: bytes of weights.bin.
         outputs: names of the results.
+        name: what files, symbols and the program are called after.
     """
 
     folder: Path
@@ -37,34 +39,38 @@ class Exported:
     lines: int
     weights: int
     outputs: tuple[str, ...]
+    name: str = MODEL
 
     def build(self, *, threads: bool = False, flags: str | None = None) -> Path:
-        """Run make; the path of model_cli. See `building.build`."""
-        return building.build(self.folder, self.target, threads=threads, flags=flags)
+        """Run make; the path of the program. See `building.build`."""
+        return building.build(
+            self.folder, self.target, threads=threads, flags=flags, name=self.name
+        )
 
     def command(self, *words: str) -> str:
-        """What `model_cli` prints, after `build`.
+        """What the program prints, after `build`.
 
         Raises:
             UnsupportedError: another machine's program, and no emulator.
             TcError: it is not built, or refuses; its own line says why.
         """
-        path = self.folder.absolute() / "model_cli"  # a name without a folder means one of PATH
+        # A name without a folder means one of PATH.
+        path = self.folder.absolute() / f"{self.name}_cli"
         if not path.exists():
             raise TcError(
                 describe(
-                    f"model_cli {words[0]}",
+                    f"{path.name} {words[0]}",
                     where=str(self.folder),
                     why="it is not built",
                     way_out="call build() before",
                 )
             )
         program = [*building.runner(self.target), str(path)]
-        given = [*program, "--weights", str(self.folder / "weights.bin"), *words]
+        given = [*program, "--weights", str(self.folder / weights_file(self.name)), *words]
         done = subprocess.run(given, capture_output=True, text=True, check=False)
         if done.returncode:
             said = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
-            raise TcError(describe(f"model_cli {words[0]}", where=str(self.folder), why=said))
+            raise TcError(describe(f"{path.name} {words[0]}", where=str(self.folder), why=said))
         return done.stdout
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 
 from tc.codegen.c.compilers import zig_flags
 from tc.standalone import building
+from tc.standalone.prefix import weights_file
 from tc.standalone.running import Exported
 from tc.target import Target
 from tests.standalone.exported import Words, compiled_words, need, words_inputs
@@ -27,22 +29,23 @@ def agrees(exported: Exported) -> None:
     np.testing.assert_allclose(found["output"], wanted, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("target", ["host", "arm-neon"])
+@pytest.mark.parametrize(("target", "name"), [("host", "lexicon"), ("arm-neon", "model")])
 def test_cmake_builds_a_program_beside_its_weights(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, name: str
 ) -> None:
     need("cmake", "make", "cc")
     if target != "host":
         need("aarch64-linux-gnu-gcc", "qemu-aarch64")
     monkeypatch.delenv("CC", raising=False)
-    exported = compiled_words(target).export_c(tmp_path)
+    exported = compiled_words(target).export_c(tmp_path, name=name)
     flags = "-DCMAKE_C_FLAGS_RELEASE=-O1 -Werror"
     built = tmp_path / "build"
     for words in (["-S", str(tmp_path), "-B", str(built), flags], ["--build", str(built)]):
         done = subprocess.run(["cmake", *words], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
-    assert (built / "weights.bin").read_bytes() == (tmp_path / "weights.bin").read_bytes()
-    agrees(Exported(built, exported.target, 0, 0, exported.outputs))
+    weights = weights_file(name)
+    assert (built / weights).read_bytes() == (tmp_path / weights).read_bytes()
+    agrees(replace(exported, folder=built))
 
 
 @pytest.mark.parametrize("target", ["host", "arm-neon+dotprod"])

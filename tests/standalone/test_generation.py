@@ -110,7 +110,7 @@ def test_the_tokens_of_eager(tmp_path: Path, make: Any) -> None:
 def test_the_tokens_of_eager_under_qemu(tmp_path: Path) -> None:
     need("make", "aarch64-linux-gnu-gcc", "qemu-aarch64")
     made = model(gpt2)
-    exported = tc.compile(made, target="arm-neon").export_c(tmp_path, max_length=16)
+    exported = tc.compile(made, target="arm-neon").export_c(tmp_path, max_length=16, name="gpt2")
     exported.build(flags="-O1 -Werror")
     assert exported.command(*GENERATE).strip() == eager(made)
 

@@ -63,14 +63,15 @@ def test_weights_far_apart_are_read_where_they_lie(tmp_path: Path) -> None:
 
 def test_a_shared_library_has_the_whole_interface(tmp_path: Path) -> None:
     need("make", "cc")
-    path = compiled_words().export_object(tmp_path / "libwords.so")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["libwords.so", "model.h", "weights.bin"]
+    path = compiled_words().export_object(tmp_path / "liblexicon.so", name="lexicon")
+    beside = ["lexicon.h", "lexicon_weights.bin"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [*beside, "liblexicon.so"]
     library = ctypes.CDLL(str(path))
-    library.model_create.restype = ctypes.c_void_p
-    library.model_free.argtypes = [ctypes.c_void_p]
-    handle = library.model_create(str(tmp_path / "weights.bin").encode(), None, None)
+    library.lexicon_create.restype = ctypes.c_void_p
+    library.lexicon_free.argtypes = [ctypes.c_void_p]
+    handle = library.lexicon_create(str(tmp_path / "lexicon_weights.bin").encode(), None, None)
     assert handle is not None
-    library.model_free(handle)
+    library.lexicon_free(handle)
 
 
 def test_one_object_file_links_with_a_program_of_c(arm: Any, tmp_path: Path) -> None:

@@ -196,6 +196,11 @@ def test_arrays_that_do_not_fit(
         (["bench", "--repeat", "0"], 23, "at least 1"),
         (["bench", "--batch", "5"], 10, "limit batch: is 5"),
         (["bench", "--threads", "99999999"], 10, "threads"),
+        (
+            ["bench", "--threads", "2"],
+            17,
+            "threads: is 2, this build has 1; build with make THREADS",
+        ),
         (["generate", "--ids", "1,2"], 2, "no generative model"),
         (["generate", "--ids", "1,x"], 23, "x"),
         (["--weights", "/nowhere", "bench"], 3, "/nowhere"),

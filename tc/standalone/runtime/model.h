@@ -41,6 +41,7 @@ typedef enum {
     MODEL_ERROR_ID = 14,              /* an id out of the range of its table */
     MODEL_ERROR_VALUE = 15,           /* another value that the model cannot use */
     MODEL_ERROR_BUFFER = 16,          /* memory for a result that is too small or missing */
+    MODEL_ERROR_THREADS = 17,         /* several threads, of a build that has one */
     MODEL_ERROR_FILE = 20,            /* a file that cannot be read */
     MODEL_ERROR_FORMAT = 21,          /* a file that is no valid .npy file */
     MODEL_ERROR_ORDER = 22,           /* an .npy file in Fortran order */

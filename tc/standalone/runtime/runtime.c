@@ -199,6 +199,13 @@ static model_code check_limits(const model_limits *limits, model_error *error)
         return fail(error, MODEL_ERROR_LIMIT, "threads: is %lld, must be 1 to %d",
                     (long long)limits->threads, MOST_THREADS);
     }
+#ifndef _OPENMP
+    if (limits->threads > 1) {
+        return fail(error, MODEL_ERROR_THREADS,
+                    "threads: is %lld, this build has 1; build with make THREADS=openmp",
+                    (long long)limits->threads);
+    }
+#endif
     if (limits->private_weights != 0 && limits->private_weights != 1) {
         return fail(error, MODEL_ERROR_LIMIT, "private_weights: is %lld, must be 0 or 1",
                     (long long)limits->private_weights);
