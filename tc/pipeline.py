@@ -79,6 +79,8 @@ class Settings(Protocol):
     @property
     def kept(self) -> tuple[tuple[str, str], ...]: ...
     @property
+    def factors(self) -> tuple[str, ...]: ...
+    @property
     def cache_dir(self) -> Path | None: ...
     @property
     def dump_ir(self) -> Path | None: ...
@@ -215,7 +217,8 @@ def shortened(graph: Graph, settings: Settings, dump: Dump) -> Graph:
     """
     for _, run in GRAPH_PASSES:
         graph = run(graph)
-    graph = shorten(graph, settings.precision, settings.target, dict(settings.kept))
+    kept = dict(settings.kept)
+    graph = shorten(graph, settings.precision, settings.target, kept, settings.factors)
     dump("shorten", graph)
     return graph
 

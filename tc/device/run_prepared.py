@@ -22,7 +22,13 @@ _KNOWN: weakref.WeakValueDictionary[Key, Block] = weakref.WeakValueDictionary()
 
 
 def keys(artifact: Artifact, identities: Sequence[Hashable]) -> dict[int, Key]:
-    """How each prepared number is made, as text of fixed length.
+    """How each prepared number is made; see `origins`."""
+    known = origins(artifact, identities)
+    return {number: key for (place, number), key in known.items() if place is Place.PREPARED}
+
+
+def origins(artifact: Artifact, identities: Sequence[Hashable]) -> dict[tuple[Place, int], Key]:
+    """What each param, and all that prepare steps write, is made of, as text of fixed length.
 
     Args:
         identities: of each param: equal ones are the same memory with the same content.
@@ -38,7 +44,7 @@ def keys(artifact: Artifact, identities: Sequence[Hashable]) -> dict[int, Key]:
             # Its name has its number in this program.
             texts[step.kernel] = _digest(kernel.text.removeprefix(f"def {kernel.name}"))
         _note(artifact, step, known, texts)
-    return {number: key for (place, number), key in known.items() if place is Place.PREPARED}
+    return known
 
 
 def _note(

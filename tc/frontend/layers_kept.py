@@ -74,7 +74,8 @@ class Layers:
         return self._described(self._measured(given, following))
 
     def settled(self, request: Request) -> Options:
-        """The options for the program of a call, with the layers that are kept."""
+        """The options for the program of a call, with the layers that are kept, and the embeddings
+        that are factors elsewhere."""
         if self._options.precision == "fp32":
             return self._options
         with self._lock:
@@ -84,9 +85,11 @@ class Layers:
         longer = _kept(self._options.precision, self._errors).items()
         kept = {id(own[name]): p for name, p in longer if name in own}
         # A part of the model, as an encoder, calls its tensors otherwise.
-        names = own_tensors(request.model).items() if kept else ()
+        names = own_tensors(request.model).items()
         found = ((name, kept[id(tensor)]) for name, tensor in names if id(tensor) in kept)
-        return replace(self._options, kept=tuple(sorted(found)))
+        last = _last_weight(self.model)
+        factors = tuple(name for name, tensor in names if tensor is last)
+        return replace(self._options, kept=tuple(sorted(found)), factors=factors)
 
     def _first(self, request: Request) -> Errors:
         """The errors on a call that the model takes; none where it takes neither."""
@@ -119,6 +122,14 @@ class Layers:
             )
             for name, errors in found.items()
         )
+
+
+def _last_weight(model: torch.nn.Module) -> object:
+    """What the decoder of a model with an encoder ends in, which may be both ones' embeddings."""
+    if not getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+        return None
+    given = getattr(model, "get_output_embeddings", None)
+    return None if given is None else getattr(given(), "weight", None)
 
 
 def _shorter(asked: str) -> tuple[str, ...]:

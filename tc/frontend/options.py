@@ -36,6 +36,8 @@ class Options:
         debug: what to print of a compilation, 0 (nothing) to 4.
         codegen: what makes the machine code, one of `CODEGENS`; "none": nothing does.
         kept: parameters whose products stay in a longer precision than `precision`, and in which.
+        factors: parameters that another program of the model multiplies with, see
+            `graph.precision.shorten`.
     """
 
     target: Target
@@ -49,6 +51,7 @@ class Options:
     debug: int = 0
     codegen: str = "llvm"
     kept: tuple[tuple[str, str], ...] = ()
+    factors: tuple[str, ...] = ()
 
     @staticmethod
     def of(

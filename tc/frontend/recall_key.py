@@ -65,7 +65,7 @@ def _options(options: Options, pipeline: str) -> Iterator[str]:
     yield f"precision {options.precision} threads {options.threads} fallback {options.fallback}"
     yield f"kept {options.kept!r}"
     yield f"pipeline {pipeline} records {records_of(options).digest}"
-    yield f"codegen {options.codegen}"
+    yield f"codegen {options.codegen} factors {options.factors}"
 
 
 def _state() -> Iterator[str]:

@@ -23,7 +23,7 @@ longer. This pass must not look at sizes to decide what is faster.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final, TypeAlias
 
 from tc.graph.graph import Graph, Node, Value
@@ -50,12 +50,18 @@ _REORDERS: Final = RESHAPES | {"transpose", "permute"}
 
 
 def shorten(
-    graph: Graph, precision: str, target: Target, kept: Mapping[str, str] | None = None
+    graph: Graph,
+    precision: str,
+    target: Target,
+    kept: Mapping[str, str] | None = None,
+    factors: Collection[str] = (),
 ) -> Graph:
     """The graph with its contractions in `precision`: "fp32" (as they are), "bf16" or "int8".
 
     `kept`: names of parameters whose products stay in a longer precision than that, and in which.
-    Where several parameters make one weight, the longest of theirs counts.
+    Where several parameters make one weight, the longest of theirs counts. `factors`: names of
+    parameters that another program of the model has as weights of `linear`; rows are taken of what
+    they are there.
     """
     longer = kept or {}
 
@@ -69,9 +75,9 @@ def shorten(
             return of(op, names) == each
 
         if each == "int8":
-            graph = _Int8(graph, wanted, activation_bits(target)).run()
+            graph = _Int8(graph, wanted, activation_bits(target)).run(factors)
         else:
-            graph = _Bf16(graph, wanted, rounds_activations(target)).run()
+            graph = _Bf16(graph, wanted, rounds_activations(target)).run(factors)
     return graph
 
 
@@ -117,7 +123,11 @@ class _Shortening(ABC):
         # Where in `nodes` a value is made, so that a conversion can be put right behind it.
         self.behind: dict[Value, list[Node]] = {}
 
-    def run(self) -> Graph:
+    def run(self, factors: Collection[str]) -> Graph:
+        """The graph again; `factors`: see `shorten`."""
+        for v in self.graph.params:
+            if v.name in factors and v.dtype is F32 and self.wanted("linear", self.fixed[v]):
+                self.short_weight(v, "")
         for node in self.graph.nodes:
             if not node.is_fallback and node.inputs and all(v in self.fixed for v in node.inputs):
                 names = frozenset[str]().union(*(self.fixed[v] for v in node.inputs))
@@ -157,6 +167,10 @@ class _Shortening(ABC):
         """The nodes in its place."""
 
     @abstractmethod
+    def short_weight(self, weight: Value, origin: str) -> object:
+        """What a weight of `linear` is read as."""
+
+    @abstractmethod
     def short_rows(self, node: Node, table: Value) -> list[Node]:
         """The nodes in place of one that takes rows of a table; itself where no product has it."""
 
@@ -193,6 +207,10 @@ class _Bf16(_Shortening):
         """Rows of bf16, widened."""
         wide = self.wide.get(table) if table in self.fixed else None
         return [node] if wide is None else [with_inputs(node, {table: wide})]
+
+    def short_weight(self, weight: Value, origin: str) -> Value:
+        """The weight rounded to bf16."""
+        return self.through_bf16(weight, origin)
 
     def through_bf16(self, v: Value, origin: str) -> Value:
         """`v` rounded to bf16, as f32."""
@@ -281,6 +299,10 @@ class _Int8(_Shortening):
             self.add_behind(w, Node("weight_sum", (short,), (sums,), origin))
             self.weights[w, dim] = scale, sums, short
         return self.weights[w, dim]
+
+    def short_weight(self, weight: Value, origin: str) -> tuple[Value, ...]:
+        """Its scale, sums and integers."""
+        return self.quantized_weight(weight, 1, origin)
 
     def short_rows(self, node: Node, table: Value) -> list[Node]:
         """Rows of integers, times the scale of each group."""

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from tc.device.artifact import KernelCall, Place, Storage
+from tc.device.dims import Dim
+from tc.device.run_prepared import Key, origins
 from tc.errors import ScheduleError
 from tc.ir.expr import Load
 from tc.ir.loop import Func
@@ -20,28 +22,39 @@ from tc.schedule.pack import Packing, pack, packings
 from tc.schedule.step import Schedule
 from tc.standalone.spec import Memory, ProgramSpec
 
-Weight = tuple[int, int]  # address and bytes of a parameter
-Layout = tuple[Packing, Memory, Storage]  # of a parameter that is packed: how, and where it lies
+Origins = Mapping[tuple[Place, int], Key]  # what the weights of a program are made of
+Weight = tuple[Key, tuple[Dim, ...]]  # that, and the shape in which it is read
+Layout = tuple[Packing, Memory, Storage]  # of a weight that is packed: how, and where it lies
 
 
 def share_layouts(programs: Sequence[ProgramSpec]) -> tuple[ProgramSpec, ...]:
     """The programs; rows are taken from packed weights where some program has those anyway."""
     packed: dict[Weight, Layout] = {}
-    for program in programs:
-        for weight, layout in _packed_weights(program):
+    known = [(program, _origins(program)) for program in programs]
+    for program, made_of in known:
+        for weight, layout in _packed_weights(program, made_of):
             packed.setdefault(weight, layout)
-    return tuple(_with_packed(program, packed) for program in programs)
+    return tuple(_with_packed(program, made_of, packed) for program, made_of in known)
 
 
-def _packed_weights(program: ProgramSpec) -> Iterator[tuple[Weight, Layout]]:
-    """The parameters that kernels read packed."""
+def _origins(program: ProgramSpec) -> Origins:
+    """Equal texts stand for equal weights, as they are or shortened, of whichever programs."""
+    artifact = program.artifact
+    places = {
+        storage.number: (program.constants[n].address, program.constants[n].bytes)
+        for n, storage in enumerate(artifact.storages)
+        if storage.place is Place.PARAM
+    }
+    return origins(artifact, [places[n] for n in range(len(artifact.params))])
+
+
+def _packed_weights(program: ProgramSpec, made_of: Origins) -> Iterator[tuple[Weight, Layout]]:
+    """The weights that kernels read packed."""
     artifact, storages = program.artifact, program.artifact.storages
     sources = {
         _place(storages[step.buffers[-1]]): step.buffers[0]
         for step in artifact.prepare
-        if isinstance(step, KernelCall)
-        and len(step.buffers) == 2
-        and storages[step.buffers[0]].place is Place.PARAM
+        if isinstance(step, KernelCall) and len(step.buffers) == 2
     }
     for call in artifact.main:
         if not isinstance(call, KernelCall):
@@ -50,26 +63,27 @@ def _packed_weights(program: ProgramSpec) -> Iterator[tuple[Weight, Layout]]:
             made = call.buffers[int(p.buffer.removeprefix("p"))]
             source = sources.get(_place(storages[made]))
             if source is not None and made in program.constants:
-                yield _weight(program, source), (p, program.constants[made], storages[made])
+                yield (
+                    _weight(storages[source], made_of),
+                    (p, program.constants[made], storages[made]),
+                )
 
 
 def _place(storage: Storage) -> tuple[Place, int]:
     return storage.place, storage.number
 
 
-def _weight(program: ProgramSpec, storage: int) -> Weight:
-    """The parameter that a storage is; nothing's where it is none."""
-    found = program.constants.get(storage)
-    if found is None or program.artifact.storages[storage].place is not Place.PARAM:
-        return 0, 0
-    return found.address, found.bytes
+def _weight(storage: Storage, made_of: Origins) -> Weight:
+    return made_of.get(_place(storage), ""), storage.shape
 
 
-def _with_packed(program: ProgramSpec, packed: Mapping[Weight, Layout]) -> ProgramSpec:
+def _with_packed(
+    program: ProgramSpec, made_of: Origins, packed: Mapping[Weight, Layout]
+) -> ProgramSpec:
     """The program with its reads of rows from these weights."""
     for at, call in enumerate(program.artifact.main):
         for n, b in enumerate(call.buffers if isinstance(call, KernelCall) else ()):
-            layout = packed.get(_weight(program, b))
+            layout = packed.get(_weight(program.artifact.storages[b], made_of))
             if layout is not None:
                 program = _reading(program, at, n, layout)
     return program

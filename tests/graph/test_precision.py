@@ -252,3 +252,14 @@ def test_groups_hold_every_element(depth: int) -> None:
     assert size % 4 == 0
     assert size <= 64
     assert depth <= count * size < depth + size
+
+
+@pytest.mark.parametrize(("precision", "kinds"), [("bf16", [BF16]), ("int8", [BF16, I8])])
+def test_rows_of_a_table_that_another_program_multiplies_with_are_short(
+    precision: str, kinds: list[DType]
+) -> None:
+    ids, rows = value("ids", B, S, dtype=I64), value("rows", B, S, 64)
+    before = Graph((ids,), (W,), (Node("embedding", (W, ids), (rows,)),), (rows,), (B, S))
+    assert optimise(shorten(before, precision, PLAIN, None, ("other",))).prepare.outputs == ()
+    folded = optimise(shorten(before, precision, PLAIN, None, ("other", "w")))
+    assert sorted((v.dtype for v in folded.prepare.outputs), key=str) == kinds

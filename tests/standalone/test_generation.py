@@ -25,6 +25,7 @@ from transformers import (
 import tc
 from tc.autotune.records import Record, Records
 from tc.autotune.space import Space
+from tc.device.artifact import touched
 from tc.errors import TcError, UnsupportedError
 from tc.frontend import model as frontend
 from tc.frontend.generate_capture import Calls
@@ -161,6 +162,16 @@ def test_no_weight_is_stored_for_each_program(tmp_path: Path) -> None:
     exported = tc.compile(made).export_c(tmp_path)
     weights = sum(p.nbytes for p in made.parameters())
     assert exported.weights < 1.5 * weights
+
+
+@pytest.mark.usefixtures("plain")
+def test_an_encoder_takes_rows_of_the_short_table_that_its_decoder_multiplies_with() -> None:
+    made = frontend.compile_model(model(t5), target="arm-neon", precision="bf16", natural=False)
+    artifact = frontend._encoder(made).runner.artifact
+    read = {b for step in artifact.main for b in touched(step)}
+    tables = {str(s.dtype) for n, s in enumerate(artifact.storages) if n in read
+              and s.shape == made.shared.weight.shape}  # fmt: skip
+    assert tables == {"bf16"}
 
 
 def test_records_of_one_program_do_not_double_the_weights(
