@@ -334,7 +334,8 @@ def test_bounds_are_numbers(tmp_path: Path, bound: object) -> None:
 @pytest.mark.parametrize(("bake", "file"), [("all", False), ("auto", False), (100, True)])
 def test_baked_weights(tmp_path: Path, bake: str | int, file: bool) -> None:
     need("make", "cc")
-    exported = compiled_words().export_c(tmp_path, bake=bake)
+    most = 1 << 24
+    exported = compiled_words().export_c(tmp_path, bake=bake, max_batch=most, max_length=most)
     assert (tmp_path / "weights.bin").exists() is file
     exported.build(flags="-O0 -Werror")
     inputs = words_inputs()
@@ -342,6 +343,14 @@ def test_baked_weights(tmp_path: Path, bake: str | int, file: bool) -> None:
         wanted = Words()(**inputs).numpy()
     found = exported.run({name: tensor.numpy() for name, tensor in inputs.items()})
     np.testing.assert_allclose(found["output"], wanted, rtol=1e-5, atol=1e-6)
+    if not file:
+        return
+    limits = re.findall(r"^(\w+): at most (\d+)$", exported.command("info"), re.MULTILINE)
+    sizes = [word for name, value in limits for word in (f"--{name}", value)]
+    for words, said in ((sizes, "an arena of"), (["--repeat", 10**15], "10{15} times")):
+        done = model_cli(exported, "bench", *words)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (8, "", 1)
+        assert re.search(f"no memory for {said}", done.stderr)
 
 
 def test_what_may_be_baked(tmp_path: Path) -> None:
