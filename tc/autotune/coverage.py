@@ -70,16 +70,16 @@ def coverage_of(path: Path, target: str, cpu: str) -> Coverage | None:
 def _coverage(rows: list[Mapping[str, Any]], workloads: int) -> Coverage:
     best: dict[str, float] = {}
     for row in rows:
-        if row["best_gflops"] is not None:
+        if isinstance(row["best_gflops"], float):
             best[row["family"]] = max(best.get(row["family"], 0.0), row["best_gflops"])
-    shares = [row["best_fraction_of_bound"] for row in rows if row["best_fraction_of_bound"]]
+    shares = [row["best_fraction_of_bound"] for row in rows]
     last = max(rows, key=lambda row: str(row["last_tuned"]))
     return Coverage(
         workloads=workloads,  # each once, though it may have been tuned with several versions
         trials=sum(row["trials"] for row in rows),
         best_gflops=best,
-        fraction_of_bound=max(shares, default=None),
-        last_tuned=last["last_tuned"],
+        fraction_of_bound=max((s for s in shares if isinstance(s, float)), default=None),
+        last_tuned=str(last["last_tuned"]),
         tc_version=last["tc_version"],
         llvm_version=last["llvm_version"],
     )

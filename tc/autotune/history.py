@@ -11,13 +11,15 @@ import json
 import math
 import sqlite3
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from tc.autotune.cost_model import Group
 from tc.autotune.database import Database
 from tc.autotune.features import LAYOUT, NAMES
 from tc.autotune.rows import FAILED, OK, Context
 from tc.frozen import frozen
+
+NOBODY: Final = -1  # the seed of a trial whose own cannot be read
 
 
 @frozen
@@ -47,8 +49,8 @@ def seen_of(database: Database, context: Context) -> list[Seen]:
             str(row["schedule"]),
             str(row["knobs"]),
             _positive(row["ratio"]) if row["status"] == OK else None,
-            row["seed"],
-            row["number"],
+            row["seed"] if isinstance(row["seed"], int) else NOBODY,
+            row["number"] if isinstance(row["number"], int) else 0,
             _positive(row["seconds_median"]),
             _positive(row["default_seconds"]),
         )

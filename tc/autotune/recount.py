@@ -44,7 +44,7 @@ def recount(database: Database) -> int:
             if number not in loops:
                 loops[number] = loops_of(workload.text)
             values = _counted(row, workload, target, loops[number])
-        except (TcError, ValueError, ArithmeticError, MemoryError):
+        except (TcError, ValueError, TypeError, ArithmeticError, MemoryError):
             continue
         versions = Versions(row["tc_version"], row["llvm_version"])
         known = (workload.hash, target.fingerprint, row["threads"], row["sizes"], versions)

@@ -90,7 +90,7 @@ def export_shard(
     lines: list[Mapping[str, object]] = [{"format": FORMAT, "version": VERSION, "target": head}]
     lines += sorted(({k: v for k, v in w.items() if k != "id"} for w in workloads), key=_by_name)
     lines += sorted((_line(r, r["id"] in best) for r in chosen), key=_by_place)
-    _write(path, "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines))
+    _write(path, "".join(json.dumps(line, sort_keys=True, default=str) + "\n" for line in lines))
     return len(chosen)
 
 
@@ -136,7 +136,24 @@ def import_shard(database: Database, path: Path) -> Imported:
 
 def merge(database: Database, other: Database) -> Imported:
     """Enter the targets, workloads and trials of another database that are not here, with what
-    the cost model saw of them and what was chosen inside programs, all in one transaction."""
+    the cost model saw of them and what was chosen inside programs, all in one transaction.
+
+    Raises:
+        TuningError: one of the files fails, or somebody wrote into the other what is no record.
+    """
+    try:
+        return _merged(database, other)
+    except (TypeError, ValueError) as error:
+        raise TuningError(
+            describe(
+                f"database {other.path}",
+                why=f"it holds what is no record: {error}",
+                way_out="export and import what can be read; nothing of it was entered",
+            )
+        ) from error
+
+
+def _merged(database: Database, other: Database) -> Imported:
     targets = [_from(TargetRow, row) for row in other.query("SELECT * FROM targets")]
     workloads = [_from(WorkloadRow, row) for row in other.query("SELECT * FROM workloads")]
     found = other.query(

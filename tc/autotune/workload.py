@@ -110,8 +110,10 @@ def work_at(row: WorkloadRow, sizes: Sequence[int]) -> tuple[float, float]:
     return value(row.flops), value(row.bytes)
 
 
-def loops_of(text: str, where: str = "") -> Func:
+def loops_of(text: str | bytes, where: str = "") -> Func:
     """The naive loops again; TuningError for text that is none."""
+    if isinstance(text, bytes):  # which a column of a database can hold too
+        raise TuningError(describe("workload", where=where, why="its text is no text"))
     if len(text) > MOST_TEXT:
         raise TuningError(describe("workload", where=where, why=f"longer than {MOST_TEXT} bytes"))
     try:

@@ -272,6 +272,6 @@ def test_places_stay_below_the_sizes_that_they_are_in() -> None:
 
 
 def test_no_text_is_a_workload_that_is_none() -> None:
-    for bad in ("", "x + y", "def kernel(", "x" * ((1 << 20) + 1)):
+    for bad in ("", "x + y", "def kernel(", "x" * ((1 << 20) + 1), b"def"):
         with pytest.raises(TuningError, match="workload"):
             loops_of(bad)

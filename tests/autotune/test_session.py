@@ -180,7 +180,7 @@ def test_what_somebody_wrote_into_the_file_ends_no_run(path: Path) -> None:
                 (
                     "knobs = 'garbage'", "knobs = x'ff'", "ratio = 'fast'", "ratio = -1",
                     "ratio = 0.01, schedule = 'nonsense('", "ratio = 9e999", "seconds_min = 'x'",
-                    "repeats = -5", "default_seconds = 'long'",
+                    "repeats = -5", "default_seconds = 'long'", "seed = 'x'", "number = x'00'",
                 )
             ):  # fmt: skip
                 connection.execute(f"UPDATE trials SET {change} WHERE id = ?", (number + 1,))

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import tc
 from tc.autotune import shards
 from tc.autotune.database import Database
 from tc.autotune.rows import FAILED
@@ -180,6 +181,21 @@ def test_what_was_chosen_in_a_program_is_merged_too(path: Path, tmp_path: Path) 
         merge(database, second)
         (best,) = database.query(chosen)
         assert best["schedule"] == TRIALS[1].schedule  # what was chosen here stays
+
+
+def test_what_somebody_wrote_into_the_other_file_is_not_merged(path: Path, tmp_path: Path) -> None:
+    other, shard = tmp_path / "other.db", tmp_path / "shard.jsonl"
+    fill(other, TRIALS)
+    with Database.open(other) as second, Database.open(path) as database:
+        with second.transaction() as connection:
+            connection.execute("UPDATE trials SET knobs = x'00', gflops = 'x' WHERE id = 2")
+        assert tc.tuned_devices(other)[0].coverage.best_gflops == {}
+        with pytest.raises(TuningError, match="what is no record: .* is b'.x00'"):
+            merge(database, second)
+        export_shard(second, shard, a_target().fingerprint, everything=True)
+        with pytest.raises(TuningError, match="gflops is 'x'"):
+            import_shard(database, shard)
+    assert set(counts(path).values()) == {0}
 
 
 def test_merging_takes_what_is_not_there(path: Path, tmp_path: Path) -> None:
