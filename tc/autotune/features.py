@@ -20,7 +20,7 @@ from tc.autotune.sizes import moving, value_of
 from tc.autotune.streams import Fetch, Streams
 from tc.autotune.traffic import Access, Traffic
 from tc.frozen import frozen
-from tc.ir.expr import Binary, Dot, Expr, Fma, Load, Select, Unary
+from tc.ir.expr import Binary, Dot, Expr, Fma, Load, Select, Unary, Var
 from tc.ir.loop import (
     Alloc,
     For,
@@ -190,6 +190,14 @@ def _reads(x: Expr) -> bool:
     return any(isinstance(each, Load) for each in sub_exprs(x))
 
 
+def _settled(cond: Expr, loops: set[str], env: Mapping[str, int]) -> bool:
+    """Whether a condition is false whatever the iteration."""
+    if isinstance(cond, Binary) and cond.op == "and":
+        return any(_settled(x, loops, env) for x in (cond.a, cond.b))
+    moves = any(isinstance(x, Var) and x.name in loops for x in sub_exprs(cond))
+    return not moves and not value_of(cond, env)
+
+
 def _walk(s: Stmt, loops: tuple[tuple[str, int, LoopKind], ...], times: float, seen: _Seen) -> None:
     match s:
         case For(var, extent, kind, body):
@@ -208,6 +216,8 @@ def _walk(s: Stmt, loops: tuple[tuple[str, int, LoopKind], ...], times: float, s
             usual, rare = then, other
             if other is not None and not value_of(cond, seen.env) and not _reads(cond):
                 usual, rare = other, then  # the first iteration tells, where no data does
+                if _settled(cond, {name for name, _, _ in loops}, seen.env):
+                    rare = None
             _walk(usual, loops, times, seen)
             if rare is not None:
                 _walk(rare, loops, RARE * times, seen)

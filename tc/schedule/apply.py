@@ -19,6 +19,7 @@ from tc.ir.tensor import Placeholder, Tensor
 from tc.schedule import (  # noqa: F401  (each import registers primitives)
     agree,
     compute_at,
+    hurry,
     kinds,
     layout,
     narrow,
@@ -165,6 +166,11 @@ class Scheduled:
         given = {"lines": lines if lines > 1 else 0, "near": near, "rows": rows}
         options: dict[str, Arg] = {name: n for name, n in given.items() if n}
         return self.step("prefetch", buffer, loop, *over, **options)
+
+    def hurry(
+        self, buffer: str, loop: str, tiles: str, steps: str, rows: str, lines: int, ahead: int
+    ) -> Scheduled:
+        return self.step("hurry", buffer, loop, tiles, steps, rows, lines, ahead)
 
     def online(self, loop: str, row: str, column: str, block: int = 0, fused: int = 0) -> Scheduled:
         options: dict[str, Arg] = {"fused": fused} if fused else {}

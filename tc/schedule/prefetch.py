@@ -83,16 +83,16 @@ def prefetch(
             "prefetch", header(nest[-1]), f"the loops around it are {around}",
             f"name {loop} and those inside it in that order",
         )  # fmt: skip
-    block = _next_block(func, param, nest[places[0]], over)
+    block = next_block("prefetch", func, param, nest[places[0]], over)
     if rows:
         if near:
             raise refuse("prefetch", buffer, "near and rows are both given", "leave one of them")
         hints = _in_rows(block, nest[places[0] :], over, lines, rows)
     else:
-        hints = _in_line(block, nest[places[1] :], over, lines, near)
+        hints = in_line(block, nest[places[1] :], over, lines, near, near=near > 0)
 
     def innermost(s: Stmt) -> Stmt | None:
-        if not isinstance(s, For) or s.var.name != over[-1] or not _reads(s, param):
+        if not isinstance(s, For) or s.var.name != over[-1] or not reads(s, param):
             return None
         return For(s.var, s.extent, s.kind, seq(*hints, s.body))
 
@@ -100,7 +100,7 @@ def prefetch(
 
 
 @frozen
-class _Block:
+class Block:
     """Where what the next iteration reads begins, the dim of its places, how many elements."""
 
     buffer: Buffer
@@ -109,24 +109,27 @@ class _Block:
     size: Expr
 
 
-def _in_line(
-    block: _Block, nest: Sequence[For], over: Sequence[str], lines: int, near: int
+def in_line(
+    block: Block, nest: Sequence[For], over: Sequence[str], lines: int, ahead: int, near: bool
 ) -> list[Prefetch]:
-    """Hints for a block as one run of elements."""
+    """Hints for a block as one run of elements.
+
+    `ahead`: bytes from what is being read, for a hint within the same block; 0: for the next one.
+    """
     param, dtype = block.buffer, block.buffer.dtype
     number, count = _number(nest, over)
     zeros: list[Expr] = [Const(0)] * (len(block.start) - block.dim - 1)
     *outer, last = [*block.start[: block.dim + 1], *zeros]
     # The loops run at least once where this is used, but it may be computed in front of them.
     step = simplify((block.size + count - 1) // maximum(count, Const(1)))
-    back = near // dtype.bytes - block.size if near else Const(0)
+    back = ahead // dtype.bytes - block.size if ahead else Const(0)
     first = simplify(last + number * step + back)
     line = LINE // dtype.bytes
-    return [Prefetch(param, (*outer, simplify(first + n * line)), near > 0) for n in range(lines)]
+    return [Prefetch(param, (*outer, simplify(first + n * line)), near) for n in range(lines)]
 
 
 def _in_rows(
-    block: _Block, nest: Sequence[For], over: Sequence[str], lines: int, length: int
+    block: Block, nest: Sequence[For], over: Sequence[str], lines: int, length: int
 ) -> list[Prefetch]:
     """Hints for a block of rows of some length, line by line."""
     param = block.buffer
@@ -159,16 +162,20 @@ def _number(nest: Sequence[For], over: Sequence[str]) -> tuple[Expr, Expr]:
     return number, count
 
 
-def _reads(x: For, buffer: Buffer) -> bool:
+def reads(x: For, buffer: Buffer) -> bool:
+    """Whether anything in a loop reads the buffer."""
     return any(load.buffer.name == buffer.name for load in loads_of(x.body))
 
 
-def _next_block(func: Func, buffer: Buffer, loop: For, over: Sequence[str]) -> _Block:
-    """What the innermost of the loops `over` read of it in the next iteration of `loop`."""
+def next_block(step: str, func: Func, buffer: Buffer, loop: For, over: Sequence[str]) -> Block:
+    """What the innermost of the loops `over` read of it in the next iteration of `loop`.
+
+    Raises ScheduleError, in the name of `step`: see `prefetch`.
+    """
     var: Var = loop.var
     env = env_of([*path_to(func.body, var.name), *loops(loop.body)])
     inside: dict[Var, Expr] = {x.var: Const(0) for x in loops(loop.body)}
-    found: dict[tuple[Expr, ...], _Block] = {}
+    found: dict[tuple[Expr, ...], Block] = {}
     outer = (x for x in loops(loop.body) if x.var.name == over[0])
     nests = (x for s in outer for x in loops(s) if x.var.name == over[-1])
     for load in (load for x in nests for load in loads_of(x)):
@@ -179,18 +186,18 @@ def _next_block(func: Func, buffer: Buffer, loop: For, over: Sequence[str]) -> _
             starts = [simplify(i, env) for i in after]
             dim = max((d for d, i in enumerate(starts) if uses(i, var)), default=-1)
             # Where in the block the reads begin does not matter.
-            found.setdefault((*starts[: dim + 1], size), _Block(buffer, tuple(starts), dim, size))
+            found.setdefault((*starts[: dim + 1], size), Block(buffer, tuple(starts), dim, size))
     # The tail of a loop begins where the block's length says, which is in the same block.
     fixed = [x for x in found.values() if not any(uses(x.size, v) for v in env)]
     blocks = fixed or list(found.values())
     if len(blocks) != 1:
         why = "is not read there" if not found else "is read in several places"
-        raise refuse("prefetch", buffer.name, why, f"name a loop of {func.name} that reads it once")
+        raise refuse(step, buffer.name, why, f"name a loop of {func.name} that reads it once")
     (block,) = blocks
     alone = not any(uses(i, var) for i in block.start[:-1])
     if not fixed or bounds(block.size).hi == 0 or alone:
         raise refuse(
-            "prefetch", f"{buffer.name} in {header(loop)}",
+            step, f"{buffer.name} in {header(loop)}",
             f"what an iteration of {var.name} reads is no block of its own",
             "pack it along the loop first",
         )  # fmt: skip

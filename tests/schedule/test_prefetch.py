@@ -39,6 +39,17 @@ CASES: dict[str, tuple[Callable[[], Func], str]] = {
         kernels.matmul,
         f"{TILED} split(k, 2) vectorize(j1, 4) unroll(k1) prefetch(p1, j0, i, k0) parallel(j0)",
     ),
+    "hurry": (
+        kernels.matmul,
+        "split(i, 2, tail=balanced) split(j, 4, tail=guard) reorder(j0, i0, k, i1, j1)"
+        " pack(p1, 1, 4) relax() hurry(p1, j0, i0, k, i1, 1, 64) prefetch(p1, j0, i0, k)",
+    ),
+    "hurry_blocks": (  # a block of the reduction, which the tail of the rows meets too
+        lambda: kernels.matmul(k=12),
+        "split(i, 2, tail=ragged) split(j, 4, tail=guard) reorder(j0, i0, k, i1, j1)"
+        " pack(p1, 1, 4) relax() partial(out0_acc, k, 6) reorder(j0, k0, i0)"
+        " hurry(p1, k0, i0, k1, i1, 2, 128) unroll(i1)",
+    ),
     "near": (kernels.matmul, f"{TILED} prefetch(p1, j0, k, near=64)"),
     "rows": (kernels.matmul, "prefetch(p0, i, j)"),
     "tiles": (kernels.matmul, "split(i, 2, tail=balanced) prefetch(p0, i0, i1, j)"),
@@ -89,6 +100,9 @@ def test_result(name: str, size: int) -> None:
         (kernels.matmul(), "prefetch(out0, i, j)", "prefetch: out0: is not read there"),
         (kernels.matmul(), "prefetch(p0, i, j, lines=0)", "prefetch: factor is 0"),
         (kernels.matmul(), "prefetch(p0, i, j, near=8, rows=1)", "near and rows are both given"),
+        (kernels.matmul(), "hurry(p1, j, i, k, q, 1, 64)", "hurry: kernel has no loop 'q'"),
+        (kernels.matmul(), "hurry(p1, j, i, k, i, 1, 64)", "the loops around it are i, j, k"),
+        (kernels.matmul(), "reorder(j, i, k) hurry(p1, j, i, k, j, 1, 64)", "and j inside"),
         (diagonal(), "split(i, 4) prefetch(p0, i0, i1, rows=1)", "a block of it has no rows"),
     ],
 )
@@ -111,6 +125,16 @@ def test_compiled(target: str, m: int) -> None:
     assert "llvm.prefetch" in kernel.llvm_ir
     x, w = np.ones((m, 30), np.float32), np.arange(3000, dtype=np.float32).reshape(30, 100)
     np.testing.assert_allclose(kernel(x, w), x @ w, rtol=1e-6)
+
+
+@pytest.mark.parametrize("rows", [None, 1, 3, 40])
+def test_a_single_tile_of_some_rows_asks_for_its_own_block(rows: int | None) -> None:
+    axis = te.reduce_axis(64)
+    a, b = te.placeholder((te.sym("M") if rows is None else rows, 64)), te.placeholder((100, 64))
+    product = te.compute((a.shape[0], 100), lambda i, j: te.sum(a[i, axis] * b[j, axis], axis=axis))
+    kernel = tc.build(product, "x86-64-v3", constants=[b], threads=1)
+    assert ("hurry(" in kernel.schedule) is (rows in (None, 3)), kernel.schedule
+    assert ("call void @llvm.prefetch" in kernel.llvm_ir) is (rows != 1)
 
 
 @pytest.mark.parametrize(("rows", "near"), [(1, True), (2, False)])

@@ -145,6 +145,25 @@ def fetch_ahead(plan: Plan, buffer: str, loop: str, over: Sequence[str], tile: T
         plan.attempt("prefetch", buffer, loop, *over, lines=lines)
 
 
+def hurry(
+    plan: Plan, p: Product, loop: str, tiles: str, steps: str, row: str | None, tile: Tile
+) -> None:
+    """Ask for the weights of a single tile of a few rows a little ahead of where it reads.
+
+    Memory is what it waits for: no other tile is there to fetch the next block meanwhile.
+    """
+    if row is None or len(p.reduce.axes) > 1 or not all(map(plan.has, (loop, tiles, steps))):
+        return
+    if tile.mr == 1 or not plan.has(row + "1") or (fixed(plan.extent(tiles)) or 1) > 1:
+        return
+    near = plan.pick("hurry", NEAR, (0, 512, 2048))
+    if near:
+        lines = -(-tile.nr * p.b.tensor.dtype.bytes // LINE)
+        plan.attempt(
+            "hurry", plan.buffer_of(p.b.tensor), loop, tiles, steps, row + "1", lines, near
+        )
+
+
 def fetch_rows(plan: Plan, p: Product, tiles: str, steps: str, tile: Tile) -> None:
     """Spread the fetching of the next tile's rows of A over the steps of this one.
 

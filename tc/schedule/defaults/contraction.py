@@ -23,6 +23,7 @@ from tc.schedule.defaults.blocking import (
     copy_block,
     fetch_ahead,
     fetch_rows,
+    hurry,
     read_apart,
     stream,
     unrolled_steps,
@@ -77,11 +78,14 @@ def schedule_contraction(plan: Plan, t: Tensor, p: Product, constants: frozenset
     sums = k
     if tiles is not None and group == 1 and block_sums(plan, acc, k, p, tile, tiles, column):
         sums = k + "1"
+        hurry(plan, p, k + "0", tiles + "1", sums, row, tile)
         finish_product(plan, t, sums, tile, row, column)
         inner = [tiles + "0", *inner[:-1]]
         fetch_ahead(plan, plan.buffer_of(p.b.tensor), k + "0", [tiles + "1", k + "10"], tile)
         convert_once(plan, p, k + "0", tiles + "1", tile)
     else:
+        if tiles is not None and group == 1 and not lines:
+            hurry(plan, p, column + "0", tiles, k, row, tile)
         finish_product(plan, t, k, tile, row, column, group, _places_apart(plan, t, p, tile))
         if tiles is not None and not set(lines) & set(inner):
             inner = _finish_rows(plan, p, tile, tiles, column, inner, k)
