@@ -65,7 +65,7 @@ class Counter(IntEnum):
     NANOSECONDS = 2  # how long it took
 
 
-MOST_OUTPUTS = 64
+MOST_OBJECTS = 64  # arguments of a call, and results
 
 
 @frozen

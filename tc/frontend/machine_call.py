@@ -22,7 +22,9 @@ from tc.frontend.tensor_layout import WORD, layout, read
 from tc.target import Target
 
 _BUFFER: Final = 16  # in a ctypes array, behind the reference count and the type
-_FASTCALL_WITH_KEYWORDS: Final = 0x0082
+# Arguments in a tuple and a dict, as Module.__call__ has them: for another kind of function they
+# would be made an array of first.
+_VARARGS_WITH_KEYWORDS: Final = 0x0003
 _C10: Final = Path(torch.__file__).parent / "lib" / "libc10.so"
 
 Call = Callable[..., Any]
@@ -67,7 +69,7 @@ def _code() -> _MethodDef | None:
 
     offsets = Offsets(_BUFFER, places.handle, places.storage, places.offset, places.data)
     address = direct_call(Target.parse("host"), offsets, Outside(id(torch.Tensor), mode))
-    return _MethodDef(b"call", address, _FASTCALL_WITH_KEYWORDS, None)
+    return _MethodDef(b"call", address, _VARARGS_WITH_KEYWORDS, None)
 
 
 def _inference_mode() -> int | None:

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import torch
 
-from tc.codegen.direct import MOST_OUTPUTS, State, Word
+from tc.codegen.direct import MOST_OBJECTS, State, Word
 from tc.device.run_direct import Direct
 from tc.frontend.hf_weights import Glance
 from tc.frontend.machine_call import accepting, builtin
@@ -87,7 +87,7 @@ class Shortcuts:
             direct: of the program at these sizes.
         """
         values = [*args, *kwargs.values()]
-        if self._state is None or len(direct.outputs) > MOST_OUTPUTS:
+        if self._state is None or len(direct.outputs) > MOST_OBJECTS:
             return
         if not all(map(_plain, values)) or (accepts := accepting(values)) is None:
             return

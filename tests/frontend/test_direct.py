@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 import tc
-from tc.codegen.direct import Word
+from tc.codegen.direct import MOST_OBJECTS, Word
 from tc.device.physical import shared_device
 from tc.errors import TcError
 from tc.frontend.hf import dispatcher_of
@@ -90,6 +90,21 @@ def test_every_form_of_result(
         torch.testing.assert_close(found, expected)
     torch.testing.assert_close(kept, model(torch.ones(2, 6)))
     assert not long_ways
+
+
+def test_more_arguments_than_are_looked_at(long_ways: list[Dispatcher]) -> None:
+    class Ends(nn.Module):
+        def forward(self, *xs: torch.Tensor) -> torch.Tensor:
+            return xs[0] + 2 * xs[-1]
+
+    model = Ends().eval()
+    made = tc.compile(model)
+    given = [torch.full((2,), float(n)) for n in range(MOST_OBJECTS + 1)]
+    for _ in range(3):
+        torch.testing.assert_close(made(*given), model(*given))
+    long_ways.clear()
+    torch.testing.assert_close(made(*given), model(*given))
+    assert len(long_ways) == 1
 
 
 def test_many_sizes_in_turn(long_ways: list[Dispatcher]) -> None:

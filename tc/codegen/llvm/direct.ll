@@ -25,6 +25,61 @@ define internal i64 @data(ptr %tensor, i64 %bytes) {
   ret i64 %a
 }
 
+; The arguments of a call, first those without names, and the names of the others; held from now on.
+; How many have names, or -1 where there is no room.
+define internal i64 @gather(ptr %args, i64 %positional, ptr %named, ptr %values, ptr %names) {
+  %place = alloca i64, align 8
+  %key = alloca ptr, align 8
+  %value = alloca ptr, align 8
+  store i64 0, ptr %place, align 8
+  %fits = icmp sle i64 %positional, <most>
+  br i1 %fits, label %head, label %none
+head:
+  %i = phi i64 [ 0, %0 ], [ %next, %body ]
+  %end = icmp eq i64 %i, %positional
+  br i1 %end, label %more, label %body
+body:
+  %item = call ptr @PyTuple_GetItem(ptr %args, i64 %i)
+  %at = shl i64 %i, 3
+  %to = getelementptr i8, ptr %values, i64 %at
+  store ptr %item, ptr %to, align 8
+  call void @Py_IncRef(ptr %item)
+  %next = add i64 %i, 1
+  br label %head
+more:
+  %bare = icmp eq ptr %named, null
+  br i1 %bare, label %done, label %look
+look:
+  %j = phi i64 [ 0, %more ], [ %after, %hold ]
+  %left = call i32 @PyDict_Next(ptr %named, ptr %place, ptr %key, ptr %value)
+  %last = icmp eq i32 %left, 0
+  br i1 %last, label %done, label %room
+room:
+  %n = add i64 %positional, %j
+  %free = icmp slt i64 %n, <most>
+  br i1 %free, label %hold, label %full
+hold:
+  %name = load ptr, ptr %key, align 8
+  %which = shl i64 %j, 3
+  %beside = getelementptr i8, ptr %names, i64 %which
+  store ptr %name, ptr %beside, align 8
+  %object = load ptr, ptr %value, align 8
+  %behind = shl i64 %n, 3
+  %here = getelementptr i8, ptr %values, i64 %behind
+  store ptr %object, ptr %here, align 8
+  call void @Py_IncRef(ptr %object)
+  %after = add i64 %j, 1
+  br label %look
+done:
+  %found = phi i64 [ 0, %more ], [ %j, %look ]
+  ret i64 %found
+full:
+  call void @drop(ptr %values, i64 %n)
+  br label %none
+none:
+  ret i64 -1
+}
+
 ; Whether the names are the template's.
 define internal i1 @named(ptr %t, ptr %names) {
   %n = word NAMED
@@ -35,8 +90,8 @@ head:
   %end = icmp eq i64 %i, %n
   br i1 %end, label %yes, label %body
 body:
-  %given = call ptr @PyTuple_GetItem(ptr %names, i64 %i)
   %at = shl i64 %i, 3
+  %given = at ptr %names, %at
   %name = at ptr %wanted, %at
   %equal = icmp eq ptr %given, %name
   br i1 %equal, label %same, label %no
@@ -509,18 +564,17 @@ error:
   ret ptr null
 }
 
-define ptr @tc_direct(ptr %self, ptr %args, i64 %positional, ptr %names) {
+define ptr @tc_direct(ptr %self, ptr %tuple, ptr %dict) {
+  %args = alloca [<most> x ptr], align 8
+  %names = alloca [<most> x ptr], align 8
   %state = at ptr %self, <buffer>
-  %bare = icmp eq ptr %names, null
-  br i1 %bare, label %start, label %ask
-ask:
-  %some = call i64 @PyTuple_Size(ptr %names)
-  br label %start
-start:
-  %named = phi i64 [ 0, %0 ], [ %some, %ask ]
-  br label %head
+  %positional = call i64 @PyTuple_Size(ptr %tuple)
+  %named = call i64 @gather(ptr %tuple, i64 %positional, ptr %dict, ptr %args, ptr %names)
+  %given = add i64 %positional, %named
+  %many = icmp slt i64 %named, 0
+  br i1 %many, label %otherwise, label %head
 head:
-  %i = phi i64 [ 0, %start ], [ %next, %more ]
+  %i = phi i64 [ 0, %0 ], [ %next, %more ]
   %count = load i64, ptr %state, align 8
   %left = icmp slt i64 %i, %count
   br i1 %left, label %body, label %miss
@@ -538,8 +592,11 @@ more:
   %next = add i64 %i, 1
   br label %head
 miss:
+  call void @drop(ptr %args, i64 %given)
+  br label %otherwise
+otherwise:
   %fallback = at ptr %state, <fallback>
-  %other = call ptr @PyObject_Vectorcall(ptr %fallback, ptr %args, i64 %positional, ptr %names)
+  %other = call ptr @PyObject_Call(ptr %fallback, ptr %tuple, ptr %dict)
   ret ptr %other
 found:
   ; It is the first to be looked at next time, if it is still there.
@@ -555,5 +612,6 @@ swap:
   store i64 %a, ptr %was, align 8
   br label %done
 done:
+  call void @drop(ptr %args, i64 %given)
   ret ptr %r
 }

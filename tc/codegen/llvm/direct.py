@@ -15,7 +15,7 @@ from pathlib import Path
 
 import llvmlite.binding as llvm
 
-from tc.codegen.direct import MOST_OUTPUTS, Counter, Offsets, Outside, State, Word
+from tc.codegen.direct import MOST_OBJECTS, Counter, Offsets, Outside, State, Word
 from tc.target import Target
 
 _API = {
@@ -28,6 +28,7 @@ _API = {
     "PyObject_Vectorcall": "ptr (ptr, ptr, i64, ptr)",
     "PyObject_Call": "ptr (ptr, ptr, ptr)",
     "PyDict_Copy": "ptr (ptr)",
+    "PyDict_Next": "i32 (ptr, ptr, ptr, ptr)",
     "PyDict_SetItem": "i32 (ptr, ptr, ptr)",
     "PyODict_SetItem": "i32 (ptr, ptr, ptr)",
     "PyObject_GenericSetDict": "i32 (ptr, ptr, ptr)",
@@ -42,7 +43,7 @@ _KEPT: list[object] = []  # engines: code lives as long as the process
 
 
 def direct_call(target: Target, offsets: Offsets, outside: Outside) -> int:
-    """The address of the function, of the C API's type `_PyCFunctionFastWithKeywords`.
+    """The address of the function, of the C API's type `PyCFunctionWithKeywords`.
 
     Its first argument is a ctypes array that holds a `State`. Raises AttributeError where this
     Python lacks a function that it calls.
@@ -87,7 +88,7 @@ def _numbers(offsets: Offsets, outside: Outside) -> dict[str, int]:
         "started": 8 * Counter.STARTED,
         "nanoseconds": 8 * Counter.NANOSECONDS,
         "class": 8 * Word.CLASS,
-        "most": MOST_OUTPUTS,
+        "most": MOST_OBJECTS,
     }
 
 
