@@ -15,7 +15,10 @@ class State(IntEnum):
 
     COUNT = 0  # of templates
     FALLBACK = 1  # object: called as the callable was, where no template fits
-    FIRST = 2
+    TRUE = 2  # object
+    TENSOR = 3  # object: the class of the arguments
+    INFERENCE = 4  # address of a function: its lowest bit tells the mode that tensors are made in
+    FIRST = 5
 
 
 class Word(IntEnum):
@@ -26,7 +29,7 @@ class Word(IntEnum):
     NAMED = auto()  # how many have
     NAMES = auto()  # address of so many str objects, compared by identity
     LIKE = auto()  # address of a row for each argument: a count, triples (offset, mask, word there)
-    INFERENCE = auto()  # what the function of `Outside` told
+    INFERENCE = auto()  # what the function of `State` told
     ACCEPTS = auto()  # object: called with all arguments, gives True where they are alike
     PAIRS = auto()  # address of pairs (address, what its eight bytes have to hold)
     PAIR_COUNT = auto()
@@ -83,17 +86,3 @@ class Offsets:
     storage: int
     offset: int
     data: int
-
-
-@frozen
-class Outside:
-    """Addresses of what the machine code compares with, and asks.
-
-    Attributes:
-        tensor: the class of the arguments.
-        inference: function without arguments; the lowest bit of its result tells of the mode that
-            tensors are made in.
-    """
-
-    tensor: int
-    inference: int

@@ -16,7 +16,9 @@ from typing import Any, Final
 
 import torch
 
-from tc.codegen.direct import Offsets, Outside, State
+from tc.codegen.cache import ObjectCache
+from tc.codegen.direct import Offsets, State
+from tc.config import read as config
 from tc.frontend.tensor_kind import tells_apart
 from tc.frontend.tensor_layout import WORD, layout, read
 from tc.target import Target
@@ -32,8 +34,10 @@ Call = Callable[..., Any]
 
 def builtin(state: ctypes.Array[ctypes.c_int64]) -> Call | None:
     """A built-in function over a `State`, which it keeps alive; None: there are none here."""
-    if (code := _code()) is None:
+    if (code := _code()) is None or (mode := _inference_mode()) is None:
         return None
+    state[State.TRUE], state[State.TENSOR] = id(True), id(torch.Tensor)
+    state[State.INFERENCE] = mode
     make = ctypes.pythonapi.PyCFunction_NewEx
     make.restype = ctypes.py_object
     make.argtypes = (ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)
@@ -61,17 +65,17 @@ def _code() -> _MethodDef | None:
         return None
     if not _guard_works() or not hasattr(ctypes.pythonapi, "PyODict_SetItem"):
         return None
-    if (mode := _inference_mode()) is None:
-        return None
     if read(id(scratch) + _BUFFER) != ctypes.addressof(scratch):
         return None
     from tc.codegen.llvm.direct import direct_call
 
     offsets = Offsets(_BUFFER, places.handle, places.storage, places.offset, places.data)
-    address = direct_call(Target.parse("host"), offsets, Outside(id(torch.Tensor), mode))
+    cache = ObjectCache(config().cache_dir, "direct")
+    address = direct_call(Target.parse("host"), offsets, cache)
     return _MethodDef(b"call", address, _VARARGS_WITH_KEYWORDS, None)
 
 
+@functools.cache
 def _inference_mode() -> int | None:
     """The address of PyTorch's own function that tells whether inference mode is on."""
     try:

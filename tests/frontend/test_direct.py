@@ -9,6 +9,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,13 +17,16 @@ import torch
 from torch import nn
 
 import tc
-from tc.codegen.direct import MOST_OBJECTS, Word
+from tc.codegen.cache import ObjectCache
+from tc.codegen.direct import MOST_OBJECTS, Offsets, Word
+from tc.codegen.llvm.direct import direct_call
 from tc.device.physical import shared_device
 from tc.errors import TcError
 from tc.frontend.hf import dispatcher_of
 from tc.frontend.hf_dispatch import Dispatcher
 from tc.frontend.shortcut import Shortcuts
 from tc.frontend.tensor_layout import read
+from tc.target import Target
 
 
 class Many(nn.Module):
@@ -105,6 +109,14 @@ def test_more_arguments_than_are_looked_at(long_ways: list[Dispatcher]) -> None:
     long_ways.clear()
     torch.testing.assert_close(made(*given), model(*given))
     assert len(long_ways) == 1
+
+
+def test_their_code_is_kept_for_other_processes(tmp_path: Path) -> None:
+    offsets, target = Offsets(16, 16, 16, 152, 40), Target.parse("host")
+    direct_call(target, offsets, ObjectCache(tmp_path))
+    again = ObjectCache(tmp_path)
+    direct_call(target, offsets, again)
+    assert (again.hits, again.misses) == (1, 0)
 
 
 def test_many_sizes_in_turn(long_ways: list[Dispatcher]) -> None:

@@ -106,10 +106,12 @@ no:
 
 ; Whether the mode and words of the arguments, each of the one class, say that they are like those
 ; of the template. Where they do not, the template's function may still accept them.
-define internal i1 @plain(ptr %t, ptr %args, i64 %count) {
+define internal i1 @plain(ptr %state, ptr %t, ptr %args, i64 %count) {
+  %tensors = at i64 %state, <tensor>
+  %asked = at ptr %state, <inference>
   %rows = wordp LIKE
   %mode = word INFERENCE
-  %told = call i8 inttoptr (i64 <inference> to ptr)()
+  %told = call i8 %asked()
   %bit = and i8 %told, 1
   %now = zext i8 %bit to i64
   %unchanged = icmp eq i64 %now, %mode
@@ -125,7 +127,7 @@ body:
   %at = shl i64 %i, 3
   %tensor = at ptr %args, %at
   %class = at i64 %tensor, 8
-  %ours = icmp eq i64 %class, <tensor>
+  %ours = icmp eq i64 %class, %tensors
   br i1 %ours, label %open, label %no
 open:
   %place = at ptr %tensor, <handle>
@@ -158,7 +160,8 @@ no:
 }
 
 ; Whether the arguments are like those of the template.
-define internal i1 @alike(ptr %t, ptr %args, i64 %count) {
+define internal i1 @alike(ptr %state, ptr %t, ptr %args, i64 %count) {
+  %yes = at ptr %state, <true>
   %accepts = wordp ACCEPTS
   %told = call ptr @PyObject_Vectorcall(ptr %accepts, ptr %args, i64 %count, ptr null)
   %failed = icmp eq ptr %told, null
@@ -167,7 +170,7 @@ clear:
   call void @PyErr_Clear()
   ret i1 false
 read:
-  %true = icmp eq ptr %told, inttoptr (i64 <true> to ptr)
+  %true = icmp eq ptr %told, %yes
   call void @Py_DecRef(ptr %told)
   ret i1 %true
 }
@@ -506,7 +509,7 @@ called:
 }
 
 ; The result by one template; 1 where it does not fit, null with a Python error.
-define internal ptr @served(ptr %t, ptr %args, i64 %positional, i64 %named, ptr %names) {
+define internal ptr @served(ptr %state, ptr %t, ptr %args, i64 %positional, i64 %named, ptr %names) {
   %outs = alloca [<most> x ptr], align 8
   %n = word OUTPUT_COUNT
   %p = word POSITIONAL
@@ -520,10 +523,10 @@ name:
   br i1 %known, label %look, label %miss
 look:
   %count = add i64 %positional, %named
-  %plain = call i1 @plain(ptr %t, ptr %args, i64 %count)
+  %plain = call i1 @plain(ptr %state, ptr %t, ptr %args, i64 %count)
   br i1 %plain, label %ask, label %closer
 closer:
-  %like = call i1 @alike(ptr %t, ptr %args, i64 %count)
+  %like = call i1 @alike(ptr %state, ptr %t, ptr %args, i64 %count)
   br i1 %like, label %ask, label %miss
 ask:
   %spare = call ptr @spare(ptr %t, ptr %outs)
@@ -584,7 +587,7 @@ body:
   %t = at ptr %state, %place
   %owner = load ptr, ptr %t, align 8
   call void @Py_IncRef(ptr %owner)
-  %r = call ptr @served(ptr %t, ptr %args, i64 %positional, i64 %named, ptr %names)
+  %r = call ptr @served(ptr %state, ptr %t, ptr %args, i64 %positional, i64 %named, ptr %names)
   call void @Py_DecRef(ptr %owner)
   %missed = icmp eq ptr %r, inttoptr (i64 1 to ptr)
   br i1 %missed, label %more, label %found

@@ -13,9 +13,10 @@ import ctypes
 import re
 from pathlib import Path
 
-import llvmlite.binding as llvm
-
-from tc.codegen.direct import MOST_OBJECTS, Counter, Offsets, Outside, State, Word
+from tc.codegen.cache import ObjectCache
+from tc.codegen.direct import MOST_OBJECTS, Counter, Offsets, State, Word
+from tc.codegen.llvm.jit import code_key, link
+from tc.codegen.llvm.machine import Machine
 from tc.target import Target
 
 _API = {
@@ -39,50 +40,50 @@ _API = {
     "Py_DecRef": "void (ptr)",
 }
 _SOURCE = Path(__file__).with_name("direct.ll")
-_KEPT: list[object] = []  # engines: code lives as long as the process
+_NAME = "tc_direct"
+_KEPT: list[object] = []  # what was loaded: code lives as long as the process
 
 
-def direct_call(target: Target, offsets: Offsets, outside: Outside) -> int:
+def direct_call(target: Target, offsets: Offsets, cache: ObjectCache) -> int:
     """The address of the function, of the C API's type `PyCFunctionWithKeywords`.
 
     Its first argument is a ctypes array that holds a `State`. Raises AttributeError where this
     Python lacks a function that it calls.
     """
-    for name in _API:
-        function = getattr(ctypes.pythonapi, name)
-        llvm.add_symbol(name, ctypes.cast(function, ctypes.c_void_p).value or 0)
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    module = llvm.parse_assembly(_text(offsets, outside))
-    module.triple = target.llvm_triple
-    machine = llvm.Target.from_triple(target.llvm_triple).create_target_machine(opt=2, jit=True)
-    engine = llvm.create_mcjit_compiler(module, machine)  # takes the machine over
-    engine.finalize_object()
-    _KEPT.append(engine)
-    return int(engine.get_function_address("tc_direct"))
+    functions = {name: getattr(ctypes.pythonapi, name) for name in _API}
+    addresses = {n: ctypes.cast(f, ctypes.c_void_p).value or 0 for n, f in functions.items()}
+    text = _text(offsets)
+    key = code_key(target, text)
+    code = cache.get(key)
+    if code is None:
+        code = Machine(target).object_code(text)
+        cache.put(key, code)
+    loaded = link([code], _NAME, addresses)
+    _KEPT.append(loaded)
+    return int(loaded[_NAME])
 
 
-def _text(offsets: Offsets, outside: Outside) -> str:
+def _text(offsets: Offsets) -> str:
     """The module without the shorthands that direct.ll explains."""
     declared = []
     for name, kind in _API.items():
         result, _, arguments = kind.partition(" ")
         declared.append(f"declare {result} @{name}{arguments}")
-    places = {f"<{name}>": str(value) for name, value in _numbers(offsets, outside).items()}
+    places = {f"<{name}>": str(value) for name, value in _numbers(offsets).items()}
     text = re.sub(r"<[a-z]+>", lambda found: places[found[0]], _SOURCE.read_text())
     return "\n".join([*declared, *map(_expanded, text.splitlines())])
 
 
-def _numbers(offsets: Offsets, outside: Outside) -> dict[str, int]:
+def _numbers(offsets: Offsets) -> dict[str, int]:
     return {
         "buffer": offsets.buffer,
         "handle": offsets.handle,
         "storage": offsets.storage,
         "offset": offsets.offset,
         "data": offsets.data,
-        "tensor": outside.tensor,
-        "inference": outside.inference,
-        "true": id(True),
+        "tensor": 8 * State.TENSOR,
+        "inference": 8 * State.INFERENCE,
+        "true": 8 * State.TRUE,
         "fallback": 8 * State.FALLBACK,
         "first": 8 * State.FIRST,
         "started": 8 * Counter.STARTED,

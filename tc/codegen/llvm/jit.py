@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -91,7 +91,7 @@ class Module:
         """
         if self._entry is None:
             check_runs_here(self.target)
-            self._tracker = _link(_unpack(self.object_code), "tc.entry")
+            self._tracker = link(_unpack(self.object_code), "tc.entry")
             self._entry = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._tracker["tc.entry"])
         return self._entry
 
@@ -187,7 +187,7 @@ class Compiler:
 
     def _begin_text(self, text: str) -> None:
         if text not in self._objects:
-            known = None if self._cache is None else self._cache.get(self._key(text))
+            known = None if self._cache is None else self._cache.get(code_key(self.target, text))
             found = self._llvm.submit(self._compile, text) if known is None else known
             self._objects[text] = found
 
@@ -199,11 +199,8 @@ class Compiler:
         data = self._objects[text] = found.result()
         # Not on LLVM's thread: each call of the system is a wait for the interpreter lock there.
         if self._cache is not None:
-            self._cache.put(self._key(text), data)
+            self._cache.put(code_key(self.target, text), data)
         return data
-
-    def _key(self, text: str) -> str:
-        return "\n".join((__version__, version(), PIPELINE, _code_target(self.target), text))
 
     def _compile(self, text: str) -> bytes:
         if self._machine is None:
@@ -217,9 +214,10 @@ def _named(text: str) -> tuple[str, str]:
     return symbol, text.replace("@tc.kernel(", f"@{symbol}(", 1)
 
 
-def _code_target(target: Target) -> str:
-    """What of a target the code generator looks at."""
-    return " ".join((target.llvm_triple, target.llvm_cpu, target.llvm_features))
+def code_key(target: Target, text: str) -> str:
+    """The key of a module's object code in a cache."""
+    seen = " ".join((target.llvm_triple, target.llvm_cpu, target.llvm_features))
+    return "\n".join((__version__, version(), PIPELINE, seen, text))
 
 
 def load_object(data: bytes, target: Target, messages: tuple[str, ...]) -> Module:
@@ -257,8 +255,11 @@ def _unpack(data: bytes) -> list[bytes]:
     return objects
 
 
-def _link(objects: Sequence[bytes], symbol: str) -> Any:
-    """Load object files into this process; gives the address of `symbol` by its name."""
+def link(objects: Sequence[bytes], symbol: str, beside: Mapping[str, int] | None = None) -> Any:
+    """Load object files into this process; gives the address of `symbol` by its name.
+
+    `beside` has the addresses of functions that they call, but for those of the runtime.
+    """
     if not _jit:
         initialize()
         # This linker puts all of an object into one map. The other one looks for room for each
@@ -267,6 +268,8 @@ def _link(objects: Sequence[bytes], symbol: str) -> Any:
     builder = llvm.JITLibraryBuilder().add_current_process().export_symbol(symbol)
     for o in objects:
         builder.add_object_img(o)
+    for name, address in (beside or {}).items():
+        builder.import_symbol(name, address)
     runtime = openmp.runtime()
     if runtime is None:
         builder.add_ir(SINGLE_THREAD)
