@@ -34,6 +34,7 @@ from tc.graph.in_place import overwritten, written_in_place
 from tc.graph.packing import copy_of, pack_value, taken_dim
 from tc.ir.expr import Expr
 from tc.ir.lower import is_in_place
+from tc.ir.types import DType
 from tc.schedule.pack import Packing
 from tc.target import Target
 
@@ -71,6 +72,8 @@ class Assembler:
         self.shared: dict[Value, int] = {}  # parameters, and what is prepared
         self.prepare: list[Step] = []
         self.packed: dict[tuple[int, Packing], int] = {}
+        # Equal computations as one object, which the kernels know again at once.
+        self.packers: dict[tuple[tuple[Expr, ...], DType, Packing], Computation] = {}
         self.loops = 0
 
     def artifact(self, prepare: Fused, main: Fused) -> Artifact:
@@ -147,6 +150,7 @@ class Assembler:
         if key not in self.packed:
             value, made = pack_value(v, p)
             self.packed[key] = self._storage(value, Place.PREPARED)
+            made = self.packers.setdefault((v.shape, v.dtype, key[1]), made)
             kernel = self.kernels.number("pack", made, ())
             names = self.kernels.infos[kernel].symbols
             call = KernelCall(kernel, (storage, self.packed[key]), names)
@@ -197,6 +201,7 @@ class _Steps:
         self.params = params
         self.made = {v for s in fused.steps for v in s.outputs}
         self.tables: dict[Value, Packing] = {}
+        self.taken: dict[int, list[int | None]] = {}  # by the identity of a group's computation
 
     def all(self) -> list[Step]:
         """One step for each group and fallback, those of its body for each loop."""
@@ -247,10 +252,15 @@ class _Steps:
 
     def _rows_taken(self, group: Group) -> list[tuple[Value, int]]:
         """The constants of which a group takes parts by data, each with the dim of these parts."""
-        made = group.computation
-        found = ((v, taken_dim(made, t)) for v, t in zip(group.inputs, made.inputs, strict=True))
+        found = zip(group.inputs, self._taken_dims(group.computation), strict=True)
         known = ((v, d) for v, d in found if d is not None)
         return [(v, d) for v, d in known if v in self.params or v in self.a.shared]
+
+    def _taken_dims(self, made: Computation) -> list[int | None]:
+        """`taken_dim` of each input; equal layers share their computations."""
+        if id(made) not in self.taken:
+            self.taken[id(made)] = [taken_dim(made, t) for t in made.inputs]
+        return self.taken[id(made)]
 
     def _tables_of(self, group: Group) -> tuple[Packing, ...]:
         """The packings in which a group finds the constants that it takes parts of."""

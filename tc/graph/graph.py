@@ -36,8 +36,15 @@ class Value:
 Arg: TypeAlias = "Value | Loop | Expr | int | float | bool | str | DType | tuple[Arg, ...] | None"
 
 
+class _Asked:
+    """Room for what a node works out once."""
+
+    __slots__ = ("_inputs",)
+    _inputs: tuple[Value, ...]
+
+
 @frozen
-class Node:
+class Node(_Asked):
     """One operator. `args` follow its ATen schema; `origin` is the place in the model.
 
     An operator that the table lacks has the name of its ATen overload, "aten.topk.default", and
@@ -56,7 +63,12 @@ class Node:
     @property
     def inputs(self) -> tuple[Value, ...]:
         """The values among the arguments, each once."""
-        return tuple(dict.fromkeys(values_of(self.args)))
+        try:
+            return self._inputs
+        except AttributeError:
+            found = tuple(dict.fromkeys(values_of(self.args)))
+            object.__setattr__(self, "_inputs", found)
+            return found
 
     @property
     def loop(self) -> Loop | None:
