@@ -22,7 +22,7 @@ from tc.ir.interval import Interval, bounds
 from tc.ir.loop import Alloc, For, Stmt, Store, Update
 from tc.ir.rewrite import Rewriter
 from tc.ir.simplify import is_true, simplifier
-from tc.ir.visit import own_exprs, sub_exprs, sub_stmts, substitute, uses
+from tc.ir.visit import free_vars, own_exprs, sub_exprs, sub_stmts, substitute
 from tc.schedule.rewrite import env_of, header, loops, refuse
 
 Access = tuple[Expr, ...]
@@ -176,7 +176,7 @@ def _linear(indices: Access, shape: tuple[Expr, ...]) -> Expr:
 
 def _separates(indices: list[Expr], place: _Place) -> bool:
     """Whether this one dim tells the iterations apart: step * var + rest, 0 <= rest - c < step."""
-    parts = [_affine_step(i, place.var, place.plain) for i in indices]
+    parts = [_known_step(i, place.var) for i in indices]
     found = [p for p in parts if p is not None]
     steps = {s for s, _ in found}
     if len(found) < len(parts) or len(steps) != 1:
@@ -208,7 +208,7 @@ def _last(offset: Expr, place: _Place) -> Expr:
     Of tiles of equal but unknown length, the last one reaches furthest.
     """
     for var, length in place.lengths.items():
-        found = _affine_step(offset, var, place.plain)
+        found = _known_step(offset, var)
         if found is None or isinstance(found[0], Const):
             continue
         step, rest = found
@@ -243,17 +243,19 @@ def _extents(nest: list[For]) -> dict[Var, list[Expr]]:
 
 def affine_step(index: Expr, var: Var) -> tuple[Expr, Expr] | None:
     """(step, rest) with index = step * var + rest, both free of var, or None if there is none."""
-    return _affine_step(index, var, simplifier())
-
-
-def _affine_step(index: Expr, var: Var, plain: Callable[[Expr], Expr]) -> tuple[Expr, Expr] | None:
-    if not uses(index, var):
+    if var not in free_vars(index):
         return Const(0), index
+    plain = simplifier()
     rest = plain(substitute(index, {var: Const(0)}))
     step = plain(substitute(index, {var: Const(1)}) - rest)
-    if uses(step, var) or plain(index - (rest + var * step)) != Const(0):
+    if var in free_vars(step) or plain(index - (rest + var * step)) != Const(0):
         return None
     return step, rest
+
+
+# Each step of a schedule asks it again of the indices that no step has changed. Only for proofs:
+# what becomes part of a kernel is made for it alone.
+_known_step = functools.lru_cache(maxsize=1 << 12)(affine_step)
 
 
 def coefficient(index: Expr, var: Var) -> tuple[int, Expr] | None:
