@@ -45,6 +45,7 @@ from tc.frontend.capture_ones import (
 )
 from tc.frontend.capture_refusal import quiet, refusal, writes_to_buffer
 from tc.frontend.capture_result import arguments_of, result_names, result_tree
+from tc.frontend.capture_rope import settle_frequencies
 from tc.frontend.capture_transforms import expand_transforms
 from tc.frontend.capture_windows import whole_windows
 from tc.frontend.captured import Captured, Request, Setting, Weight, own_tensors
@@ -142,7 +143,9 @@ def capture_request(request: Request) -> Captured:
     model, tensors = request.model, list(request.tensors)
     results: list[tree.Node] = []
     branches = Branches()
-    flat = _Flat(twin(model), request.arguments, request.dims, results.append, branches.begin)
+    traced = twin(model)
+    settle_frequencies(traced)
+    flat = _Flat(traced, request.arguments, request.dims, results.append, branches.begin)
     with economy():
         try:
             with recorded(branches):
@@ -152,9 +155,7 @@ def capture_request(request: Request) -> Captured:
         except Exception as error:
             # torch.export raises whatever the model raises.
             raise refusal(model, flat, request.names, tensors, error) from error
-        return _assemble(
-            program, request, results[-1], branches, asked, _settled(model, flat.model)
-        )
+        return _assemble(program, request, results[-1], branches, asked, _settled(model, traced))
 
 
 def _settled(model: torch.nn.Module, traced: torch.nn.Module) -> tuple[tuple[str, Setting], ...]:
