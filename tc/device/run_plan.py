@@ -26,7 +26,7 @@ from tc.device.artifact import (
     turns,
 )
 from tc.device.dims import Dim, Evaluate, compile_dim
-from tc.errors import TcError, describe
+from tc.device.run_empty import require_idle
 from tc.ir.types import DType
 
 Shape = tuple[int, ...]
@@ -102,8 +102,8 @@ class Planner:
         """The plan of a call with these values of the symbols.
 
         Raises:
-            TcError: a size of 0 where kernels were made for 1 or more, and a result that is not
-                empty for it.
+            EmptySizesError: a size of 0 where kernels were made for 1 or more, and they would do
+                more for it than give results without elements.
         """
         symbols = self._artifact.symbols
         below = [s.name for s, v in zip(symbols, values, strict=True) if v < s.low]
@@ -111,28 +111,16 @@ class Planner:
 
     def _empty(self, values: tuple[int, ...], below: Sequence[str]) -> Plan:
         shapes = self.tensor_shapes(self._artifact.outputs, values)
-        if not all(0 in shape for shape in shapes):
-            raise TcError(
-                describe(
-                    f"inputs of size 0 ({', '.join(self._places(below))})",
-                    why="the program was compiled for 1 or more, and not all results are empty",
-                    way_out="run the model eagerly for empty inputs",
-                )
-            )
+        require_idle(self._artifact, below, shapes, self._shapes_of(values))
         outputs = tuple(
             ((), shape, info.dtype)
             for shape, info in zip(shapes, self._artifact.outputs, strict=True)
         )
         return Plan(values, (), (), outputs, (), 0, 0, 0, empty=True)
 
-    def _places(self, symbols: Sequence[str]) -> list[str]:
-        """Which dims of the inputs these symbols are."""
-        return [
-            f"dim {axis} of {info.name}"
-            for info in self._artifact.inputs
-            for axis, dim in enumerate(info.shape)
-            if dim in symbols
-        ]
+    def _shapes_of(self, values: tuple[int, ...]) -> tuple[Shape, ...]:
+        """The shape of every storage."""
+        return tuple(tuple([size(values) for size in sizes]) for sizes in self._shapes)
 
     def slots(self, values: tuple[int, ...]) -> list[tuple[int, int]]:
         """(slot, value) of every size in the argument table."""
@@ -190,7 +178,7 @@ class Planner:
         )
 
     def _plan(self, steps: tuple[Step, ...], values: tuple[int, ...]) -> Plan:
-        shapes = tuple(tuple([size(values) for size in sizes]) for sizes in self._shapes)
+        shapes = self._shapes_of(values)
         offsets, used = self._place(steps, self.sizes(shapes, Place.TEMP))
         scratch_bytes = align(
             max((need([d(values) for d in dims]) for need, dims in self._scratch[id(steps)]),

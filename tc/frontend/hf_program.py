@@ -11,9 +11,11 @@ from typing import Any, Protocol
 import torch
 
 from tc.device.run_direct import Direct
+from tc.device.run_empty import EmptySizesError
 from tc.errors import TcError
 from tc.frontend import capture_tree as tree
 from tc.frontend.capture_result import other_attributes, rebuild, result_names_of
+from tc.frontend.capture_tree import NoProgramError
 from tc.frontend.captured import Interface, Request, Weight
 from tc.frontend.hf_inputs import refuse_shared
 from tc.frontend.hf_weights import WeightWatch
@@ -79,16 +81,19 @@ class Program:
         """The call's result, of the class that eager returns.
 
         Raises:
-            NoProgramError: an input that is written to shares memory with another one.
+            NoProgramError: an input that is written to shares memory with another one, or sizes
+                are 0 and the model would do more than give results without elements.
         """
         if self._written:
             refuse_shared(tensors, self._written, [spec.name for spec in self._signature.inputs])
         self.watch.pass_on(self.runner.refresh)
         try:
             outputs = self.runner(tensors)
-        except (TcError, IndexError):
+        except (TcError, IndexError) as error:
             # Where an id is at fault say so in the caller's terms; a call without does not look.
             self._check_ids(tensors)
+            if isinstance(error, EmptySizesError):
+                raise NoProgramError(error.message) from None
             raise
         for node in self.unseen:
             rebuild(node, outputs, tensors, caches)
