@@ -18,7 +18,8 @@ class State(IntEnum):
     TRUE = 2  # object
     TENSOR = 3  # object: the class of the arguments
     INFERENCE = 4  # address of a function: its lowest bit tells the mode that tensors are made in
-    FIRST = 5
+    AUTOCAST = 5  # address of a function of a device, an i8: its lowest bit tells whether it is on
+    FIRST = 6
 
 
 class Word(IntEnum):

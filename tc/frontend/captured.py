@@ -41,6 +41,10 @@ class StatefulError(UnsupportedError, NoProgramError):
     """A model that changes in a call, which a program of it cannot."""
 
 
+class AutocastError(UnsupportedError, NoProgramError):
+    """A call under autocast, which chooses other types than a program has."""
+
+
 class SizesError(UnsupportedError, NoProgramError):
     """As many programs as there may be for one kind of call, and none takes its sizes."""
 

@@ -155,7 +155,9 @@ class Generation:
         """The decoding method, if it may be the loop's as far as the call alone tells."""
         if not self._standard or self.refused is not None or len(args) > 2:
             return None
-        if any(self._hooks) or any(kwargs.get(name) is not None for name in _OWN):
+        if torch.is_autocast_enabled("cpu") or any(self._hooks):
+            return None
+        if any(kwargs.get(name) is not None for name in _OWN):
             return None
         given = args[1] if len(args) > 1 else kwargs.get("generation_config")
         settings = {k: v for k, v in kwargs.items() if k != "generation_config"}

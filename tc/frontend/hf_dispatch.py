@@ -21,7 +21,7 @@ from tc.frontend import capture_tree as tree
 from tc.frontend.capture_tree import NoProgramError
 from tc.frontend.captured import GraphError, Request, SizesError, UntraceableError
 from tc.frontend.copies import twin
-from tc.frontend.hf_inputs import refuse_device, refuse_grad
+from tc.frontend.hf_inputs import refuse_autocast, refuse_device, refuse_grad
 from tc.frontend.hf_program import Make, Program
 from tc.frontend.shortcut import Shortcuts
 from tc.frontend.signature_bind import ShapeMismatchError
@@ -131,6 +131,7 @@ class Dispatcher:
         tensors: list[torch.Tensor] = []
         caches: list[Any] = []
         try:
+            refuse_autocast(self._model)
             key = self._key(args, kwargs, tensors, caches)
         except NoProgramError as error:
             return self._eagerly(error, args, kwargs)

@@ -11,6 +11,7 @@ import torch
 
 from tc.errors import DeviceError, UnsupportedError, describe
 from tc.frontend.capture_tree import NoProgramError
+from tc.frontend.captured import AutocastError
 
 
 def refuse_grad(tensors: Sequence[torch.Tensor], model: torch.nn.Module) -> None:
@@ -24,6 +25,18 @@ def refuse_grad(tensors: Sequence[torch.Tensor], model: torch.nn.Module) -> None
                     "torch.compile(model, backend='tc') for gradients",
                 )
             )
+
+
+def refuse_autocast(model: torch.nn.Module) -> None:
+    """Raises AutocastError where PyTorch would compute in other types than a program does."""
+    if torch.is_autocast_enabled("cpu"):
+        raise AutocastError(
+            describe(
+                f"call of {type(model).__name__}",
+                why="torch.autocast is on, and a program has types of its own",
+                way_out="call it outside, compiled with precision='bf16' for products in bf16",
+            )
+        )
 
 
 def refuse_device(tensors: Sequence[torch.Tensor], model: torch.nn.Module) -> None:

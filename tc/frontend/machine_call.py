@@ -27,17 +27,18 @@ _BUFFER: Final = 16  # in a ctypes array, behind the reference count and the typ
 # Arguments in a tuple and a dict, as Module.__call__ has them: for another kind of function they
 # would be made an array of first.
 _VARARGS_WITH_KEYWORDS: Final = 0x0003
-_C10: Final = Path(torch.__file__).parent / "lib" / "libc10.so"
+_LIBRARIES: Final = Path(torch.__file__).parent / "lib"
 
 Call = Callable[..., Any]
 
 
 def builtin(state: ctypes.Array[ctypes.c_int64]) -> Call | None:
     """A built-in function over a `State`, which it keeps alive; None: there are none here."""
-    if (code := _code()) is None or (mode := _inference_mode()) is None:
+    code, mode, autocast = _code(), _inference_mode(), _autocast()
+    if code is None or mode is None or autocast is None:
         return None
     state[State.TRUE], state[State.TENSOR] = id(True), id(torch.Tensor)
-    state[State.INFERENCE] = mode
+    state[State.INFERENCE], state[State.AUTOCAST] = mode, autocast
     make = ctypes.pythonapi.PyCFunction_NewEx
     make.restype = ctypes.py_object
     make.argtypes = (ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)
@@ -79,13 +80,29 @@ def _code() -> _MethodDef | None:
 def _inference_mode() -> int | None:
     """The address of PyTorch's own function that tells whether inference mode is on."""
     try:
-        function = ctypes.CDLL(str(_C10))._ZN3c1013InferenceMode10is_enabledEv
+        function = ctypes.CDLL(str(_LIBRARIES / "libc10.so"))._ZN3c1013InferenceMode10is_enabledEv
     except (OSError, AttributeError):
         return None
     function.restype = ctypes.c_bool
     for mode in (True, False):
         with torch.inference_mode(mode=mode):
             if function() is not mode:
+                return None
+    return ctypes.cast(function, ctypes.c_void_p).value
+
+
+@functools.cache
+def _autocast() -> int | None:
+    """The address of PyTorch's own function that tells whether autocast is on for a device."""
+    try:
+        library = ctypes.CDLL(str(_LIBRARIES / "libtorch_cpu.so"))
+        function = library._ZN2at8autocast19is_autocast_enabledEN3c1010DeviceTypeE
+    except (OSError, AttributeError):
+        return None
+    function.restype, function.argtypes = ctypes.c_bool, (ctypes.c_int8,)
+    for on in (True, False):
+        with torch.autocast("cpu", enabled=on):
+            if function(0) is not on:
                 return None
     return ctypes.cast(function, ctypes.c_void_p).value
 

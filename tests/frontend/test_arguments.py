@@ -25,12 +25,25 @@ def test_zero_has_two_signs() -> None:
     assert made.stats()["compilations"] == 2
 
 
-def test_what_is_compiled_under_autocast_has_the_types_of_the_model() -> None:
+def test_under_autocast_the_model_itself_runs() -> None:
     model, x = nn.Linear(4, 3).requires_grad_(False), torch.randn(2, 4)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        made = tc.compile(model, threads=1, example_inputs=x, fallback="error")
-        inside = made(x)
-    torch.testing.assert_close((inside, made(x)), (model(x), model(x)))
+        made, strict = (
+            tc.compile(model, threads=1, example_inputs=x, fallback=how)
+            for how in ("warn", "error")
+        )
+    for _ in range(3):  # the short way is known then
+        torch.testing.assert_close((made(x), strict(x)), (model(x), model(x)))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        with pytest.warns(FallbackWarning, match="torch.autocast is on"):
+            found = made(x)
+        torch.testing.assert_close(found, model(x), rtol=0, atol=0)
+        with pytest.raises(tc.UnsupportedError, match="compiled with precision='bf16'"):
+            strict(x)
+        with torch.autocast("cpu", enabled=False):
+            torch.testing.assert_close(strict(x), model(x))
+    torch.testing.assert_close(strict(x), model(x))
+    assert (made.stats()["fallbacks"], strict.stats()["fallbacks"]) == ({"Linear.forward": 1}, {})
 
 
 class Writes(nn.Module):
@@ -62,3 +75,54 @@ def test_which_elements_are_shared() -> None:
     assert not _share(x, x.clone())
     assert not _share(x[:0], x)
     assert _share(x, x.view(torch.int16))
+
+
+class Counts(nn.Module):
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        y.add_(1)
+        return x + 1
+
+
+class Checks(nn.Module):
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        torch._assert_async((y > 0).all(), "it must be positive")
+        return x + 1
+
+
+class Sums(nn.Module):
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return x.sum(0) + y
+
+
+@pytest.mark.parametrize("kind", [Counts, Checks, Sums])
+def test_what_an_empty_call_does_beside_its_empty_results_is_not_left_out(
+    kind: type[nn.Module],
+) -> None:
+    model, x = kind(), torch.ones(3)
+    made, strict = (tc.compile(model, threads=1, fallback=how) for how in ("warn", "error"))
+    made(x, torch.ones(1)), strict(x, torch.ones(1))
+    ours, theirs = torch.ones(1), torch.ones(1)
+    with pytest.warns(FallbackWarning, match=r"inputs of size 0 \(dim 0 of x\)"):
+        found = made(x[:0], ours)
+    torch.testing.assert_close((found, ours), (model(x[:0], theirs), theirs))
+    with pytest.raises(tc.TcError, match=r"inputs of size 0 \(dim 0 of x\)"):
+        strict(x[:0], torch.ones(1))
+    if kind is Checks:
+        with pytest.raises(RuntimeError):
+            made(x[:0], -torch.ones(1))
+
+
+def test_ids_of_an_empty_call_are_checked() -> None:
+    class Looks(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Embedding(5, 3)
+
+        def forward(self, x: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+            return x[:, None] + self.table(ids).sum(0)
+
+    made = tc.compile(Looks().requires_grad_(False), threads=1)
+    made(torch.ones(3), torch.arange(4))
+    for rows in (3, 0):
+        with pytest.raises(tc.TcError, match="input ids: holds id 7"):
+            made(torch.ones(rows), torch.tensor([1, 7]))

@@ -104,8 +104,9 @@ no:
   ret i1 false
 }
 
-; Whether the mode and words of the arguments, each of the one class, say that they are like those
-; of the template. Where they do not, the template's function may still accept them.
+; Whether the modes and words of the arguments, each of the one class, say that they are like those
+; of the template, which is made without autocast (device 0 is the cpu). Where they do not, the
+; template's function may still accept them.
 define internal i1 @plain(ptr %state, ptr %t, ptr %args, i64 %count) {
   %tensors = at i64 %state, <tensor>
   %asked = at ptr %state, <inference>
@@ -115,7 +116,13 @@ define internal i1 @plain(ptr %state, ptr %t, ptr %args, i64 %count) {
   %bit = and i8 %told, 1
   %now = zext i8 %bit to i64
   %unchanged = icmp eq i64 %now, %mode
-  br i1 %unchanged, label %start, label %no
+  br i1 %unchanged, label %ask, label %no
+ask:
+  %autocast = at ptr %state, <autocast>
+  %casts = call i8 %autocast(i8 signext 0)
+  %on = and i8 %casts, 1
+  %plain = icmp eq i8 %on, 0
+  br i1 %plain, label %start, label %no
 start:
   br label %head
 head:

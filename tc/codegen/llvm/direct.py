@@ -83,6 +83,7 @@ def _numbers(offsets: Offsets) -> dict[str, int]:
         "data": offsets.data,
         "tensor": 8 * State.TENSOR,
         "inference": 8 * State.INFERENCE,
+        "autocast": 8 * State.AUTOCAST,
         "true": 8 * State.TRUE,
         "fallback": 8 * State.FALLBACK,
         "first": 8 * State.FIRST,
