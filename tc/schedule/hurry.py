@@ -21,9 +21,17 @@ from tc.schedule.rewrite import (
 
 @primitive
 def hurry(
-    func: Func, buffer: str, loop: str, tiles: str, steps: str, rows: str, lines: int, ahead: int
+    func: Func,
+    buffer: str,
+    loop: str,
+    tiles: str,
+    steps: str,
+    rows: str,
+    lines: int,
+    ahead: int,
+    most: int = 4,
 ) -> Func:
-    """Where a single tile of several rows meets a block, ask for it a little ahead of reading it.
+    """Where a single tile of a few rows meets a block, ask for it a little ahead of reading it.
 
     rewrite: for j in range(n):
                  for t in range(tiles):
@@ -31,7 +39,7 @@ def hurry(
                          for i in range(rows): ... b[j, k, ...] ...
     into:    for j in range(n):
                  for t in range(tiles):
-                     if tiles == 1 and rows > 1:
+                     if tiles == 1 and 1 < rows <= most:
                          for kh in range(l):
                              prefetch b[j, ..., kh * step + ahead // element]
                              for i in range(rows): ... b[j, kh, ...] ...
@@ -40,11 +48,13 @@ def hurry(
     `lines` cache lines from `ahead` bytes behind what is being read. Other tiles of a block would
     ask for the next one meanwhile; alone, a tile has time for a part of it, and what it has asked
     for by the way keeps the processor from seeing a stream. A single row, which does little else
-    than read, is left to the processor. Steps for `k` say nothing of `kh`.
+    than read, is left to the processor, and many compute for longer than they wait. Steps for `k`
+    say nothing of `kh`.
     Raises ScheduleError: as `prefetch`, and no loop `rows` inside `steps`.
     """
     check_factor("hurry", lines)
     check_factor("hurry", ahead)
+    check_factor("hurry", most)
     param = find_param(func, "hurry", buffer)
     for name in (loop, tiles, steps, rows):
         find_loops(func, "hurry", name)
@@ -60,7 +70,7 @@ def hurry(
     block = next_block("hurry", func, param, around, [steps])
     hints = in_line(block, inside, [steps], lines, ahead, near=False)
     (count,) = (x.extent for x in inside if x.var.name == tiles)
-    alone = equal(count, Const(1)) & (Const(1) < heights[0])
+    alone = equal(count, Const(1)) & (Const(1) < heights[0]) & (heights[0] <= most)
 
     def versions(s: Stmt) -> Stmt | None:
         if not isinstance(s, For) or s.var.name != steps or not reads(s, param):
