@@ -156,7 +156,8 @@ def hurry(
         return
     if tile.mr == 1 or not plan.has(row + "1") or (fixed(plan.extent(tiles)) or 1) > 1:
         return
-    near = plan.pick("hurry", NEAR, (0, 512, 2048))
+    own = NEAR if p.b.tensor.dtype.bits >= 32 else 0  # shorter ones are waited for half as long
+    near = plan.pick("hurry", own, (0, 512, 1024, 2048))
     if near:
         lines = -(-tile.nr * p.b.tensor.dtype.bytes // LINE)
         plan.attempt(
