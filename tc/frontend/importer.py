@@ -18,12 +18,13 @@ import tc.ops  # noqa: F401  (fills the operator table)
 from tc.errors import CompileError, UnsupportedError, describe
 from tc.frontend.capture_conditions import ASSERTION
 from tc.frontend.captured import Captured, GraphError
+from tc.frontend.importer_agreement import Agreement
 from tc.frontend.importer_floats import has_float
 from tc.frontend.importer_scalars import ITEMS, Scalars
 from tc.frontend.importer_sizes import Sizes, dtype_of
 from tc.frontend.importer_types import check_types
 from tc.frozen import frozen
-from tc.graph.compose import build, check_value
+from tc.graph.compose import build
 from tc.graph.experts import grouped_products
 from tc.graph.graph import Arg, Graph, Node, Value
 from tc.graph.recurrent import recurrent
@@ -71,6 +72,7 @@ class _Importer:
         self.captured = captured
         self.sizes = Sizes(captured.signature.symbols)
         self.scalars = Scalars(self._arg)
+        self.agreement = Agreement(captured.signature, self.sizes.symbols)
         self.env: dict[FxNode, Arg] = {}
         self.nodes: list[Node] = []
         self.names: set[str] = set()
@@ -211,7 +213,7 @@ class _Importer:
         key = (overload, repr(args_key(args)))
         if key not in self.fits:
             rows = (row, by_name(row.otherwise)) if row.otherwise else (row,)
-            fitting = (r.name for r in rows if _is_computed(r, args, outputs))
+            fitting = (r.name for r in rows if _is_computed(r, args, outputs, self.agreement))
             self.fits[key] = next(fitting, overload)
         return self.fits[key]
 
@@ -274,11 +276,16 @@ def args_key(arg: Arg) -> object:
     return tuple(args_key(a) for a in arg) if isinstance(arg, tuple) else arg
 
 
-def _is_computed(row: Operator, args: tuple[Arg, ...], outputs: tuple[Value, ...]) -> bool:
+def _is_computed(
+    row: Operator,
+    args: tuple[Arg, ...],
+    outputs: tuple[Value, ...],
+    agreement: Agreement,
+) -> bool:
     """Whether the row takes these arguments; what it refuses runs eagerly.
 
     Raises:
-        InternalError: the row gives other types or sizes than the traced operator.
+        GraphError, InternalError: the row gives other types or sizes than the traced operator.
     """
     made = _built(row, args, outputs)
     if made is None:
@@ -288,7 +295,7 @@ def _is_computed(row: Operator, args: tuple[Arg, ...], outputs: tuple[Value, ...
     ):
         return False  # the table's operators go from integers to fp32
     for t, v in zip(made, outputs, strict=True):
-        check_value(t, v)
+        agreement.check(t, v)
     return True
 
 

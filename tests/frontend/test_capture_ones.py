@@ -128,3 +128,21 @@ def test_a_size_below_those_that_a_trace_is_for_has_its_own_program() -> None:
     narrow(torch.zeros(2, 1, 7))
     with pytest.raises(tc.TcError, match="the model itself refuses it"):
         narrow(torch.zeros(2, 1, 3))
+
+
+class Blocks(torch.nn.Module):
+    """Blocks of eight, of which short inputs have one."""
+
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        missing = 8 - input_ids.shape[1] % 8
+        whole = torch.nn.functional.pad(input_ids.float(), (0, missing), value=7.0)
+        return whole.view(len(whole), -1, 8) + 1
+
+
+@pytest.mark.filterwarnings("ignore::tc.frontend.tensors.FallbackWarning")
+def test_a_size_that_was_one_in_the_trace_alone_is_no_one() -> None:
+    # By name it is known what the dims are, so that the trace has sizes of its own choice.
+    cm = tc.compile(Blocks(), threads=1)
+    for length in (9, 3, 16):
+        ids = torch.arange(2 * length).view(2, length)
+        assert torch.equal(cm(input_ids=ids), Blocks()(ids))
