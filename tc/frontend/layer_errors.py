@@ -17,7 +17,7 @@ from typing import Any, Final
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tc.graph.precision import activation_bits, groups_of, rounds_activations
+from tc.graph.short_numbers import activation_bits, groups_of, rounds_activations
 from tc.target import Target
 
 _ROWS: Final = 256  # of an activation that are looked at, evenly taken

@@ -25,7 +25,7 @@ from tc.frontend.copies import twin
 from tc.frontend.hf_natural import natural_inputs
 from tc.frontend.layer_errors import Errors, Following, layer_errors
 from tc.frontend.options import Options
-from tc.graph.precision import PRECISIONS
+from tc.graph.short_numbers import PRECISIONS
 
 BOUNDS: Final = {"int8": 0.06, "bf16": 0.02}
 """Of the error of a layer alone, as a share of the standard deviation of its output."""

@@ -28,6 +28,7 @@ from typing import Final, TypeAlias
 
 from tc.graph.graph import Graph, Node, Value
 from tc.graph.rewrite import producers, with_inputs, with_nodes
+from tc.graph.short_numbers import PRECISIONS, activation_bits, groups_of, rounds_activations
 from tc.graph.views import RESHAPES
 from tc.ir.expr import Const, Expr
 from tc.ir.types import BF16, F32, I8, I16, I32, U8, DType
@@ -42,8 +43,6 @@ _OPERANDS: Final = {
     "grouped_matmul": (0, 1, 3),
 }
 _LEAST: Final = {"grouped_matmul": "bf16"}  # what a product is shortened to at most
-PRECISIONS: Final = ("int8", "bf16", "fp32")  # of products, the shortest first
-GROUP: Final = 64  # elements of a group of int8: a fifth slower than one group, half the error
 # Views that keep each element once: a conversion may as well be done before them.
 _PLAIN: Final = (False, False, None)  # arguments of to_dtype that mean nothing here
 _REORDERS: Final = RESHAPES | {"transpose", "permute"}
@@ -79,26 +78,6 @@ def shorten(
         else:
             graph = _Bf16(graph, wanted, rounds_activations(target)).run(factors)
     return graph
-
-
-def rounds_activations(target: Target) -> bool:
-    """Whether activations go through bf16 as weights do: where an instruction multiplies two."""
-    return target.has("avx512bf16") or target.has("bf16")
-
-
-def activation_bits(target: Target) -> int:
-    """7 bits where no instruction multiplies bytes without a sign by bytes with one exactly.
-
-    x86 then has one whose sums of two must fit i16, and ARM those of two bytes with a sign.
-    """
-    whole = target.has("avx512vnni") or target.has("i8mm")
-    return 7 if (target.has("ssse3") or target.has("neon")) and not whole else 8
-
-
-def groups_of(depth: int) -> tuple[int, int]:
-    """How many groups of int8 a sum over `depth` is cut into, and their length; zeros fill up."""
-    size = min(GROUP, -(-depth // 4) * 4)
-    return max(1, -(-depth // size)), size
 
 
 Wanted: TypeAlias = Callable[[str, frozenset[str]], bool]

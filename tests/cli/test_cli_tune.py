@@ -88,7 +88,7 @@ def test_a_worker_refuses_strangers(run) -> None:
 def test_the_report_of_the_cost_model(run, tmp_path: Path) -> None:
     db = tmp_path / "tuning.db"
     with Database.open(db) as database:
-        session(database).run(Fake(), 3 * 20)
+        session(database).run(Fake(), 3 * 30)
     shown = run("tune", "--report-model", "--db", db)
     assert shown.status == 0, shown.err
     assert "pairwise" in shown.out
@@ -99,7 +99,7 @@ def test_the_report_of_the_cost_model(run, tmp_path: Path) -> None:
     assert kept["groups"] > 1 and kept["learned"] > 0
     learned = tmp_path / "model.ubj"
     said = json.loads(run("db", "learn", learned, "--db", db, "--json", "--quiet").out)
-    assert said["trials"] == 60 and said["bytes"] == learned.stat().st_size
+    assert said["trials"] == 90 and said["bytes"] == learned.stat().st_size
     empty = tmp_path / "empty.db"
     Database.open(empty).close()
     refused = run("db", "learn", tmp_path / "none.ubj", "--db", empty, "--quiet")

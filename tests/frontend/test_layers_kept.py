@@ -14,7 +14,7 @@ from tc.frontend.accuracy import error
 from tc.frontend.captured import own_tensors
 from tc.frontend.layer_errors import layer_errors, short_rows, short_weight
 from tc.frontend.layers_kept import BOUNDS
-from tc.graph.precision import groups_of
+from tc.graph.short_numbers import groups_of
 from tc.ops.table import by_name
 from tc.target import Target
 

@@ -14,7 +14,6 @@ import torch
 from sympy import Eq, Symbol
 from torch import nn
 from torch.utils._sympy.functions import Mod
-from transformers import LlamaConfig, LlamaForCausalLM
 
 import tc
 from tc.frontend import capture, capture_ones, hf_dispatch
@@ -163,25 +162,6 @@ def test_sizes_beyond_what_there_are_programs_for_run_eagerly(
     torch.testing.assert_close(found, [x.tanh() for x in given])
     assert made.stats()["fallbacks"] == {"Tanh.forward": 2}
     assert made.stats()["compilations"] == 2
-
-
-def test_frequencies_that_follow_the_longest_text_so_far() -> None:
-    """Dynamic scaling of rotary embeddings keeps a state in Python, which the model's own has."""
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=61, hidden_size=16, intermediate_size=24, num_hidden_layers=1,
-        num_attention_heads=2, max_position_embeddings=8,
-        rope_parameters={"rope_type": "dynamic", "rope_theta": 1e4, "factor": 4.0},
-    )  # fmt: skip
-    model, other = LlamaForCausalLM(config).eval(), LlamaForCausalLM(config).eval()
-    other.load_state_dict(model.state_dict())
-    made: Any = tc.compile(model, threads=1)
-    prompts = [torch.randint(3, 60, (1, length)) for length in (5, 20, 12)]
-    settings: dict[str, Any] = {"max_new_tokens": 3, "eos_token_id": None, "pad_token_id": 0}
-    with pytest.warns(FallbackWarning, match="LlamaForCausalLM.forward runs eagerly"):
-        found = [made.generate(ids, do_sample=False, **settings) for ids in prompts]
-    expected = [other.generate(ids, do_sample=False, **settings) for ids in prompts]
-    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
 def test_what_the_model_refuses_itself_is_traced_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,14 +127,23 @@ def test_compiled(target: str, m: int) -> None:
     np.testing.assert_allclose(kernel(x, w), x @ w, rtol=1e-6)
 
 
-@pytest.mark.parametrize("rows", [None, 1, 3, 40])
-def test_a_single_tile_of_some_rows_asks_for_its_own_block(rows: int | None) -> None:
-    axis = te.reduce_axis(64)
-    a, b = te.placeholder((te.sym("M") if rows is None else rows, 64)), te.placeholder((100, 64))
-    product = te.compute((a.shape[0], 100), lambda i, j: te.sum(a[i, axis] * b[j, axis], axis=axis))
+@pytest.mark.parametrize(
+    ("rows", "columns", "asked"),
+    [(None, 900, True), (1, 900, False), (3, 900, True), (40, 900, False), (3, 100, False)],
+)
+def test_a_single_tile_of_some_rows_asks_for_its_own_block(
+    rows: int | None, columns: int, asked: bool
+) -> None:
+    axis = te.reduce_axis(512)
+    a = te.placeholder((te.sym("M") if rows is None else rows, 512))
+    b = te.placeholder((columns, 512))  # a hundred are at home in the cache
+    product = te.compute(
+        (a.shape[0], columns), lambda i, j: te.sum(a[i, axis] * b[j, axis], axis=axis)
+    )
     kernel = tc.build(product, "x86-64-v3", constants=[b], threads=1)
-    assert ("hurry(" in kernel.schedule) is (rows in (None, 3)), kernel.schedule
-    assert ("call void @llvm.prefetch" in kernel.llvm_ir) is (rows != 1)
+    assert ("hurry(" in kernel.schedule) is asked, kernel.schedule
+    if asked:
+        assert "call void @llvm.prefetch" in kernel.llvm_ir
 
 
 @pytest.mark.parametrize(("rows", "near"), [(1, True), (2, False)])

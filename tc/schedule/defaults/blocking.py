@@ -156,7 +156,11 @@ def hurry(
         return
     if tile.mr == 1 or not plan.has(row + "1") or (fixed(plan.extent(tiles)) or 1) > 1:
         return
-    own = NEAR if p.b.tensor.dtype.bits >= 32 else 0  # shorter ones are waited for half as long
+    weights = p.b.tensor
+    size = math.prod(fixed(n) or NEVER for n in weights.shape) * weights.dtype.bytes
+    # Shorter ones are waited for half as long, and few are in the cache from the last time.
+    far = weights.dtype.bits >= 32 and size > plan.target.l2_bytes
+    own = NEAR if far else 0
     near = plan.pick("hurry", own, (0, 512, 1024, 2048))
     if near:
         lines = -(-tile.nr * p.b.tensor.dtype.bytes // LINE)
