@@ -60,14 +60,14 @@ def held_against(precision: str, flags: frozenset[str]) -> tuple[str, ...]:
     return (BASELINE,) if precision == "bf16" else FP32_PEERS
 
 
-def judge(measured: Measured, precision: str, peers: Sequence[str]) -> Verdict:
-    """How many times as fast as the fastest of `peers`."""
+def judge(measured: Measured, precision: str, peers: Sequence[str], dots: bool = True) -> Verdict:
+    """How many times as fast as the fastest of `peers`; `dots`: the CPU multiplies such numbers."""
     own, best = measured.result(OWN[precision]), measured.fastest(peers)
     value = best.ratio / own.ratio if best is not None and own.state == "ok" else None
     reason = f"{own.name} {own.state}: {own.reason}"
     return verdict(
         f"{NAME} {precision}",
-        precision,
+        precision if dots else f"{precision} without dots",
         value,
         best.name if best is not None else "",
         reason=reason if own.state != "ok" else why_none(measured, peers),
@@ -91,7 +91,10 @@ def run(options: Options) -> Outcome:
     peers = options.contenders(list(FACTORIES))
     return Outcome(
         (overview(title, [measured], peers), errors(measured.results), details([measured])),
-        tuple(judge(measured, name, held_against(name, flags)) for name in chosen),
+        tuple(
+            judge(measured, name, held_against(name, flags), FLAGS[name] in flags)
+            for name in chosen
+        ),
         {"rows": [measured], "flags": sorted(flags & set(FLAGS.values()))},
         failed=measured.failed,
         busy=measured.busy,

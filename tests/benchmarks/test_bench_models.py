@@ -147,6 +147,8 @@ def test_precision_over_the_peer():
     results = (result("tc", 4.0), result("tc int8", 1.0, 0.25), result("openvino bf16", 2.0, 0.5))
     found = precision.judge(Measured("a row", results), "int8", ("openvino bf16",))
     assert (found.value, found.against) == (2.0, "openvino bf16")
+    slow = precision.judge(Measured("a row", results), "int8", ("openvino bf16",), dots=False)
+    assert (slow.value, slow.goal.must) == (found.value, 1.1)
     missing = precision.judge(Measured("a row", results), "bf16", ("openvino bf16",))
     assert missing.text == "no figure: tc bf16 unavailable: took no part"
 
