@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
 import torch
-from transformers import Gemma3TextConfig, Gemma3TextModel, LlamaConfig, LlamaModel
+from transformers import (
+    Gemma3TextConfig,
+    Gemma3TextModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaModel,
+)
 
 import tc
 from tests.models import text_inputs
@@ -49,3 +56,15 @@ def test_short_and_long_calls_have_frequencies_of_their_own(make: Any) -> None:
         found = made(**given).last_hidden_state
         torch.testing.assert_close(found, model(**given).last_hidden_state)
     assert made.stats()["compilations"] == 1
+
+
+def test_texts_are_continued_as_by_a_model_that_has_seen_no_longer_one() -> None:
+    """Eager keeps the frequencies of the longest text so far, so that its tokens depend on it."""
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(LlamaConfig(**SIZES, rope_parameters=DYNAMIC)).eval()
+    made: Any = tc.compile(copy.deepcopy(model), threads=1, fallback="error")
+    settings: dict[str, Any] = {"max_new_tokens": 3, "do_sample": False}
+    for length in (5, 24, 16):
+        ids = torch.randint(3, 100, (1, length))
+        wanted = copy.deepcopy(model).generate(ids, **settings)
+        assert torch.equal(made.generate(ids, **settings), wanted)
