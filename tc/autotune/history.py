@@ -7,16 +7,17 @@ not propose anything.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from tc.autotune.cost_model import Group
 from tc.autotune.database import Database
 from tc.autotune.features import LAYOUT, NAMES
-from tc.autotune.rows import FAILED, OK, Context
+from tc.autotune.rows import FAILED, OK, Context, Trial
 from tc.frozen import frozen
 
 NOBODY: Final = -1  # the seed of a trial whose own cannot be read
@@ -104,7 +105,7 @@ def batch_of(seen: Sequence[Seen], seed: int, size: int) -> tuple[int, int | Non
 def put_features(
     connection: sqlite3.Connection, context: Context, schedule: str, values: list[float]
 ) -> None:
-    """Keep what the cost model saw of a trial: with the trial, lest a killed run learn less."""
+    """Keep what the cost model saw of a trial, in the caller's transaction."""
     connection.execute(
         "INSERT OR REPLACE INTO features (trial_id, layout, data) SELECT trials.id, ?, ? "
         "FROM trials JOIN workloads ON workloads.id = workload_id "
@@ -122,6 +123,40 @@ def put_features(
             schedule,
         ),
     )
+
+
+def run_hash(contexts: Iterable[Context], seed: int) -> str:
+    """What a run is known by: its seed, its workloads at their sizes, and where they run.
+
+    Another model may share some of the workloads, and is another run.
+    """
+    text = "\n".join(sorted(str(context) for context in contexts))
+    return hashlib.sha256(f"{seed}\n{text}".encode()).hexdigest()[:32]
+
+
+def enter(
+    database: Database, context: Context, trial: Trial, values: list[float], run: str
+) -> bool:
+    """Commit a trial with what the cost model saw of it, and count it for its run; as `put_trial`.
+
+    All in one transaction, lest a run that is killed learn less, or make more trials.
+    """
+
+    def beside(connection: sqlite3.Connection) -> None:
+        put_features(connection, context, trial.schedule, values)
+        connection.execute(
+            "INSERT INTO runs (hash, seed, trials) VALUES (?, ?, 1) "
+            "ON CONFLICT (hash) DO UPDATE SET trials = trials + 1",
+            (run, trial.seed),
+        )
+
+    return database.put_trial(context, trial, beside)
+
+
+def trials_of_run(database: Database, run: str) -> int:
+    """How many trials a run has made, in its earlier lives too."""
+    rows = database.query("SELECT trials FROM runs WHERE hash = ?", (run,))
+    return sum(row["trials"] for row in rows if isinstance(row["trials"], int))
 
 
 @frozen

@@ -203,6 +203,13 @@ MIGRATIONS: Final = (
             "ON DELETE CASCADE, layout INTEGER NOT NULL, data TEXT NOT NULL)",
         ),
     ),
+    Migration(
+        "runs",
+        (
+            "CREATE TABLE runs (hash TEXT PRIMARY KEY, seed INTEGER NOT NULL, "
+            "trials INTEGER NOT NULL)",
+        ),
+    ),
 )
 
 

@@ -9,7 +9,9 @@ run or measure anything.
 
 from __future__ import annotations
 
+import contextlib
 import math
+import time
 from collections.abc import Callable
 from random import Random
 from typing import Final
@@ -20,8 +22,10 @@ from tc.autotune.rows import COLD, HOT, PREDICTED, Trial
 from tc.autotune.session import Job, Session
 from tc.autotune.space import Candidate
 from tc.autotune.static import Throughput
-from tc.errors import TcError
+from tc.errors import ScheduleError, TcError
 from tc.frozen import frozen
+from tc.schedule.foreign import read_schedule
+from tc.schedule.step import Schedule
 
 LOOKED_AT: Final = 6  # of a workload's candidates: by their machine code
 KEPT: Final = 3  # of these: as records
@@ -41,25 +45,45 @@ def predict(
     model: CostModel,
     throughput: Throughput,
     candidates: int,
+    time_limit: float | None = None,
     tick: Callable[[Session, Job], None] | None = None,
-) -> list[tuple[Job, Prediction]]:
-    """Enter predictions for all workloads of a session; the best of each.
+    clock: Callable[[], float] = time.monotonic,
+) -> bool:
+    """Enter predictions for the workloads of a session until time is up; whether all have some.
+
+    Those of which nothing is known come first, so that the same call goes on where one stopped.
 
     Args:
         model: that learned on other machines; one that knows nothing ranks all the same.
         candidates: to rank, of all workloads together.
+        time_limit: seconds after which no other workload is begun; the first one always is.
         tick: called after each workload.
     """
+    end = math.inf if time_limit is None else clock() + time_limit
     each = max(LOOKED_AT, candidates // max(1, len(session.jobs)))
-    best = []
-    for job in session.jobs:
-        found = predictions(session, job, model, throughput, each)
-        for number, made in enumerate(found):
+    known = [bool(session.database.trials(job.context)) for job in session.jobs]
+    for place in sorted(range(len(known)), key=known.__getitem__):
+        job = session.jobs[place]
+        for number, made in enumerate(predictions(session, job, model, throughput, each)):
             session.database.put_trial(job.context, _trial(job, made, number, session.seed))
-        best.append((job, min(found, key=lambda made: made.ratio)))
+        known[place] = True
         if tick is not None:
             tick(session, job)
-    return best
+        if clock() >= end:
+            break
+    return all(known)
+
+
+def best_predicted(session: Session, job: Job) -> Schedule | None:
+    """What the database promises most of; None where that is the default."""
+    rows = session.database.trials(job.context)
+    found = [r for r in rows if r["status"] == PREDICTED and isinstance(r["ratio"], float)]
+    best = min(found, key=lambda r: (r["ratio"], r["id"]), default=None)
+    if best is None or best["ratio"] >= 1:
+        return None
+    with contextlib.suppress(ScheduleError):  # somebody else has written into the file
+        return read_schedule(best["schedule"])
+    return None
 
 
 def predictions(

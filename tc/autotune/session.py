@@ -20,10 +20,12 @@ from tc.autotune.history import (
     Seen,
     batch_of,
     before,
+    enter,
     good_elsewhere,
     groups_of,
-    put_features,
+    run_hash,
     seen_of,
+    trials_of_run,
 )
 from tc.autotune.measure import BusyError, Outcome
 from tc.autotune.rows import COLD, FAILED, HOT, OK, Context, TargetRow, Trial, Versions
@@ -118,6 +120,7 @@ class Session:
 
     Attributes:
         jobs: one for each workload.
+        done: trials of this run, those of its earlier lives too.
         measured: trials that were made since it began.
         search_seconds: spent on deciding what to measure.
     """
@@ -155,11 +158,8 @@ class Session:
         self._numbers: dict[Context, dict[str, list[float]]] = {}
         database.put_target(target)
         self.jobs = [self._job(w, versions) for w in wanted]
-
-    @property
-    def done(self) -> int:
-        """Trials of this run, those of its earlier lives too."""
-        return sum(s.seed == self.seed for job in self.jobs for s in job.seen)
+        self._run = run_hash((job.context for job in self.jobs), seed)
+        self.done = trials_of_run(database, self._run)
 
     def run(
         self,
@@ -360,9 +360,7 @@ class Session:
     def _commit(self, job: Job, candidate: Candidate, number: int, outcome: Outcome) -> None:
         trial = self._trial(job, candidate.schedule, candidate.knobs, number, outcome)
         data = self._features(job, candidate)
-        self.database.put_trial(
-            job.context, trial, lambda c: put_features(c, job.context, trial.schedule, data)
-        )
+        self.done += enter(self.database, job.context, trial, data, self._run)
         self._read(job)
         self.measured += 1
 

@@ -16,7 +16,7 @@ from tc.autotune.cost_model import CostModel
 from tc.autotune.database import Database
 from tc.autotune.history import groups_of
 from tc.autotune.measure import BusyError
-from tc.autotune.predict import predict
+from tc.autotune.predict import best_predicted, predict
 from tc.autotune.report import TuningReport, WorkloadReport, curve_of
 from tc.autotune.rows import TargetRow, Versions
 from tc.autotune.session import Bound, Job, Measures, Session, Wanted
@@ -161,12 +161,11 @@ def predicted(
     start = time.monotonic()
     session = _session(subject, database, target, versions, threads, plan, wanted, None, base)
     model = CostModel.learn(groups_of(database), plan.seed, base)
-    chosen = {
-        job.key.hash: best.candidate.schedule
-        for job, best in predict(session, model, throughput, plan.trials, tick)
-        if best.ratio < 1
-    }
-    return _summary(subject, session, plan, start, chosen, "predicted")
+    whole = predict(session, model, throughput, plan.trials, plan.time_limit, tick)
+    found = [(job.key.hash, best_predicted(session, job)) for job in session.jobs]
+    chosen = {key: best for key, best in found if best is not None}
+    report = _summary(subject, session, plan, start, chosen, "predicted")
+    return replace(report, finished=whole)
 
 
 def _summary(

@@ -166,7 +166,7 @@ def a_cut_file(path: Path) -> None:
         (lambda path: path.write_text("hello, I am no database" * 20), "not a tuning database"),
         (lambda path: path.write_bytes(b"SQLite format 3\0"), "not a tuning database"),
         (a_foreign_file, "a database of another application"),
-        (a_newer_file, "its schema is version 4, this tc knows versions up to 3"),
+        (a_newer_file, "its schema is version 5, this tc knows versions up to 4"),
         (a_damaged_file, "malformed|damaged|tree|page|corrupt"),
         (a_cut_file, "malformed|damaged|tree|page|corrupt"),
         (lambda path: path.mkdir(), "directory"),

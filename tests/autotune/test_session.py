@@ -17,7 +17,7 @@ from tc.autotune.session import Session, Wanted
 from tc.autotune.shards import export_shard, import_shard, merge
 from tc.errors import TuningError
 from tests.autotune import killing
-from tests.autotune.fake_tuning import BATCH, V3, VERSIONS, Fake, session, trials_of
+from tests.autotune.fake_tuning import BATCH, V3, VERSIONS, Fake, session, trials_of, wanted
 from tests.autotune.workloads import WORKLOADS, product
 
 TRIALS = 18
@@ -80,6 +80,25 @@ def test_a_run_that_is_done_measures_nothing(path: Path) -> None:
 def test_another_seed_measures_nothing_again(path: Path) -> None:
     asked = run(path, 15) + run(path, 15, seed=1)
     assert len(asked) == len(set(asked)) == 30
+
+
+def test_a_model_that_shares_workloads_has_trials_of_its_own(path: Path) -> None:
+    def tuned(names: str, stop_after: int | None = None) -> tuple[list[str], int]:
+        fake = Fake(stop_after)
+        with Database.open(path) as database:
+            chosen = [w for w in wanted() if w.name in names.split()]
+            made = Session(database, target_row(V3, ""), VERSIONS, 2, chosen, batch=BATCH)
+            with contextlib.suppress(KeyboardInterrupt):
+                made.run(fake, 10)
+        return fake.asked, made.done
+
+    asked, made = tuned("gemm sums", 7)
+    assert made == 7
+    for names, done in (("gemm odd", 10), ("gemm sums", 10), ("gemm odd", 10)):
+        more, made = tuned(names)
+        assert made == done
+        asked += more
+    assert len(asked) == len(set(asked)) == 20
 
 
 def test_it_ends_when_nothing_is_left(path: Path) -> None:

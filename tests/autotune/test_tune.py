@@ -254,3 +254,8 @@ def test_schedules_for_a_target_that_is_not_here_are_predicted(path: Path) -> No
     sources = {row.source.split()[0] for part in compiled.explain().sections for row in part.rows}
     assert "predicted" in sources, shown
     assert tc.tune(model, trials=16, **given).workloads == report.workloads
+    # Of a limit that one workload takes up, the same call takes the next one.
+    given |= {"tuning_db": path.with_name("limited.db"), "time_limit": 1e-9}
+    limited = [tc.tune(model, trials=16, **given) for _ in report.workloads]
+    assert [each.finished for each in limited] == [False, True]
+    assert limited[-1].workloads == report.workloads
