@@ -40,7 +40,9 @@ from tc.ir.expr import (
 from tc.ir.expr import cast as convert
 from tc.ir.monoid import Monoid
 from tc.ir.tensor import Compute, Placeholder, Scan, Scatter, Shape, Tensor
+from tc.ir.tensor_walk import bodies, reads
 from tc.ir.types import BF16, BOOL, F16, F32, F64, I8, I16, I32, I64, U8, DType
+from tc.ir.visit import free_vars, sub_exprs
 from tc.schedule.apply import Scheduled
 
 __all__ = [
@@ -128,7 +130,7 @@ class ReduceAxis(Var):
 
 def reduce_axis(extent: DimLike, name: str = "k") -> ReduceAxis:
     """An axis to reduce over; usable as an index inside `sum` and its kin."""
-    return ReduceAxis(fresh(name), I64, 1, wrap(extent))
+    return ReduceAxis(fresh(name), I64, 1, *shape_of((extent,)))
 
 
 def compute(
@@ -166,27 +168,37 @@ def reduce(
     result: Callable[..., Expr] | None = None,
 ) -> Expr:
     """Fold over `axis` with any monoid; `result` maps the final states to one expression."""
-    axes = (axis,) if isinstance(axis, ReduceAxis) else tuple(axis)
+    axes = (axis,) if isinstance(axis, ReduceAxis) else axis
+    if not isinstance(axes, Sequence) or {ReduceAxis}.union(map(type, axes)) != {ReduceAxis}:
+        raise CompileError(f"axis={axis!r}: give te.reduce_axis(n), or a tuple of some")
+    if len(set(axes)) < len(axes):
+        raise CompileError(
+            f"axis {axes[0].name} and others: one stands there twice; give each once"
+        )
     lifted = tuple(wrap(v, left) for v, left in zip(values, monoid.left, strict=True))
     final = monoid.left[0] if result is None else result(*monoid.left)
     plain = tuple(Var(a.name) for a in axes)
     return Reduce(monoid, plain, tuple(a.extent for a in axes), lifted, final)
 
 
-def sum(x: Expr, axis: Axis) -> Expr:
-    return reduce(monoids.sum_of(x.dtype), (x,), axis)
+def sum(x: ExprLike, axis: Axis) -> Expr:
+    value = wrap(x)
+    return reduce(monoids.sum_of(value.dtype), (value,), axis)
 
 
-def prod(x: Expr, axis: Axis) -> Expr:
-    return reduce(monoids.prod_of(x.dtype), (x,), axis)
+def prod(x: ExprLike, axis: Axis) -> Expr:
+    value = wrap(x)
+    return reduce(monoids.prod_of(value.dtype), (value,), axis)
 
 
-def max(x: Expr, axis: Axis) -> Expr:
-    return reduce(monoids.max_of(x.dtype), (x,), axis)
+def max(x: ExprLike, axis: Axis) -> Expr:
+    value = wrap(x)
+    return reduce(monoids.max_of(value.dtype), (value,), axis)
 
 
-def min(x: Expr, axis: Axis) -> Expr:
-    return reduce(monoids.min_of(x.dtype), (x,), axis)
+def min(x: ExprLike, axis: Axis) -> Expr:
+    value = wrap(x)
+    return reduce(monoids.min_of(value.dtype), (value,), axis)
 
 
 def any(x: Expr, axis: Axis) -> Expr:
@@ -248,38 +260,93 @@ def schedule(
     """Tensors for one kernel and no step yet: `te.schedule(C).tile("i", "j", 8, 32)`.
 
     `inputs` are the kernel's arguments in order; default: in order of first use.
+
+    Raises:
+        CompileError: what no loops can be made of.
     """
-    computed = (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
-    return Scheduled(computed, None if inputs is None else tuple(inputs))
+    computed = (outputs,) if isinstance(outputs, Tensor) else outputs
+    _check_outputs(computed)
+    read = _check_tensors(computed)
+    for p in read if inputs is not None else ():
+        if p not in (inputs or ()):
+            raise CompileError(f"schedule: {p.name} is read, but is not among the inputs; add it")
+    return Scheduled(tuple(computed), None if inputs is None else tuple(inputs))
 
 
-def where(cond: Expr, then: ExprLike, other: ExprLike) -> Expr:
-    return select(cond, then, other)
+def _check_outputs(outputs: Sequence[Tensor]) -> None:
+    listed = isinstance(outputs, Sequence) and len(outputs) > 0
+    for t in outputs if listed else (None,):
+        if not isinstance(t, Tensor):
+            raise CompileError(f"schedule({outputs!r}): is no tensor; give what te.compute made")
+        if isinstance(t, Placeholder):
+            raise CompileError(f"schedule: output {t.name} is an input; copy it with a compute")
+    if len({t.name for t in outputs}) < len(outputs):
+        raise CompileError("schedule: an output stands there twice; give each once")
 
 
-def exp(x: Expr) -> Expr:
-    return unary("exp", x)
+def _check_tensors(outputs: Sequence[Tensor]) -> list[Placeholder]:
+    """The inputs that are read, after a look at every tensor on the way."""
+    found: dict[str, Tensor] = {}
+    symbols: dict[str, Sym] = {}
+    left = list(outputs)
+    while left:
+        t = left.pop()
+        known = found.setdefault(t.name, t)
+        if known is not t:
+            if known != t:
+                raise CompileError(f"tensor {t.name}: two are called that; give each its own name")
+            continue
+        left += [read.tensor for read in reads(t)]
+        left += [t.base] if isinstance(t, Scatter) else []
+        _check_bodies(t)
+        for x in (e for size in (*t.shape, *bodies(t)) for e in sub_exprs(size)):
+            if isinstance(x, Sym) and symbols.setdefault(x.name, x) != x:
+                raise CompileError(f"symbol {x.name}: has two sets of bounds; make it once")
+    return [t for t in found.values() if isinstance(t, Placeholder)]
 
 
-def log(x: Expr) -> Expr:
-    return unary("log", x)
+def _check_bodies(t: Tensor) -> None:
+    own = frozenset(t.axes) if isinstance(t, Compute | Scan | Scatter) else frozenset()
+    for x in bodies(t):
+        for var in sorted(v.name for v in free_vars(x) - own):
+            raise CompileError(
+                f"tensor {t.name}: {var} is an index of nothing around it; reduce over it with "
+                "axis=, or take an index of the function"
+            )
+    for read in reads(t):
+        for i in read.indices:
+            if not i.dtype.is_int:
+                said = f"tensor {t.name}: an index of {read.tensor.name} is of {i.dtype}"
+                raise CompileError(f"{said}; te.cast it to i64")
 
 
-def sqrt(x: Expr) -> Expr:
-    return unary("sqrt", x)
+def where(cond: ExprLike, then: ExprLike, other: ExprLike) -> Expr:
+    return select(wrap(cond), then, other)
 
 
-def rsqrt(x: Expr) -> Expr:
-    return unary("rsqrt", x)
+def exp(x: ExprLike) -> Expr:
+    return unary("exp", wrap(x))
 
 
-def tanh(x: Expr) -> Expr:
-    return unary("tanh", x)
+def log(x: ExprLike) -> Expr:
+    return unary("log", wrap(x))
 
 
-def erf(x: Expr) -> Expr:
-    return unary("erf", x)
+def sqrt(x: ExprLike) -> Expr:
+    return unary("sqrt", wrap(x))
 
 
-def sigmoid(x: Expr) -> Expr:
-    return unary("sigmoid", x)
+def rsqrt(x: ExprLike) -> Expr:
+    return unary("rsqrt", wrap(x))
+
+
+def tanh(x: ExprLike) -> Expr:
+    return unary("tanh", wrap(x))
+
+
+def erf(x: ExprLike) -> Expr:
+    return unary("erf", wrap(x))
+
+
+def sigmoid(x: ExprLike) -> Expr:
+    return unary("sigmoid", wrap(x))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -92,6 +94,44 @@ def test_negative_dims_of_a_scan_count_from_the_end() -> None:
     assert te.scan((2, 3), lambda i, j: x[i, j], -1).dim == 1
     with pytest.raises(CompileError, match="scan along dim 2: the shape has 2 dims"):
         te.scan((2, 3), lambda i, j: x[i, j], 2)
+
+
+def test_numbers_are_expressions_too() -> None:
+    k = te.reduce_axis(4)
+    c = te.compute((2,), lambda i: te.sum(1.0, axis=k) + te.exp(0.0) + te.where(i < 1, 1.0, 2.0))
+    out = np.zeros(2, np.float32)
+    run(lower((c,)), {"out0": out}, {})
+    assert out.tolist() == [6.0, 7.0]
+
+
+X, AXIS = te.placeholder((10, 20), name="x"), te.reduce_axis(20)
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (lambda: te.reduce_axis(-3), "-3 is no size"),
+        (lambda: te.sum(X[0, 0], axis=5), "axis=5: give te.reduce_axis"),
+        (lambda: te.sum(X[0, 0], axis=(AXIS, AXIS)), "one stands there twice"),
+        (lambda: te.schedule(X), "output x is an input; copy it"),
+        (lambda: te.schedule(()), "is no tensor; give what te.compute made"),
+        (lambda: row(X[0, AXIS]), "is an index of nothing around it; reduce over it"),
+        (lambda: row(X[X[0, 0], 0]), "an index of x is of f32; te.cast it"),
+        (lambda: row(X[0, 0] + te.placeholder((4,), name="x")[0]), "x: two are called that"),
+        (lambda: te.schedule(te.compute((1,), lambda i: X[i, 0]), ()), "x is read, but is not"),
+        (
+            lambda: row(te.placeholder((te.sym("N"),))[0] + te.placeholder((te.sym("N", 2),))[0]),
+            "symbol N: has two sets of bounds",
+        ),
+    ],
+)
+def test_what_makes_no_kernel(made: Callable[[], object], said: str) -> None:
+    with pytest.raises(CompileError, match=said):
+        made()
+
+
+def row(body: te.Expr) -> object:
+    return te.schedule(te.compute((3,), lambda i: body))
 
 
 def test_names_are_never_given_twice() -> None:

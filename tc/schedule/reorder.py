@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from tc.errors import ScheduleError
 from tc.ir.expr import Const, Expr, Load
 from tc.ir.loop import Alloc, Buffer, For, Func, If, Scope, Seq, Stmt, Store, Update, seq
 from tc.ir.visit import loads_of, move_buffers, sub_exprs, sub_stmts, uses
@@ -42,6 +43,8 @@ def reorder(func: Func, *names: str) -> Func:
     Raises ScheduleError: no such loop, loops not nested in each other, or a loop that would move
     past a dependence.
     """
+    if not names:
+        raise ScheduleError("reorder: names no loop; name those to nest, the outermost first")
     for n in names:
         find_loops(func, "reorder", n)
     top = _outermost(func, names)

@@ -234,3 +234,5 @@ def test_specialize_keeps_what_stands_beside_a_loop_of_no_iterations() -> None:
 def test_loops_whose_length_depends_on_one_another_do_not_trade_places() -> None:
     with pytest.raises(ScheduleError):
         scheduled(parse_func(TRIANGLE), "reorder(k, i)")
+    with pytest.raises(ScheduleError, match="names no loop"):
+        scheduled(parse_func(TRIANGLE), "reorder()")
