@@ -41,8 +41,9 @@ def compile(
     """A copy of a torch module that runs as machine code: same call, same results, same class.
 
     It serves any batch and length through one compilation for each set of arguments. Parameters
-    are shared with `model`, and changes of them are noticed. Besides what `model` has, the copy
-    has `stats()`, `explain()` and `save(path)`.
+    are shared with `model`, and changes of them are noticed; those that PyTorch does not count, as
+    through `.data` or NumPy, where they reach one of a few values of a tensor that are looked at.
+    Besides what `model` has, the copy has `stats()`, `explain()` and `save(path)`.
 
     Args:
         model: a torch.nn.Module, such as a Hugging Face model.
@@ -120,7 +121,7 @@ def tune(
         trials: how many schedules to measure, of all kernels together.
         tuning_db: file of tuning records, made if it is not there; default: as `compile`.
         seed: of everything random.
-        time_limit: seconds for the trials.
+        time_limit: seconds for the trials, or after which no other kernel is ranked.
         cluster: address of a dask scheduler whose workers measure, or "local:2".
         target, precision, threads, dynamic: as `compile`.
 

@@ -31,6 +31,7 @@ from tc.frontend.importer import import_graph
 from tc.frontend.layers_kept import kept_of
 from tc.frontend.options import Options, from_mapping
 from tc.frontend.runner import refuse_fallbacks
+from tc.frontend.samples import Contents
 from tc.frontend.tensors import FallbackWarning, TorchArrays
 from tc.frontend.tuned import require_here
 from tc.frontend.tuning import prepare_records, tune_graph
@@ -135,6 +136,7 @@ class _Call:
         self._stats = Stats(1, len(compiled.artifact.kernels), compiled.cache_hits)
         self._program: Program | None = None
         self._seen: list[tuple[int, int]] | None = None  # of the weights in the program
+        self._contents = Contents(())
         self._lock = threading.Lock()
         names = [symbol.name for symbol in lifted.captured.signature.symbols]
         self._sizes = {number: compile_dim(size, names) for number, size in lifted.sizes.items()}
@@ -143,8 +145,9 @@ class _Call:
         lifted = self._lifted
         weights = [*(args[number] for number in lifted.weights), *lifted.constants]
         seen = [(w.data_ptr(), 0 if w.is_inference() else w._version) for w in weights]
-        if seen != self._seen:
+        if seen != self._seen or not self._contents.same():
             with self._lock:
+                self._contents = Contents(weights)
                 self._take(weights)
                 self._seen = seen
         program = self._program

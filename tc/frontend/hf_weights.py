@@ -3,15 +3,15 @@
 An optimizer step or load_state_dict writes into the same tensor (its version counter moves);
 assigning a new Parameter puts another tensor in its place, and assigning to `.data`, as
 `Module.half()` does, gives it other memory, or another view of the same; assigning a module
-replaces all that is in it. A compiled loop looks first, where it is known which words of memory to
-look at: asking some hundred tensors takes longer than anything else in a call. This module must not
-read weight values.
+replaces all that is in it. Writes that no counter tells of are seen in samples of the values. A
+compiled loop looks first, where it is known which words of memory to look at: asking some hundred
+tensors takes longer than anything else in a call. This module must not know what is made of
+weights.
 """
 
 from __future__ import annotations
 
 import ctypes
-import functools
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -22,8 +22,8 @@ import torch
 from tc.codegen.llvm import watch
 from tc.errors import CompileError, describe
 from tc.frontend.captured import Weight
+from tc.frontend.samples import Contents, first_changed, sampled
 from tc.frontend.tensor_layout import dict_tag, layout
-from tc.target import Target
 
 _version = operator.attrgetter("_version")
 _address = torch.Tensor.data_ptr
@@ -32,7 +32,7 @@ _strides = torch.Tensor.stride
 
 
 class WeightWatch:
-    """The identity, memory, shape and version of each weight of a program, compared at every call.
+    """The identity, memory, shape, version and a few values of each weight, compared at every call.
 
     Dicts of `beside` have no part in `changed`, but in its `glance`.
     """
@@ -62,6 +62,7 @@ class WeightWatch:
         self._owners = list(_owners(self._model, self.weights).values())
         # Before anything else: a write from another thread meanwhile is then seen at the next call.
         self._glance = self._look()
+        self._contents = Contents(self._tensors)
         # Inference tensors have no version counter, and nothing outside inference_mode writes them.
         self._counted = [tensor for tensor in self._tensors if not tensor.is_inference()]
         self._versions = list(map(_version, self._counted))
@@ -92,6 +93,7 @@ class WeightWatch:
             same
             and list(map(_version, self._counted)) == self._versions
             and self._places() == self._placed
+            and self._contents.same()
         ):
             self._glance = glance
             return False
@@ -155,7 +157,7 @@ class Glance:
         self._pairs = watch.pairs(words)
         self.address = ctypes.addressof(self._pairs)
         self.count = len(words)
-        self._first = _first_changed()
+        self._first = first_changed()
 
     @staticmethod
     def at(holders: Sequence[dict[str, Any]], tensors: Sequence[torch.Tensor]) -> Glance | None:
@@ -169,7 +171,7 @@ class Glance:
         for tensor in tensors:
             if (own := places.words(tensor)) is None:
                 return None
-            words += own
+            words += own + sampled(tensor)
         return Glance(words, holders)
 
     def with_words(self, words: Sequence[tuple[int, int]]) -> Glance:
@@ -179,11 +181,6 @@ class Glance:
     def same(self) -> bool:
         """Whether all of them hold what they held."""
         return self._first(self.address, self.count) == self.count
-
-
-@functools.cache
-def _first_changed() -> Callable[[int, int], int]:
-    return watch.first_changed(Target.parse("host"))
 
 
 _Owner = tuple[dict[str, Any], str, torch.nn.Module]
