@@ -44,15 +44,19 @@ def items_of(artifact: Artifact, functions: Mapping[str, Function], label: str) 
     return tuple(found)
 
 
+class ValueFaultError(TcError):
+    """A kernel found a value that it cannot go on with; it does not know which input led to it."""
+
+    def __init__(self, why: str, names: Sequence[str] = ()) -> None:
+        checked = f"check the values of {', '.join(names)}" if names else "check what is passed"
+        super().__init__(
+            describe("input value", where="compiled program", why=why, way_out=checked)
+        )
+        self.why = why
+
+
 def raise_reported(arena: Arena, messages: Sequence[str]) -> NoReturn:
     """Raise what a kernel has reported in the error slot, and clear it."""
     number, arena.error.value = arena.error.value, 0
     known = 0 < number <= len(messages)
-    raise TcError(
-        describe(
-            "input value",
-            where="compiled program",
-            why=messages[number - 1] if known else f"error {number}",
-            way_out="check what is passed",
-        )
-    )
+    raise ValueFaultError(messages[number - 1] if known else f"error {number}")

@@ -5,6 +5,7 @@ This module must not know how a call finds its program.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -12,6 +13,7 @@ import torch
 
 from tc.device.run_direct import Direct
 from tc.device.run_empty import EmptySizesError
+from tc.device.run_items import ValueFaultError
 from tc.errors import TcError
 from tc.frontend import capture_tree as tree
 from tc.frontend.capture_result import other_attributes, rebuild, result_names_of
@@ -60,6 +62,7 @@ class Program:
         self.admitted: set[tuple[torch.Size, ...]] = set()
         self._written = captured.signature.mutated
         names = [spec.name for spec in captured.signature.inputs]
+        self._arguments = tuple(dict.fromkeys(re.split(r"[.\[]", name)[0] for name in names))
         self.ids = [
             (names.index(check.input), check)
             for check in captured.signature.checks
@@ -94,6 +97,8 @@ class Program:
             self._check_ids(tensors)
             if isinstance(error, EmptySizesError):
                 raise NoProgramError(error.message) from None
+            if isinstance(error, ValueFaultError):
+                raise ValueFaultError(error.why, self._arguments) from None
             raise
         for node in self.unseen:
             rebuild(node, outputs, tensors, caches)

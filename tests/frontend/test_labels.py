@@ -97,3 +97,9 @@ def test_a_program_that_was_found_knows_what_was_settled() -> None:
         check(made, model, {**natural(5), "labels": ONE})
     assert made.stats()["compilations"] == 2
     assert made.stats()["cache_hits"] > 0
+
+
+def test_labels_out_of_range_are_one_error_that_names_what_is_passed() -> None:
+    made, call = tc.compile(classifier(), threads=1), natural(4)
+    with pytest.raises(tc.TcError, match="index out of range .* check the values of .*labels"):
+        made(**call, labels=torch.tensor([0, 7]))
