@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from tc.errors import UnsupportedError
 from tc.frontend.capture_tree import (
     CacheNode,
     GivenNode,
@@ -21,6 +22,7 @@ from tc.frontend.capture_tree import (
     LeafNode,
     MappingNode,
     Node,
+    NoProgramError,
     PairNode,
     SequenceNode,
     ValueNode,
@@ -29,6 +31,7 @@ from tc.frontend.capture_tree import (
     leaves,
     map_leaves,
 )
+from tc.frontend.captured import GraphError
 from tc.frontend.hf_types import is_output, is_output_class
 
 if TYPE_CHECKING:
@@ -187,6 +190,9 @@ def result_tree(value: Any, caches: Sequence[Any], outputs: list[torch.Tensor]) 
 
     A given cache that stands in the result is a GivenNode there; one that does not is written
     back all the same, since eager updates it. The tree is a pair (result, given caches).
+
+    Raises:
+        GraphError: a part is of a type that no program gives.
     """
     contents = [_given(cache, number, outputs) for number, cache in enumerate(caches)]
     unseen = dict(enumerate(contents))
@@ -201,7 +207,12 @@ def result_tree(value: Any, caches: Sequence[Any], outputs: list[torch.Tensor]) 
             return MappingNode(kind, tuple(part), tuple(walk(item) for item in part.values()))
         if isinstance(part, (tuple, list)):
             return SequenceNode(kind, tuple(walk(item) for item in part))
-        return _numbered(flatten(part, outputs, [], "result"), len(outputs))
+        try:
+            return _numbered(flatten(part, outputs, [], "result"), len(outputs))
+        except NoProgramError:
+            raise
+        except UnsupportedError as error:  # as a size is, which is a number at sizes of its own
+            raise GraphError(error.message) from None
 
     result = walk(value)
     return SequenceNode(tuple, (result, SequenceNode(tuple, tuple(unseen.values()))))

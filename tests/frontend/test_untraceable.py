@@ -141,6 +141,22 @@ def test_what_has_a_form_for_known_sizes_alone() -> None:
     assert made.stats()["compilations"] == 2
 
 
+class Own:
+    """A class that no program knows."""
+
+    def __init__(self, x: torch.Tensor) -> None:
+        self.x = x
+
+
+def test_what_no_program_gives() -> None:
+    sized: Any = tc.compile(Applies(lambda x: (x + 1, x.shape[0])), threads=1, fallback="error")
+    for size in (5, 9, 5):
+        assert sized(torch.zeros(size))[1] == size
+    made: Any = tc.compile(Applies(Own), threads=1)
+    with pytest.warns(FallbackWarning, match="result: a value of type .*Own cannot be compiled"):
+        assert torch.equal(made(torch.ones(2)).x, torch.ones(2))
+
+
 def test_an_example_of_what_cannot_be_traced() -> None:
     with pytest.warns(FallbackWarning, match="ByValue.forward runs eagerly"):
         made: Any = tc.compile(ByValue(), example_inputs=(torch.ones(3),), threads=1)
