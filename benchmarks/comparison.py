@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from benchmarks import load
+from benchmarks.calm import always
 from benchmarks.part import Options, Quiet
 from benchmarks.protocol import (
     Array,
@@ -21,7 +22,7 @@ from benchmarks.protocol import (
     WorkerError,
 )
 from benchmarks.report import Table, announce
-from benchmarks.runner import IDLE_LIMIT, Result, Settings, measure
+from benchmarks.runner import IDLE_LIMIT, Moment, Result, Settings, measure
 
 BASELINE = "tc"
 
@@ -80,12 +81,15 @@ def unlimited(facts: Mapping[str, float]) -> float:
 
 
 def compare(
-    row: Comparison, options: Options, limit: Callable[[Mapping[str, float]], float] = unlimited
+    row: Comparison,
+    options: Options,
+    limit: Callable[[Mapping[str, float]], float] = unlimited,
+    calm: Callable[[], bool] = always,
 ) -> Measured:
     """Check and time one row; a row that cannot be timed says why.
 
     `limit` tells, in every round and from the reference's facts, the least time in which the
-    machine can do the work just then.
+    machine can do the work just then; `calm` whether the cores are all ours.
     """
     announce(f"{row.name} …")
     quiet = Quiet(options)
@@ -102,7 +106,11 @@ def compare(
             WorkerContender(name, row.factories[name], row.case, options.cores)
             for name in options.contenders(list(row.factories))
         ]
-        results = measure(contenders, expected, row.settings, quiet, ask, lambda: limit(facts))
+
+        def look() -> Moment:
+            return Moment(limit(facts), calm())
+
+        results = measure(contenders, expected, row.settings, quiet, ask, look)
     except (load.LoadError, UnavailableError, WorkerError) as error:
         return Measured(row.name, busy=quiet.busy, refused=str(error))
     return Measured(row.name, tuple(results), facts, found, quiet.busy)
@@ -159,6 +167,9 @@ def notes(measured: Measured) -> list[str]:
     for result in measured.results:
         if result.state != "ok":
             lines.append(f"{name}: {result.name} {result.state}: {result.reason}")
+        if result.crowded:
+            share = f"{result.crowded:.0%} of its blocks"
+            lines.append(f"{name}: {result.name}: {share} with a neighbour on the core")
         if result.idle_share > IDLE_LIMIT:
             lines.append(f"{name}: {result.name} used {result.idle_share:.0%} of a core while idle")
     return lines

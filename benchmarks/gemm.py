@@ -1,7 +1,8 @@
 """fp32 matrix products on one core beside torch, MKL and oneDNN, as a share of the bound.
 
 The bound of a row is the greater of flops / FMA peak and bytes / read bandwidth of a working set
-of that size, both measured on the same core in the same rounds. Times are those of calls from
+of that size, both measured on the same core in the same rounds. Blocks are run while nobody else
+uses the core's other hardware thread, as far as such moments come. Times are those of calls from
 Python.
 """
 
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import report
+from benchmarks.calm import Calm
 from benchmarks.comparison import BASELINE, Comparison, Measured, busiest, compare, notes
 from benchmarks.part import Options, Outcome, Part, run_as_program
 from benchmarks.peak import Machine, default_machine, limits
@@ -23,9 +25,9 @@ from benchmarks.runner import Result, Settings
 from benchmarks.verdict import Verdict, verdict
 from benchmarks.worker import Prepared
 
-PACED = Settings(rounds=100, block_seconds=0.01, progress=report.progress)
+PACED = Settings(rounds=100, block_seconds=0.01, progress=report.progress, patience=90.0)
 """Blocks so short that the limits measured around one are those of its time."""
-QUICK_ROUNDS = 30
+QUICK = replace(PACED, rounds=30, patience=20.0)
 CONTENDERS = {
     "tc": "benchmarks.gemm:tc_build",
     "torch": "benchmarks.gemm:torch_mm",
@@ -197,8 +199,13 @@ def run(options: Options) -> Outcome:
     options = replace(options, cores=options.cores[:1])
     chosen = options.chosen([row.name for row in ROWS])
     machine = default_machine(options.cores)
-    settings = replace(PACED, rounds=QUICK_ROUNDS) if options.quick else PACED
-    every = [(row, _compare(row, machine, settings, options)) for row in ROWS if row.name in chosen]
+    settings, calm = QUICK if options.quick else PACED, Calm(machine, 1)
+
+    def compared(row: Row) -> Measured:
+        case = Comparison(row.name, row.case, CONTENDERS, "benchmarks.gemm:exact", settings)
+        return compare(case, options, lambda facts: bound_seconds(row, machine.now()), calm)
+
+    every = [(row, compared(row)) for row in ROWS if row.name in chosen]
     return Outcome(
         (table(every, options.contenders(list(CONTENDERS)), machine),),
         tuple(judge(row, measured) for row, measured in every),
@@ -206,11 +213,6 @@ def run(options: Options) -> Outcome:
         failed=any(measured.failed for _, measured in every),
         busy=busiest([measured for _, measured in every]),
     )
-
-
-def _compare(row: Row, machine: Machine, settings: Settings, options: Options) -> Measured:
-    case = Comparison(row.name, row.case, CONTENDERS, "benchmarks.gemm:exact", settings)
-    return compare(case, options, lambda facts: bound_seconds(row, machine.now()))
 
 
 PART = Part(

@@ -1,5 +1,6 @@
 /* What chosen cores can do at best, all of them at once:
      peak CORES SECONDS fma|avx2|bf16|int8    operations in Gop/s, 0 where there is no such one
+     peak CORES SECONDS loaded                the same of multiply-adds that each read an operand
      peak CORES SECONDS read BYTES            GB/s at which BYTES, shared out, are read repeatedly
    CORES is a list such as 0,1. Two figures: the best of many short runs, and their median. */
 #define _GNU_SOURCE
@@ -53,6 +54,15 @@ static float fma_loop(long steps) {
   LOOP(vec, b * (float)i, acc[i] = acc[i] * a + b, acc[i][0])
 }
 
+/* Every read is made: the operands are volatile, and lie in the first cache. */
+static float loaded_loop(long steps) {
+  static volatile vec operands[CHAINS];
+  vec a;
+  for (int i = 0; i < BYTES / 4; i++) a[i] = 0.999f;
+  for (int i = 0; i < CHAINS; i++) operands[i] = 1 - a;
+  LOOP(vec, a * (float)i, acc[i] = acc[i] * a + operands[i], acc[i][0])
+}
+
 static float narrow_loop(long steps) {
   vec32 a, b;
   for (int i = 0; i < 8; i++) a[i] = 0.999f, b[i] = 0.001f;
@@ -88,6 +98,7 @@ static float int8_loop(long steps) {
 
 static struct { const char *name; float (*loop)(long); int per_step; } kinds[] = {
     {"fma", fma_loop, 2 * BYTES / 4 * CHAINS},
+    {"loaded", loaded_loop, 2 * BYTES / 4 * CHAINS},
 #if defined(__AVX2__)
     {"avx2", narrow_loop, 2 * 8 * CHAINS},
 #endif

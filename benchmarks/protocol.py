@@ -55,13 +55,15 @@ class Block:
     """One uninterrupted run of calls: seconds of each, and the worker's idle CPU share before.
 
     `inside` are the seconds of each call within compiled code, where the contender tells them.
-    `least` is the time in which the machine could have done the work just then, 0.0: not known.
+    `least` is the time in which the machine could have done the work just then, 0.0: not known;
+    `calm` tells whether the cores were all its own.
     """
 
     seconds: tuple[float, ...]
     idle_share: float = 0.0
     inside: tuple[float, ...] = ()
     least: float = 0.0
+    calm: bool = True
 
 
 class Contender(Protocol):

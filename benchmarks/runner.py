@@ -54,7 +54,8 @@ class Settings:
 
     `error` compares an output with the expected one; a contender is right up to its entry in
     `tolerances`, else up to `tolerance`. `progress` is given a line of text now and then; the
-    default does nothing with it.
+    default does nothing with it. For so many seconds of `patience` in all, blocks that were not
+    run in calm are run again.
     """
 
     rounds: int = 20
@@ -64,10 +65,19 @@ class Settings:
     tolerances: Mapping[str, float] = field(default_factory=dict)
     error: Callable[[Array, Array], float] = relative_error
     progress: Callable[[str], object] = str
+    patience: float = 0.0
 
 
 QUICK = Settings(rounds=5, block_seconds=0.05)
 FULL = Settings()
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """The machine as it is: the least time of the work, 0.0 not known, and whether it is calm."""
+
+    least: float = 0.0
+    calm: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +87,8 @@ class Result:
     `error` is that of the settings; `ratio` is its time over the baseline's (median over rounds).
     `inside` is the median within compiled code, 0.0 where it does not tell, and `inside_ratio`
     its time over the baseline's inside. `share` is the least time that the machine allows over its
-    own (median over rounds), NaN where that is not known. Times are in seconds, 0.0 when not timed.
+    own (median over rounds), NaN where that is not known. `crowded` is the share of its blocks that
+    were not run in calm. Times are in seconds, 0.0 when not timed.
     """
 
     name: str
@@ -91,6 +102,7 @@ class Result:
     inside: float = 0.0
     inside_ratio: float = math.nan
     share: float = math.nan
+    crowded: float = 0.0
     calls: int = 0
     idle_share: float = 0.0
     prepare_seconds: float = 0.0
@@ -137,23 +149,32 @@ def block_size(contender: Contender, settings: Settings) -> int:
 
 
 def interleave(
-    contenders: Sequence[Contender], settings: Settings, limit: Callable[[], float]
+    contenders: Sequence[Contender], settings: Settings, look: Callable[[], Moment]
 ) -> dict[str, list[Block]]:
     """Blocks of every contender, by name: each round runs one block of each, in order.
 
-    The limit is asked for before and after each block; its mean is that of the block.
+    `look` is called before and after each block. Its limit is the mean of both; it was run in calm
+    where both were calm, and else is run again while there is patience.
     """
     sizes = {contender.name: block_size(contender, settings) for contender in contenders}
     blocks: dict[str, list[Block]] = {contender.name: [] for contender in contenders}
-    before = limit()
+    end = time.monotonic() + settings.patience
+    before = look()
     for number in range(settings.rounds):
         settings.progress(f"round {number + 1}/{settings.rounds}")
         for contender in contenders:
-            time.sleep(settings.gap_seconds)
-            block = contender.run(sizes[contender.name])
-            after = limit()
-            blocks[contender.name].append(replace(block, least=(before + after) / 2))
-            before = after
+            while True:
+                time.sleep(settings.gap_seconds)
+                if not before.calm and time.monotonic() < end:
+                    before = look()
+                    continue
+                block = contender.run(sizes[contender.name])
+                after = look()
+                least, calm = (before.least + after.least) / 2, before.calm and after.calm
+                before = after
+                if calm or time.monotonic() >= end:
+                    break
+            blocks[contender.name].append(replace(block, least=least, calm=calm))
     return blocks
 
 
@@ -199,6 +220,7 @@ def summarise(result: Result, blocks: Sequence[Block], baseline: Sequence[Block]
         inside=statistics.median([value for block in blocks for value in block.inside] or [0.0]),
         inside_ratio=inside_ratio(blocks, baseline),
         share=share_of(blocks),
+        crowded=sum(not block.calm for block in blocks) / len(blocks),
         calls=len(seconds),
         idle_share=statistics.median(block.idle_share for block in blocks),
     )
@@ -210,15 +232,14 @@ def measure(
     settings: Settings,
     check_load: Callable[[], object] = bool,
     then: Callable[[Contender], object] = bool,
-    limit: Callable[[], float] = float,
+    look: Callable[[], Moment] = Moment,
 ) -> list[Result]:
     """Check and time `contenders` against `expected`; the first right one is the baseline.
 
     `then` is called with each right one after the timing, for what else is to be asked of it.
 
     `check_load` runs right before and right after the timing, when all are prepared and asleep;
-    it raises to refuse the figures. `limit` is asked around every block for the least time in
-    which the machine, as it is then, can do the work; 0.0: not known.
+    it raises to refuse the figures. `look` tells around every block how the machine is then.
     All contenders are closed on the way out, whatever happens.
     """
     every = list(contenders)
@@ -232,7 +253,7 @@ def measure(
         admitted = [contender for contender in every if results[contender.name].state == "ok"]
         if admitted:
             check_load()
-            blocks = interleave(admitted, settings, limit)
+            blocks = interleave(admitted, settings, look)
             check_load()
             baseline = blocks[admitted[0].name]
             for name, mine in blocks.items():

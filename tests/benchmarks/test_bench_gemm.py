@@ -62,6 +62,7 @@ def test_limits_measured_in_c_are_plausible_and_kept():
     rate = machine.gflops("fma", 1)
     assert 1.0 < rate < 2000.0
     assert machine.gflops("fma", 1) == rate
+    assert 1.0 < machine.gflops("loaded", 1) < 2000.0
     assert 0.5 < machine.gbytes(1 << 20, 1) < 2000.0
     assert machine.gflops("none such", 1) == 0.0
     now = machine.now()

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from benchmarks.calm import Calm
+from benchmarks.comparison import Measured, notes
 from benchmarks.protocol import Block, UnavailableError, WorkerError
 from benchmarks.runner import (
+    Moment,
     Settings,
     block_size,
     inside_ratio,
@@ -18,7 +22,7 @@ from benchmarks.runner import (
     relative_error,
     unequal_share,
 )
-from tests.benchmarks.fakes import Fake
+from tests.benchmarks.fakes import Fake, FakeMachine
 
 EXPECTED = np.ones(3)
 SETTINGS = Settings(rounds=3, block_seconds=0.03, gap_seconds=0.0)
@@ -26,10 +30,47 @@ SETTINGS = Settings(rounds=3, block_seconds=0.03, gap_seconds=0.0)
 
 def test_rounds_run_every_contender_in_order():
     log: list[str] = []
-    interleave([Fake(name, log) for name in "abc"], SETTINGS, lambda: log.append("limit") or 1.0)
+    interleave(
+        [Fake(name, log) for name in "abc"], SETTINGS, lambda: log.append("look") or Moment()
+    )
     pilots, rounds = log[:3], log[3:]
     assert pilots == ["a", "b", "c"]
-    assert rounds == ["limit", *["a", "limit", "b", "limit", "c", "limit"] * 3]
+    assert rounds == ["look", *["a", "look", "b", "look", "c", "look"] * 3]
+
+
+def test_blocks_are_run_in_calm_while_there_is_patience():
+    """A neighbour comes during the first block and after the last: once more, and as it is."""
+    log: list[str] = []
+    calm = iter((False, True, False, True, True, True))
+    settings = replace(SETTINGS, rounds=2, patience=60.0)
+
+    def look() -> Moment:
+        log.append("look")
+        return Moment(calm=next(calm))
+
+    fakes = [Fake("a", log)]
+    blocks = interleave(fakes, settings, look)["a"]
+    assert [block.calm for block in blocks] == [True, True]
+    assert log[1:] == ["look", "look", "a", "look", "look", "a", "look", "a", "look"]
+    impatient = replace(settings, patience=0.0)
+    seen = iter((True, False, True))
+    (result,) = measure(fakes, EXPECTED, impatient, look=lambda: Moment(calm=next(seen)))
+    assert result.crowded == 1.0
+    assert "100% of its blocks with a neighbour" in notes(Measured("row", (result,)))[0]
+
+
+@pytest.mark.parametrize(
+    ("rates", "calm"), [((100, 94), [False]), ((100, 96, 110, 104), [True, True, False])]
+)
+def test_calm_is_a_share_of_the_best_that_was_seen(rates, calm):
+    class Machine(FakeMachine):
+        def gflops(self, kind: str, threads: int) -> float:
+            assert (kind, threads) == ("loaded", 1)
+            return float(next(figures))
+
+    figures = iter(rates)
+    tell = Calm(Machine(), 1)
+    assert [tell() for _ in calm] == calm
 
 
 def test_wrong_contender_is_reported_and_never_timed():
@@ -94,7 +135,7 @@ def test_share_is_of_the_limit_in_the_same_round():
     fake = Fake("a", [], seconds=(1.0,) * 5 + (2.0,) * 3)  # a pilot of three and an untimed first
     settings = Settings(rounds=2, block_seconds=3.0, gap_seconds=0.0)
     limits = iter((0.8, 1.0, 2.2))  # around the first block and the second
-    (result,) = measure([fake], EXPECTED, settings, limit=lambda: next(limits))
+    (result,) = measure([fake], EXPECTED, settings, look=lambda: Moment(next(limits)))
     assert result.share == pytest.approx(0.85)
     (unknown,) = measure([Fake("a", [])], EXPECTED, SETTINGS)
     assert math.isnan(unknown.share)
