@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from tc.ir.expr import Var
+from tc.ir.expr import Binary, Unary, Var
+from tc.ir.math.expand import EXPANDED
 from tc.ir.tensor import Compute, Tensor
-from tc.ir.tensor_walk import reads
+from tc.ir.tensor_walk import bodies, reads
+from tc.ir.visit import sub_exprs
 from tc.schedule.defaults.plan import Plan, fixed
 
 CHUNK = 1024  # elements of a flat map that one iteration of the parallel loop does
+LIGHT = 4  # vectors at once of short steps: two hardware threads share few branches
 STRIP = 64  # columns of a transposed matrix that one iteration of the parallel loop writes
 
 
@@ -35,13 +38,23 @@ def schedule_pointwise(plan: Plan, tensors: list[Tensor], outputs: tuple[Tensor,
     if along is not None and all(plan.has(a) for a in axes):
         _transpose(plan, axes, axes[along], bits)
     else:
-        _one_nest(plan, axes, all(_is_flat(t) for t in tensors), bits)
+        most = 1 if any(map(_is_heavy, tensors)) else LIGHT
+        _one_nest(plan, axes, all(_is_flat(t) for t in tensors), bits, most)
 
 
 def _is_flat(t: Tensor) -> bool:
     """Whether every operand is read at the very point that is computed."""
     return isinstance(t, Compute) and all(
         r.indices == t.axes and r.tensor.shape == t.shape for r in reads(t)
+    )
+
+
+def _is_heavy(t: Tensor) -> bool:
+    """Whether an element takes a polynomial, whose steps fill the pipelines by themselves."""
+    return any(
+        isinstance(x, Unary | Binary) and x.op in EXPANDED
+        for body in bodies(t)
+        for x in sub_exprs(body)
     )
 
 
@@ -76,7 +89,7 @@ def _transpose(plan: Plan, axes: list[str], along: str, bits: int) -> None:
         plan.do("reorder", last, along)
 
 
-def _one_nest(plan: Plan, axes: list[str], flat: bool, bits: int) -> None:
+def _one_nest(plan: Plan, axes: list[str], flat: bool, bits: int, most: int) -> None:
     axes = [a for a in axes if plan.has(a)]
     lanes = plan.lanes(bits)
     if flat and len(axes) > 1:
@@ -91,4 +104,4 @@ def _one_nest(plan: Plan, axes: list[str], flat: bool, bits: int) -> None:
         plan.do("split", axes[0], chunk, tail="ragged")
         axes = [axes[0] + "0", axes[0] + "1"]
     plan.divide(axes[: plan.pick("divided", len(axes) - 1, range(1, len(axes)))])
-    plan.vectorize_map(axes[-1], bits)
+    plan.vectorize_map(axes[-1], bits, most)
