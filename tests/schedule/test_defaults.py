@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -403,6 +404,14 @@ def test_lines_pass_within_a_group_where_its_weights_are_large() -> None:
     assert text.endswith("parallel(b) parallel(o0) parallel(o10) parallel(h) parallel(v0)"), text
 
 
+@pytest.mark.parametrize("heavy", [False, True])
+def test_maps_of_short_steps_take_several_vectors_at_once(heavy: bool) -> None:
+    x = te.placeholder((512, 768))
+    y = te.compute((512, 768), lambda i, j: te.exp(x[i, j]) if heavy else x[i, j] * 2.0 + 1.0)
+    text = str(default_schedule(*group(y, (x,)), Target.parse("x86-64-v3")))
+    assert ("unroll(e11)" in text) is not heavy, text
+
+
 def test_rows_with_one_matrix_are_multiplied_together() -> None:
     outputs, inputs, constants = experts(M, 64, 64)
     text = str(default_schedule(outputs, inputs, constants, Target.parse("x86-64-v3")))
@@ -422,6 +431,16 @@ def test_rows_from_beyond_the_caches_are_asked_for_ahead(rows: te.DimLike, asked
     outputs, inputs, constants = linear_rows(rows, 768, 96)
     schedule = default_schedule(outputs, inputs, constants, Target.parse("x86-64-v3"))
     assert ("prefetch(p0, " in str(schedule)) is asked, schedule
+
+
+@pytest.mark.parametrize(("rows", "lines"), [(16, 2), (24, 1), (1024, 1), (te.sym("R", 1), 2)])
+def test_no_tile_asks_for_more_of_the_next_block_than_its_part(
+    rows: te.DimLike, lines: int
+) -> None:
+    """A body of four steps reads six lines of a block of 24 columns."""
+    text = str(default_schedule(*linear_rows(rows, 768, 96), Target.parse("x86-64-v3")))
+    (asked,) = re.findall(r"prefetch\(p1, [^)]*lines=(\d+)\)", text)
+    assert int(asked) == lines, text
 
 
 def test_of_what_one_row_streams_nothing_far_is_asked_for() -> None:

@@ -25,6 +25,7 @@ ROWS_SHARE = 8  # the part of the last cache that a block of rows of A may fill
 MOST_ROWS = 1024  # blocks of more rows than this are hardly ever filled
 NEAR = 1024  # bytes that a core reads of memory while it waits for a line of it
 MOST_LINES = 12  # hints in an iteration
+WORD = 4  # bytes of an element; of narrower ones the same hints fetch more than there is
 MIN_DEPTH = 64  # steps of a block of the reduction; fewer would not pay for the sums
 CONVERTED_TILES = 8  # that meet a block from which on its elements are converted once
 FAR_TILES, NEAR_TILES = 2, 8  # that meet a block from which on it is copied first
@@ -46,9 +47,15 @@ def unrolled_steps(plan: Plan, tile: Tile) -> int:
     return plan.pick("unroll_k", own, [n for n in (1, 2, 4, 8, 16) if n <= most])
 
 
-def lines_ahead(plan: Plan, tile: Tile) -> int:
-    """Cache lines of the next block of B to ask for in an unrolled body; 0: none."""
+def lines_ahead(plan: Plan, tile: Tile, tiles: int | None) -> int:
+    """Cache lines of the next block of B to ask for in an unrolled body; 0: none.
+
+    No more than there are for each, where it is known how many `tiles` share them.
+    """
     own = 4 if tile.mr * tile.vectors >= LARGE_TILE else 2
+    body = tile.nr * unrolled_steps(plan, tile) * WORD
+    if tiles:
+        own = next(n for n in (1, 2, 4) if n >= min(own, body / (tiles * LINE)))
     return plan.pick("lines", own, (0, 1, 2, 4, 8))
 
 
@@ -140,8 +147,10 @@ def fetch_ahead(plan: Plan, buffer: str, loop: str, over: Sequence[str], tile: T
 
     The first rows that meet a block of weights would wait for memory, the others come for nothing.
     """
-    lines = lines_ahead(plan, tile) if all(map(plan.has, (loop, *over))) else 0
-    if lines:  # there is no next block of nothing
+    if not all(map(plan.has, (loop, *over))):
+        return  # there is no next block of nothing
+    lines = lines_ahead(plan, tile, fixed(plan.extent(over[0])))
+    if lines:
         plan.attempt("prefetch", buffer, loop, *over, lines=lines)
 
 
