@@ -177,11 +177,15 @@ def test_a_kernel_is_begun_before_the_program_is_known() -> None:
     assert module.object_code == compile_module([double], [call], HOST).object_code
 
 
-def test_a_kernel_with_messages_waits_for_their_numbers() -> None:
+def test_messages_are_numbered_as_kernels_are_begun() -> None:
+    kernels = [run_passes(parse_func(CHECK.format(message=m))) for m in ("a", "b")]
+    calls = [Call(n, (FIRST + n, FIRST + n + 1), (FIRST + 3,)) for n in range(2)]
     with jit.Compiler(HOST, None) as compiler:
-        begun = compiler.begin(run_passes(parse_func(CHECK)))
-    assert begun.messages
-    assert not compiler._objects
+        begun = [compiler.begin(k) for k in kernels]
+        assert len(compiler._objects) == 2
+        module = compiler.module(begun, calls)
+        assert len(compiler._objects) == 3  # with the entry
+    assert module.messages == ("long", "a", "b")
 
 
 def test_a_compiler_makes_several_programs_of_one_kernel() -> None:

@@ -7,11 +7,10 @@ triple or layout, so that it depends on nothing but the kernel and `Hardware`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from tc.codegen.func import has_parallel
-from tc.codegen.func import messages_of as func_messages
 from tc.codegen.llvm import memory
 from tc.codegen.llvm.builder import Builder
 from tc.codegen.llvm.counters import Counter
@@ -256,12 +255,3 @@ class _Kernel(Statements):
 
 def _is_innermost(s: For) -> bool:
     return not any(isinstance(x, For) for x in sub_stmts(s.body))
-
-
-def messages_of(kernels: Sequence[Func | KernelText]) -> tuple[str, ...]:
-    """Every message that an Assert of `kernels` can report, each once, in the order of the text."""
-    found: dict[str, None] = {}
-    for k in kernels:
-        given = k.messages if isinstance(k, KernelText) else func_messages((k,))
-        found.update(dict.fromkeys(given))
-    return tuple(found)

@@ -133,6 +133,7 @@ class Compiler:
         self._cache = cache
         self._hardware = hardware_of(target)
         self._objects: dict[str, bytes | Future[bytes]] = {}  # by text
+        self._numbers: dict[str, int] = {}  # of messages
         self._machine: Machine | None = None
         self._llvm = ThreadPoolExecutor(1, thread_name_prefix="tc-llvm")
 
@@ -143,9 +144,9 @@ class Compiler:
         self._llvm.shutdown(wait=True, cancel_futures=error[0] is not None)
 
     def begin(self, kernel: Func | KernelText) -> KernelText:
-        """What is emitted for a kernel; LLVM begins with it, if the program has no say in it.
+        """What is emitted for a kernel; LLVM begins with it.
 
-        It has in the numbers of messages.
+        Its messages get the next numbers, so the order of the kernels decides on their code.
 
         Raises:
             InternalError: a kernel that is not flat vector IR.
@@ -155,8 +156,9 @@ class Compiler:
         text = (
             emit_kernel(kernel, "tc.kernel", self._hardware) if isinstance(kernel, Func) else kernel
         )
-        if not text.messages:
-            self._begin_text(_named(text.module({}))[1])
+        for message in text.messages:
+            self._numbers.setdefault(message, len(self._numbers) + 1)
+        self._begin_text(_named(text.module(self._numbers))[1])
         return text
 
     def module(self, kernels: Sequence[Func | KernelText], calls: Sequence[Call]) -> Module:
@@ -166,23 +168,19 @@ class Compiler:
             InternalError: a kernel that is not flat vector IR.
             UnsupportedError: a target that this LLVM does not know.
         """
-        from tc.codegen.llvm.emit import messages_of
-
-        messages = messages_of(kernels)
-        numbers = {m: n for n, m in enumerate(messages, 1)}
         emitted: list[KernelText] = []
         symbols: list[str] = []
         texts: dict[str, None] = {}
         for k in kernels:
             emitted.append(self.begin(k))
-            symbol, text = _named(emitted[-1].module(numbers))
+            symbol, text = _named(emitted[-1].module(self._numbers))
             symbols.append(symbol)
             texts[text] = None
-            self._begin_text(text)
         entry = entry_text(symbols, calls, self.target.llvm_triple.split("-")[0])
         texts[entry] = None
         self._begin_text(entry)
         objects = [self._object(text) for text in texts]
+        messages = tuple(self._numbers) if any(k.messages for k in emitted) else ()
         return Module(self.target, _pack(objects), messages, tuple(texts), tuple(emitted))
 
     def _begin_text(self, text: str) -> None:
