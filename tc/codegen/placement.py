@@ -60,6 +60,8 @@ class Placement(Generic[V]):
             free = frozenset((x,))
         elif type(x) not in CLOSED:
             for k in children(x):
+                if type(k) in CLOSED:
+                    continue
                 part = self.info(k)
                 buffers = part.buffers if not buffers else buffers | part.buffers
                 free = part.free if not free else free | part.free

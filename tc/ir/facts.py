@@ -63,12 +63,14 @@ class Facts:
     data: frozenset[Var] = frozenset()  # variables that stand for what is read
     bounds: Bounds = field(init=False)
     _ends: dict[Monomial, tuple[End, End]] = field(init=False)
+    _leasts: dict[frozenset[tuple[Monomial, int]], End] = field(init=False)
     _proofs: Proofs = field(init=False)
     _inner: dict[tuple[Expr, Expr | bool], Facts] = field(init=False)
 
     def __post_init__(self) -> None:
         self.bounds = Bounds(self.env)
         self._ends = {ONE: (1, 1)}
+        self._leasts = {}
         self._proofs = {}
         self._inner = {}
 
@@ -161,10 +163,18 @@ class Facts:
         least = self._least_of_terms(p)
         if least >= 0 or len(p) < 2 or all(len(m) < 2 for m in p):
             return least
+        key = frozenset(p.items())  # a proof comes to the same polynomials by many ways
+        known = self._leasts.get(key)
+        if known is None:
+            known = self._leasts[key] = self._least_of_factors(p, least)
+        return known
+
+    def _least_of_factors(self, p: Poly, least: End) -> End:
+        """`least`, or more where what terms have in common is taken out: b s - b = b (s - 1)."""
         for atom in repeated_atoms(p):
             rest, factor = separated(p, atom)
             lo, hi = ends(self.bounds(atom))
-            if lo >= 0:  # b s - b = b (s - 1)
+            if lo >= 0:
                 end = self._least(factor)
                 least = max(least, times(lo if end >= 0 else hi, end) + self._least(rest))
         return least
@@ -192,8 +202,6 @@ class Facts:
 
     def nonnegative(self, p: Poly) -> bool:
         """Whether p >= 0 follows; depends on nothing but the facts, whatever was asked before."""
-        if self._least(p) >= 0:
-            return True
         key = frozenset(p.items())
         known = self._proofs.get(key)
         if known is None:

@@ -120,7 +120,7 @@ def map_expr(x: Expr, fn: ExprFn) -> Expr:
 
 def map_stmt(s: Stmt, expr: ExprFn | None = None, stmt: StmtFn | None = None) -> Stmt:
     """Rewrite bottom-up: every expression by `expr`, then every statement by `stmt`."""
-    on = (lambda x: x) if expr is None else (lambda x: map_expr(x, expr))
+    on = None if expr is None else (lambda x: map_expr(x, expr))
     return _map_stmt(s, on, stmt)
 
 
@@ -129,12 +129,31 @@ def rewrite_exprs(s: Stmt, on: Callable[[Expr], Expr]) -> Stmt:
     return _map_stmt(s, on, None)
 
 
-def _map_stmt(s: Stmt, on: Callable[[Expr], Expr], stmt: StmtFn | None) -> Stmt:
-    new = _rebuild(s, on, stmt)
+def _map_stmt(s: Stmt, on: Callable[[Expr], Expr] | None, stmt: StmtFn | None) -> Stmt:
+    new = _around(s, stmt) if on is None else _rebuild(s, on, stmt)
     if stmt is None:
         return new
     out = stmt(new)
     return new if out is None else out
+
+
+def _around(s: Stmt, stmt: StmtFn | None) -> Stmt:
+    """`s` with the statements inside rewritten, and every expression as it is."""
+    match s:
+        case For(var, extent, kind, body):
+            b = _map_stmt(body, None, stmt)
+            return s if b is body else For(var, extent, kind, b)
+        case Seq(body):
+            news = tuple([_map_stmt(b, None, stmt) for b in body])
+            return s if all(map(is_, body, news)) else seq(*news)
+        case If(cond, then, other):
+            t = _map_stmt(then, None, stmt)
+            o = None if other is None else _map_stmt(other, None, stmt)
+            return s if t is then and o is other else If(cond, t, o)
+        case Alloc(buffer, body):
+            b = _map_stmt(body, None, stmt)
+            return s if b is body else Alloc(buffer, b)
+    return s
 
 
 def _rebuild(s: Stmt, on: Callable[[Expr], Expr], stmt: StmtFn | None) -> Stmt:

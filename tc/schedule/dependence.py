@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextvars import ContextVar
 from dataclasses import replace
 from typing import Final
@@ -62,12 +62,12 @@ def shared_buffer(x: For, apart: frozenset[str] = frozenset()) -> str | None:
     if _PROVEN.get():
         return None
     own = apart | {s.buffer.name for s in sub_stmts(x.body) if isinstance(s, Alloc)}
-    place: _Place | None = None
-    for name, (shape, stored) in _writes(x.body).items():
-        if name in own:
-            continue
-        place = place or _place_in(x)
-        if not separated(stored + _reads(x.body, name), shape, x, place):
+    written = {name: w for name, w in _writes(x.body).items() if name not in own}
+    if not written:
+        return None
+    place, loaded = _place_in(x), _reads(x.body, written)
+    for name, (shape, stored) in written.items():
+        if not separated(stored + loaded.get(name, []), shape, x, place):
             return name
     return None
 
@@ -85,14 +85,15 @@ def _writes(s: Stmt) -> dict[str, tuple[tuple[Expr, ...], list[Access]]]:
     return out
 
 
-def _reads(s: Stmt, name: str) -> list[Access]:
-    return [
-        n.indices
-        for inner in sub_stmts(s)
-        for e in own_exprs(inner)
-        for n in sub_exprs(e)
-        if isinstance(n, Load) and n.buffer.name == name
-    ]
+def _reads(s: Stmt, names: Container[str]) -> dict[str, list[Access]]:
+    """For each buffer of these names that is read: the places of the reads."""
+    out: dict[str, list[Access]] = {}
+    for inner in sub_stmts(s):
+        for e in own_exprs(inner):
+            for n in sub_exprs(e):
+                if isinstance(n, Load) and n.buffer.name in names:
+                    out.setdefault(n.buffer.name, []).append(n.indices)
+    return out
 
 
 def separated(

@@ -52,10 +52,13 @@ class Values(Protocol):
 
 def address(v: Values, buffer: Buffer, index: Expr) -> tuple[str, int, int]:
     """(pointer, literal offset in elements, known alignment in bytes) of a scalar index."""
-    p = v.poly(index)
-    groups: dict[int, list[tuple[Monomial, int]]] = {}
     size = buffer.dtype.bytes
     align = v.aligns[buffer.name]
+    if isinstance(index, Const):  # as of registers
+        literal = int(index.value)
+        return v.pointers[buffer.name], literal, _common(align, literal * size)
+    p = v.poly(index)
+    groups: dict[int, list[tuple[Monomial, int]]] = {}
     here = len(v.b.scopes)
     for m, c in p.items():
         align = _common(align, c * size)
@@ -87,7 +90,8 @@ def _advance(
     """`pointer` moved by a sum that changes with scope `depth` (None: emitted here)."""
     if depth is None:
         return _moved(v, pointer, dtype, _sum(v, terms))
-    terms = sorted(terms, key=lambda t: [atom_order(a) for a in t[0]])
+    if len(terms) > 1:
+        terms = sorted(terms, key=lambda t: [atom_order(a) for a in t[0]])
     fixed = v.b.scopes[depth].fixed
     offset_key = tuple(terms)
     key = (pointer, dtype, offset_key)
