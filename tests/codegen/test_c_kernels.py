@@ -29,7 +29,10 @@ SANITIZED = ("-O0", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 WAYS = {
     "host": ("host", "gcc", ("-O2",)),
     "host by clang": ("host", "clang", ("-O1",)),
-    "plain C under sanitizers": ("generic", "gcc", SANITIZED),
+    "plain C under sanitizers": ("generic-c99", "gcc", SANITIZED),
+    "plain vectors under sanitizers": ("generic", "gcc", SANITIZED),
+    "plain vectors by clang": ("generic", "clang", ("-O1",)),
+    "SSE4 by clang": ("x86-64-v2", "clang", ("-O1",)),
     "AVX2 under sanitizers": ("x86-64-v3", "gcc", SANITIZED),
     "NEON": ("arm-neon", "gcc", ("-O1",)),
     "NEON with all": ("arm-neon+bf16+dotprod+i8mm", "gcc", ("-O1",)),
@@ -75,7 +78,7 @@ def test_a_failed_assert_is_reported_and_nothing_out_of_bounds_is_touched(
     assert y[1].tolist() == z[:, 2].tolist() == [0] * 9
 
 
-@pytest.mark.parametrize("target", ["generic", "x86-64-v3", "arm-neon"])
+@pytest.mark.parametrize("target", ["generic-c99", "generic", "x86-64-v3", "arm-neon"])
 def test_the_text_is_the_same_each_time_and_no_line_is_long(target: str) -> None:
     text = text_of(FLAT, Target.parse(target))
     again = {name: run_passes(parse_func(case[0])) for name, case in CASES.items()}

@@ -25,6 +25,8 @@ from tests.schedule.test_random import kernel, random_step
 WAYS = {
     "host": ("host", 28, ("-O1",)),
     "plain C under sanitizers": ("generic-c99", 10, ("-O0", "-fsanitize=address,undefined")),
+    "plain vectors": ("generic", 16, ("-O1",)),
+    "SSE4 under sanitizers": ("x86-64-v2", 10, ("-O0", "-fsanitize=address,undefined")),
     "NEON": ("arm-neon", 20, ("-O1",)),
 }
 

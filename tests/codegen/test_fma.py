@@ -101,4 +101,4 @@ def test_pairs_of_bf16_call_no_function() -> None:
     np.testing.assert_array_equal(found, 0.5 + (given[0] * given[1]).reshape(4, 2).sum(1))
     assert "fmaf" not in kernel.asm
     text = render_kernel(func, plain)
-    assert "fmaf" not in text.text and "tc_fma_f32" in text.helpers
+    assert "fmaf" not in text.text and "tc_fma_f32x4" in text.helpers

@@ -73,10 +73,10 @@ class Isa:
     Attributes:
         name: of the table.
         bits: of a register.
-        header: the system header that declares the instructions.
+        header: the system header that declares the instructions; "": C itself has them.
         types: the C type of a register of each kind.
         table: the rows, in order of preference.
-        helpers: functions of this table, beside those of `tc.codegen.c.helpers`.
+        helpers: functions and types of this table, beside those of `tc.codegen.c.helpers`.
         preamble: lines that go first in a file of kernels, in front of its headers.
         prefetch: the text that asks for the line at {p}, for cache {level}; "": C has no such hint.
         lane_registers: how many registers there are, where `fma_lane0` and its like multiply by a

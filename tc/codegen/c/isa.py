@@ -9,6 +9,8 @@ from tc.codegen.c.avx2 import avx2
 from tc.codegen.c.avx512 import avx512
 from tc.codegen.c.instructions import Isa
 from tc.codegen.c.neon import neon
+from tc.codegen.c.plain import plain
+from tc.codegen.c.sse4 import sse4
 from tc.target import Target
 
 
@@ -20,4 +22,6 @@ def isa_of(target: Target) -> Isa | None:
         return avx512(target)
     if target.has("avx2") and target.has("fma"):
         return avx2(target)
-    return None
+    if target.has("sse4.1"):
+        return sse4(target)
+    return None if target.level == "generic-c99" else plain(target)

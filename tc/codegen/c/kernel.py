@@ -146,7 +146,9 @@ class _Kernel(Statements):
         }
         words.update(*(re.findall(r"\w+", x) for x in tiles.values()))
         table = HELPERS if isa is None else {**HELPERS, **isa.helpers}
-        found = closure((h for h in self.w.helpers if h in words), table)
+        types = () if isa is None else isa.types.values()
+        used = [h for h in (*types, *self.w.helpers) if h in words and h in table]
+        found = closure(used, table)
         headers = {"stdint.h", "stdbool.h", *self.w.headers}
         if not words.isdisjoint(("INFINITY", "NAN")):
             headers.add("math.h")

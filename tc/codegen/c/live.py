@@ -14,7 +14,7 @@ Numbered = list[tuple[int, str]]  # lines with their depth
 
 _WORD: Final = re.compile(r"[A-Za-z_]\w*")
 _VARIABLE: Final = re.compile(
-    r"(?:const )?(?:\w+_t|float|double|bool|__m\w+) \*?(?:const restrict )?(\w+)(?:\[\d+\])?"
+    r"(?:const )?(?:\w+_t|float|double|bool|__m\w+|tc_\w+) \*?(?:const restrict )?(\w+)(?:\[\d+\])?"
     r"(?: = .*)?;$"
 )
 _ARRAY: Final = re.compile(r"(?:\w+_t|float|double) (\w+)\[\d+\](?: = .*)?;$")

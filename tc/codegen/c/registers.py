@@ -7,10 +7,11 @@ computes a node is said by `tc.codegen.c.vectors`; what none does goes lane by l
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
-from tc.codegen.c import memory
+from tc.codegen.c import memory, scalar
 from tc.codegen.c.instructions import Instruction, Isa
 from tc.codegen.c.text import (
     ATOM,
@@ -39,6 +40,10 @@ KINDS: Final = {
     F32: "f32", F64: "f64", I32: "i32", I16: "i32", I8: "i32", U8: "i32", F16: "i32", BF16: "i32",
     BOOL: "m32",
 }  # fmt: skip
+
+# Rows that are an operator of C.
+_INFIX: Final = re.compile(r"\{a\} (\S+) \{b\}")
+_PREFIX: Final = re.compile(r"([-~]|\(\w+\))\{a\}")
 
 
 @frozen
@@ -81,9 +86,16 @@ class Registers(Values):
     def write(self, row: Instruction, *operands: Term) -> Term:
         """The text of a row with its operands."""
         assert self.isa is not None
-        self.w.headers.add(self.isa.header)
+        if self.isa.header:
+            self.w.headers.add(self.isa.header)
         for helper in row.helpers:
             self.w.use(helper)
+        operator = _INFIX.fullmatch(row.c)
+        if operator is not None:
+            return scalar.infix(operator[1], *operands)
+        operator = _PREFIX.fullmatch(row.c)
+        if operator is not None:
+            return Term(operator[1] + operands[0].atom, PREFIX)
         names = dict(zip("abc", (x.text for x in operands), strict=False))
         text = row.c.format(**names)
         if row.c == "{a}":
