@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -58,6 +59,21 @@ def syntax_check(compiler: str, folder: Path, flags: list[str]) -> str:
     sources = sorted(map(str, folder.glob("*.c")))
     words = [compiler, *STRICT, "-Werror", *flags, "-fsyntax-only", *sources]
     return subprocess.run(words, capture_output=True, text=True, check=False).stderr
+
+
+# Of the C library, POSIX, OpenMP, and what names a processor's instructions.
+HEADERS = frozenset((
+    "errno.h", "fcntl.h", "limits.h", "math.h", "sched.h", "stdarg.h", "stdatomic.h", "stdbool.h",
+    "stddef.h", "stdint.h", "stdio.h", "stdlib.h", "string.h", "sys/mman.h", "sys/stat.h",
+    "time.h", "unistd.h", "omp.h", "arm_neon.h", "immintrin.h",
+))  # fmt: skip
+
+
+def foreign(folder: Path) -> set[str]:
+    """The system headers that no source should need, and the builtins of compilers."""
+    text = "".join(path.read_text() for path in folder.glob("*.[ch]"))
+    headers = set(re.findall(r"#\s*include\s*<(.*?)>", text))
+    return (headers - HEADERS) | set(re.findall(r"\b__(?:builtin|sync|atomic)\w*", text))
 
 
 def build_driver(exported: Exported, name: str, *flags: str) -> Path:

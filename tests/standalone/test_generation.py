@@ -34,7 +34,7 @@ from tc.frontend.standalone import model_spec
 from tc.pipeline import Workload, compile_graph, naive
 from tc.standalone.model_c import place_weights
 from tc.standalone.spec import Rules
-from tests.standalone.exported import UNOPTIMISED, build_driver, need
+from tests.standalone.exported import UNOPTIMISED, build_driver, foreign, need
 
 IDS = (5, 17, 3, 2)
 NEW = 8
@@ -112,6 +112,7 @@ def test_the_tokens_of_eager_under_qemu(tmp_path: Path) -> None:
     need("make", "aarch64-linux-gnu-gcc", "qemu-aarch64")
     made = model(gpt2)
     exported = tc.compile(made, target="arm-neon").export_c(tmp_path, max_length=16, name="gpt2")
+    assert foreign(tmp_path) == set()
     exported.build(flags="-O1 -Werror")
     assert exported.command(*GENERATE).strip() == eager(made)
 

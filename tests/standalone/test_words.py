@@ -25,6 +25,7 @@ from tests.standalone.exported import (
     Words,
     build_driver,
     compiled_words,
+    foreign,
     need,
     save,
     syntax_check,
@@ -99,6 +100,7 @@ def test_compilers_have_nothing_to_say(folder: Exported, compiler: str) -> None:
 
 
 def test_lines_are_short_and_plain(folder: Exported) -> None:
+    assert foreign(folder.folder) == set()
     for path in folder.folder.glob("*.[ch]"):
         for line in path.read_text(encoding="ascii").splitlines():
             assert len(line) <= 100 and "\t" not in line and line == line.rstrip(), path
