@@ -39,7 +39,14 @@ from tc.graph.graph import Graph
 from tc.pipeline import Compiled
 
 OPTIONS = ("target", "precision", "threads", "tuning_db", "fallback", "tune")
-MODES = {"default": 0, "max-autotune": 512}  # schedules to measure of each graph
+# Schedules to measure of each graph. The others are modes that PyTorch's own backend has, and
+# transformers asks for: a call costs as little in any.
+MODES = {
+    "default": 0,
+    "reduce-overhead": 0,
+    "max-autotune": 512,
+    "max-autotune-no-cudagraphs": 512,
+}
 Run = Callable[..., Any]
 
 
@@ -53,7 +60,7 @@ def backend(
 
     Args:
         options: those of `tc.compile` that `OPTIONS` lists.
-        mode: "max-autotune" tunes each graph at its first call, as `tune=512` does.
+        mode: one of `MODES`; "max-autotune" tunes each graph at its first call, as `tune=512` does.
 
     Raises:
         UnsupportedError: an unknown option or mode, or with fallback="error" a graph that cannot
@@ -179,7 +186,9 @@ class _Call:
         made: Sequence[Any],
         program: Program,
     ) -> list[Any]:
-        """The outputs where some are not computed: arguments handed back, sizes, constants."""
+        """The outputs where some are not computed: arguments, views of them, sizes, constants."""
+        make = self._lifted.views
+        views = make(*args) if make is not None else ()
         values = program.bind(tuple(tuple(t.shape) for t in inputs)) if self._sizes else ()
         found: list[Any] = []
         for number, (kind, value) in enumerate(self._lifted.outputs):
@@ -188,6 +197,8 @@ class _Call:
                     found.append(made[value])
                 case "argument":
                     found.append(args[value])
+                case "view":
+                    found.append(views[value])
                 case "size":
                     found.append(self._sizes[number](values))
                 case _:

@@ -18,12 +18,14 @@ from tc.frontend import capture_tree as tree
 from tc.frontend.capture import shape_of
 from tc.frontend.capture_normalise import normalise
 from tc.frontend.captured import Captured, Weight
+from tc.frontend.dynamo_views import Views, views_of
 from tc.frontend.signature import Signature, Size, Symbol, TensorSpec
 from tc.frozen import frozen
 
 _FLASH = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 
-# What an output is: ("made", number), ("argument", number), ("size", 0) or ("constant", value).
+# What an output is: ("made", number), ("argument", number), ("view", number), ("size", 0) or
+# ("constant", value).
 Output = tuple[str, Any]
 
 
@@ -36,6 +38,7 @@ class Lifted:
         constants: tensors that the graph holds, which follow its weights.
         outputs: what each output of the graph is.
         sizes: the text of each output that is a size, by its number.
+        views: makes the outputs that are views of arguments, of what a call was given, if any.
         special: whether any output is not the program's output of that number.
     """
 
@@ -45,6 +48,7 @@ class Lifted:
     inputs: tuple[int, ...]
     outputs: tuple[Output, ...]
     sizes: dict[int, Size]
+    views: Views | None
     special: bool
 
 
@@ -54,6 +58,7 @@ def lift(graph: GraphModule) -> Lifted:
     Raises:
         UnsupportedError: a tensor that is not on the cpu, or a size that no tensor has.
     """
+    viewed, view = views_of(graph)
     made = GraphModule(graph, _copied(graph))
     nodes = [n for n in made.graph.nodes if n.op == "placeholder"]
     static = _static_inputs()
@@ -66,7 +71,7 @@ def lift(graph: GraphModule) -> Lifted:
     for node in nodes:
         if not isinstance(_value(node), torch.Tensor):
             _replace_size(made, node, whence)
-    outputs, sizes, kept = _outputs(made, nodes)
+    outputs, sizes, kept = _outputs(made, nodes, viewed)
     _restore_attention(made)
     _restore_conversions(made)
     normalise(made)
@@ -88,7 +93,8 @@ def lift(graph: GraphModule) -> Lifted:
     captured = Captured(tuple(listed), signature, nothing, nothing, (), made)
     special = [o for n, o in enumerate(outputs) if o != ("made", n)]
     held = tuple(constants.values())
-    return Lifted(captured, weights, held, inputs, tuple(outputs), sizes, bool(special))
+    views = view if viewed else None
+    return Lifted(captured, weights, held, inputs, tuple(outputs), sizes, views, bool(special))
 
 
 def _restore_attention(made: GraphModule) -> None:
@@ -221,7 +227,7 @@ def _no_tensor(node: Node, text: str) -> UnsupportedError:
 
 
 def _outputs(
-    made: GraphModule, placeholders: list[Node]
+    made: GraphModule, placeholders: list[Node], viewed: dict[int, int]
 ) -> tuple[list[Output], dict[int, Size], list[Node]]:
     """What each output is, and the distinct ones that the program must compute."""
     end = next(n for n in made.graph.nodes if n.op == "output")
@@ -234,6 +240,8 @@ def _outputs(
             found.append(("constant", value))
         elif value in place:
             found.append(("argument", place[value]))
+        elif number in viewed:
+            found.append(("view", viewed[number]))
         elif isinstance(_value(value), torch.Tensor):
             if value not in kept:
                 kept.append(value)
