@@ -450,6 +450,18 @@ def test_of_what_one_row_streams_nothing_far_is_asked_for() -> None:
         assert ("prefetch(p1, " in str(schedule)) is asked, schedule
 
 
+@pytest.mark.parametrize(
+    ("rows", "depth", "columns", "tile"),
+    [(512, 512, 512, (6, 16)), (64, 1024, 512, (4, 24)), (64, 1024, 128, (6, 16)),
+     (128, 768, 768, (4, 24))],
+)  # fmt: skip
+def test_tiles_leave_few_columns_over_and_their_rows_do_not_collide(
+    rows: int, depth: int, columns: int, tile: tuple[int, int]
+) -> None:
+    text = str(default_schedule(*linear_kn(rows, depth, columns), Target.parse("x86-64-v3")))
+    assert f"split(i, {tile[0]}, " in text and f"split(o, {tile[1]}, " in text, text
+
+
 def test_one_row_has_accumulators_enough_whatever_the_width_of_vectors() -> None:
     def tile(target: str, rows: int) -> tuple[int, int]:
         found = register_tile(Target.parse(target), 32, rows, 3072)

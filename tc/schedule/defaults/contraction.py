@@ -131,7 +131,10 @@ def neighbours(t: Tensor, p: Product) -> tuple[tuple[Var, ...], tuple[Var, ...]]
 def tile_for(plan: Plan, p: Product, row: str | None, column: str) -> Tile:
     rows = 1 if row is None else longest(plan.extent(row))
     bits = p.reduce.dtype.bits
-    own = register_tile(plan.target, bits, rows, fixed(plan.extent(column)), p.span)
+    pitch = 0
+    if p.a.indices[-1] == p.reduce.axes[-1]:  # rows whose steps lie side by side
+        pitch = (fixed(p.a.tensor.shape[-1]) or 0) * p.a.tensor.dtype.bytes
+    own = register_tile(plan.target, bits, rows, fixed(plan.extent(column)), p.span, pitch)
     return pick_tile(plan, bits, rows, own, span=p.span)
 
 

@@ -14,7 +14,9 @@ from tc.target import Target
 MAX_ROWS = 8
 MOST_VECTORS, MOST_TILE_ROWS = 8, 14  # of tiles that are worth trying
 _WIDE, _MOST_COLUMNS = 4, 64
-LOADS = 0.635  # for each FMA: a core that two threads share is as much slower as there are more
+LOADS = 0.65  # for each FMA: a core, shared or not, is about as much slower as there are more
+PERIOD, FEW_ROWS = 4096, 4  # rows that lie so many bytes apart share lines of an L1 cache
+COLLIDING = 0.95  # share of the rate that more than a few such rows leave
 WIDEST = 12  # vectors: sums that keep three units busy for the four cycles that each takes
 
 
@@ -32,11 +34,17 @@ class Tile:
 
 
 def register_tile(
-    target: Target, bits: int, rows: int | None, columns: int | None, span: int | None = None
+    target: Target,
+    bits: int,
+    rows: int | None,
+    columns: int | None,
+    span: int | None = None,
+    pitch: int = 0,
 ) -> Tile:
     """The tile for a product of up to `rows` rows and `columns` columns (None: not known).
 
-    With a `span`, each so many columns are to be made of whole tiles.
+    With a `span`, each so many columns are to be made of whole tiles. Rows of A lie `pitch` bytes
+    apart, 0: not known.
     """
     lanes = _lanes(target, bits, span)
     best: tuple[float, Tile] | None = None
@@ -50,6 +58,8 @@ def register_tile(
             continue
         tile = Tile(mr, vectors, lanes)
         score = _efficiency(tile, columns)
+        if pitch and pitch % PERIOD == 0 and mr > FEW_ROWS:
+            score *= COLLIDING
         if best is None or score > best[0]:
             best = (score, tile)
     assert best is not None
