@@ -368,9 +368,9 @@ def test_groups_of_channels_are_products(width: int, factor: int | None) -> None
 @pytest.mark.parametrize(
     ("made", "step"),
     [
-        (mm(512, 512, 512), "cache(p1, j0, along=j1, pad=24, swap=0)"),
-        (mm(M, 512, 512), "cache(p1, j0, along=j1, least=2, over=i0, pad=24, swap=0)"),
-        (mm(512, 512, 512, True), "cache(p1, j0, along=j1, pad=24, swap=1)"),
+        (mm(512, 512, 512), "cache(p1, j0, along=j1, pad=16, swap=0)"),
+        (mm(M, 512, 512), "cache(p1, j0, along=j1, least=2, over=i0, pad=16, swap=0)"),
+        (mm(512, 512, 512, True), "cache(p1, j0, along=j1, pad=16, swap=1)"),
         (mm(4, 512, 512), None),  # each element is met once
         (mm(4, 512, 512, True), None),
         (mm(16, 64, 64), None),  # the L1 cache has it all
