@@ -77,8 +77,10 @@ class Module:
     @property
     def asm(self) -> str:
         """The assembly of every kernel; compiled for this look, since it is not kept."""
+        *kernels, entry = self._given_texts()
         machine = Machine(self.target)
-        return "\n".join([machine.assembly(t) for t in self._given_texts()])
+        parts = [machine.assembly(t) for t in kernels]
+        return "\n".join([*parts, Machine(self.target, opt=0).assembly(entry)])
 
     @property
     def entry(self) -> Entry:
@@ -134,7 +136,7 @@ class Compiler:
         self._hardware = hardware_of(target)
         self._objects: dict[str, bytes | Future[bytes]] = {}  # by text
         self._numbers: dict[str, int] = {}  # of messages
-        self._machine: Machine | None = None
+        self._machines: dict[int, Machine] = {}
         self._llvm = ThreadPoolExecutor(1, thread_name_prefix="tc-llvm")
 
     def __enter__(self) -> Compiler:
@@ -178,15 +180,15 @@ class Compiler:
             texts[text] = None
         entry = entry_text(symbols, calls, self.target.llvm_triple.split("-")[0])
         texts[entry] = None
-        self._begin_text(entry)
+        self._begin_text(entry, opt=0)
         objects = [self._object(text) for text in texts]
         messages = tuple(self._numbers) if any(k.messages for k in emitted) else ()
         return Module(self.target, _pack(objects), messages, tuple(texts), tuple(emitted))
 
-    def _begin_text(self, text: str) -> None:
+    def _begin_text(self, text: str, opt: int = 2) -> None:
         if text not in self._objects:
             known = None if self._cache is None else self._cache.get(code_key(self.target, text))
-            found = self._llvm.submit(self._compile, text) if known is None else known
+            found = self._llvm.submit(self._compile, text, opt) if known is None else known
             self._objects[text] = found
 
     def _object(self, text: str) -> bytes:
@@ -200,10 +202,10 @@ class Compiler:
             self._cache.put(code_key(self.target, text), data)
         return data
 
-    def _compile(self, text: str) -> bytes:
-        if self._machine is None:
-            self._machine = Machine(self.target)
-        return self._machine.object_code(text)
+    def _compile(self, text: str, opt: int) -> bytes:
+        if opt not in self._machines:
+            self._machines[opt] = Machine(self.target, opt)
+        return self._machines[opt].object_code(text)
 
 
 def _named(text: str) -> tuple[str, str]:

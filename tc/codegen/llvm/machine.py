@@ -17,7 +17,7 @@ from tc.errors import InternalError, UnsupportedError, describe
 from tc.target import Target
 
 # Part of every cache key: change it when the passes below or the emitted runtime change.
-PIPELINE = "sroa,new_gvn,instcombine,simplify_cfg;opt=2;no-machine-licm;1"
+PIPELINE = "sroa,new_gvn,instcombine,simplify_cfg;opt=2;no-machine-licm;entry opt=0;1"
 
 
 def version() -> str:
@@ -40,14 +40,19 @@ def initialize() -> None:
 class Machine:
     """LLVM's view of a target; one thread at a time may use it."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, opt: int = 2) -> None:
+        """`opt`: with how much care instructions are chosen, 2 or, for the entry of a program, 0.
+
+        An entry calls a hundred kernels in one long block: to give its hundreds of addresses their
+        registers takes LLVM as long as many a kernel, and saves nanoseconds.
+        """
         initialize()
         try:
             chosen = llvm.Target.from_triple(target.llvm_triple)
             self._tm = chosen.create_target_machine(
                 cpu=target.llvm_cpu,
                 features=target.llvm_features,
-                opt=2,
+                opt=opt,
                 reloc="pic",
                 codemodel="small",
             )
