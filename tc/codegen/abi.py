@@ -22,7 +22,8 @@ class Slot(IntEnum):
     SCRATCH = 2  # address of the scratch memory of all threads
     SCRATCH_BYTES = 3  # of each thread
     ERROR = 4  # address of an i32: 0, or 1 + the number of the message of the first failed Assert
-    FIRST = 5  # buffer addresses and symbol values begin here
+    HINTS = 5  # address of a count and so many addresses that are wanted after the call, or 0
+    FIRST = 6  # buffer addresses and symbol values begin here
 
 
 def stamp_count(calls: int, threads: int) -> int:

@@ -46,6 +46,7 @@ class Word(IntEnum):
     TABLE = auto()  # address of the argument table
     FUNCTION = auto()  # address of what is called with it
     ERROR = auto()  # address of an i32 that is not 0 after a failure; the fallback then reports it
+    HINTS = auto()  # address of what `abi.Slot.HINTS` gets during a call
     INPUTS = auto()  # address of triples (slot's address, argument's number, bytes of an element)
     INPUT_COUNT = auto()
     OUTPUTS = auto()  # address of triples (object to call, tuple of its arguments, name)

@@ -18,8 +18,8 @@ from tc.frozen import frozen
 from tc.ir.types import DType
 
 # The slots of an entry's argument table that the runtime itself uses; storages and symbols follow.
-THREADS, PROFILE, SCRATCH, SCRATCH_BYTES, ERROR = range(5)
-FIRST_SLOT = 5
+THREADS, PROFILE, SCRATCH, SCRATCH_BYTES, ERROR, HINTS = range(6)
+FIRST_SLOT = 6
 
 
 class Place(Enum):

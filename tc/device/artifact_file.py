@@ -27,7 +27,7 @@ from tc.device.arena import Block, align
 from tc.errors import CompileError, TcError, describe
 from tc.frozen import frozen
 
-FORMAT = 3
+FORMAT = 4
 MANIFEST, WEIGHTS = "manifest.json", "weights.safetensors"
 _MEMBER = re.compile(r"program-[0-9]{1,4}(\.json|-[0-9]{1,4}\.o)|weights\.safetensors")
 _CHUNK = 1 << 20

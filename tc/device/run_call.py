@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from tc.device.arena import Block
-from tc.device.artifact import ERROR, PROFILE, SCRATCH, SCRATCH_BYTES, THREADS
+from tc.device.artifact import ERROR, HINTS, PROFILE, SCRATCH, SCRATCH_BYTES, THREADS
 from tc.device.run_plan import Plan
 from tc.device.run_stats import new_counter
 from tc.device.words import word
@@ -104,6 +104,7 @@ class Arena:
         table[SCRATCH] = base + plan.scratch
         table[SCRATCH_BYTES] = plan.scratch_bytes
         table[ERROR] = base
+        table[HINTS] = 0
         for slot, value in plan.slots:
             table[slot] = value
         for slot, offset in plan.temps:

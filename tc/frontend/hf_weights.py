@@ -178,6 +178,11 @@ class Glance:
         """A glance at these words too, and at them first."""
         return Glance((*words, *self._words), self._holders)
 
+    @property
+    def places(self) -> list[int]:
+        """The addresses of the words."""
+        return [at for at, _ in self._words]
+
     def same(self) -> bool:
         """Whether all of them hold what they held."""
         return self._first(self.address, self.count) == self.count

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ from tc.frozen import frozen
 
 _MOST: Final = 32
 _WORD: Final = 8
+_LINE: Final = 64  # of the processor's caches; shorter ones are hinted at in part
 _NEVER: Final = (0, -1, 0)  # a word that no tensor holds: the address of its class's functions
 
 Call = Callable[..., Any]
@@ -165,6 +166,7 @@ class _Template:
             for number in table:
                 self.words[first] = number
                 first += 1
+        hints = _hints([self.glance.places, *([at for at, _ in each.words] for each in spare)])
         kind = result.kind
         make = None if kind is None else kind.__new__
         attributes = None if kind is None else dict(result.attributes or {})
@@ -190,6 +192,7 @@ class _Template:
             Word.TABLE: direct.table,
             Word.FUNCTION: direct.function,
             Word.ERROR: direct.error,
+            Word.HINTS: ctypes.addressof(hints),
             Word.INPUTS: places[1],
             Word.INPUT_COUNT: len(inputs),
             Word.OUTPUTS: places[2],
@@ -207,7 +210,7 @@ class _Template:
             self.words[word] = value
         # The weights are the program's to keep.
         kept = (names, accepts, replace(direct, weights=None), result, make, attributes)
-        self.kept = (*kept, spare, pairs)
+        self.kept = (*kept, spare, pairs, hints)
 
 
 def _spares(direct: Direct, result: Result) -> list[Spare]:
@@ -215,6 +218,12 @@ def _spares(direct: Direct, result: Result) -> list[Spare]:
     if result.finish is not None:
         return []
     return spares(direct.outputs, 2, result.kind, result.names, result.attributes or {})
+
+
+def _hints(places: Iterable[Iterable[int]]) -> ctypes.Array[ctypes.c_int64]:
+    """What the next call looks at first of all: a count and so many addresses, one a line."""
+    lines = list(dict.fromkeys(at - at % _LINE for each in places for at in each))
+    return (ctypes.c_int64 * (1 + len(lines)))(len(lines), *lines)
 
 
 def _flat(rows: Sequence[tuple[int, ...]]) -> list[int]:

@@ -50,11 +50,13 @@ def program(*texts: str) -> Module:
     return compile_module(kernels, calls, HOST)
 
 
-def run(module: Module, x: np.ndarray, count: int, threads: int = 1, profile: int = 0) -> int:
+def run(
+    module: Module, x: np.ndarray, count: int, threads: int = 1, profile: int = 0, hints: int = 0
+) -> int:
     """The error word; the last buffer is copied to `x`."""
     buffers = [x.copy()] + [np.zeros_like(x) for _ in range(count)]
     error = ctypes.c_int32(0)
-    head = [threads, profile, 0, 0, ctypes.addressof(error)]
+    head = [threads, profile, 0, 0, ctypes.addressof(error), hints]
     slots = [*head, *[b.ctypes.data for b in buffers], len(x)]
     array = (ctypes.c_int64 * len(slots))(*slots)
     module.entry(ctypes.addressof(array))
@@ -69,6 +71,17 @@ def test_kernels_wait_for_one_another(threads: int) -> None:
         x = np.arange(4001, dtype=np.float32)
         assert run(module, x, 4, threads) == 0
         assert np.array_equal(x, np.arange(4001) * 4 + 3)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 130])
+def test_hints_may_lead_anywhere(count: int) -> None:
+    module = program(DOUBLE, REVERSE, DOUBLE)
+    wild = [n * 0x1234567890ABCD % (1 << 64) for n in range(count)]  # the first of them is null
+    hints = (ctypes.c_uint64 * (1 + count))(count, *wild)
+    for threads in (1, 2):
+        x = np.arange(33, dtype=np.float32)
+        assert run(module, x, 3, threads, hints=ctypes.addressof(hints)) == 0
+        assert np.array_equal(x, (np.arange(33)[::-1] * 2 + 1) * 2)
 
 
 SHIFT = """\
@@ -94,7 +107,7 @@ def turns(compile_: Callable[..., Module], times: int) -> Callable[[np.ndarray, 
     def call(x: np.ndarray, threads: int) -> None:
         buffers = [x.copy(), np.zeros_like(x), np.zeros_like(x)]
         error = ctypes.c_int32(0)
-        head = [threads, 0, 0, 0, ctypes.addressof(error)]
+        head = [threads, 0, 0, 0, ctypes.addressof(error), 0]
         slots = [*head, *[b.ctypes.data for b in buffers], len(x), times]
         array = (ctypes.c_int64 * len(slots))(*slots)
         module.entry(ctypes.addressof(array))

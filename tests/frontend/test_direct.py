@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 import tc
+from tc.codegen.abi import Slot
 from tc.codegen.cache import ObjectCache
 from tc.codegen.direct import MOST_OBJECTS, Offsets, Word
 from tc.codegen.llvm.direct import direct_call
@@ -159,6 +160,20 @@ def test_many_threads_at_once() -> None:
     finally:
         sys.setswitchinterval(interval)
     assert made.stats()["calls"] == before + 800  # type: ignore[operator]
+
+
+def test_a_program_is_told_what_the_next_call_looks_at() -> None:
+    made, x = tc.compile(Many(tuple).eval()), torch.randn(2, 6)
+    for _ in range(3):
+        made(x)
+    state = shortcuts_of(made)._state
+    assert state is not None
+    template = state.templates[0]
+    at = int(template.words[Word.HINTS])
+    lines = {read(at + 8 * n) for n in range(1, 1 + read(at))}
+    assert all(place // 64 * 64 in lines for place in template.glance.places)
+    # Told during the call alone: the list may go while the table stays.
+    assert read(int(template.words[Word.TABLE]) + 8 * Slot.HINTS) == 0
 
 
 def test_other_threads_run_while_a_program_does() -> None:

@@ -389,6 +389,9 @@ define internal i1 @run(ptr %t) {
   %pool = wordp POOL
   %arena = wordp ARENA
   %gate = wordp GATE
+  %hints = wordp HINTS
+  %hinted = getelementptr i8, ptr %table, i64 <hints>
+  store ptr %hints, ptr %hinted, align 8
   call void @Py_IncRef(ptr %weights)
   %before = load i64, ptr %inside, align 8
   %more = add i64 %before, 1
@@ -401,6 +404,7 @@ define internal i1 @run(ptr %t) {
   %begin = call i64 @now()
   call void %function(ptr %table)
   %end = call i64 @now()
+  store ptr null, ptr %hinted, align 8 ; the list may go before the table does
   call void @PyEval_RestoreThread(ptr %thread)
   %spent = sub i64 %end, %begin
   %s = getelementptr i8, ptr %counters, i64 <started>

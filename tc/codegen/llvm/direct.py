@@ -13,6 +13,7 @@ import ctypes
 import re
 from pathlib import Path
 
+from tc.codegen.abi import Slot
 from tc.codegen.cache import ObjectCache
 from tc.codegen.direct import MOST_OBJECTS, Counter, Offsets, State, Word
 from tc.codegen.llvm.jit import code_key, link
@@ -90,6 +91,7 @@ def _numbers(offsets: Offsets) -> dict[str, int]:
         "started": 8 * Counter.STARTED,
         "nanoseconds": 8 * Counter.NANOSECONDS,
         "class": 8 * Word.CLASS,
+        "hints": 8 * Slot.HINTS,
         "most": MOST_OBJECTS,
     }
 

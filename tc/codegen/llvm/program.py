@@ -31,13 +31,14 @@ def entry_text(symbols: Sequence[str], calls: Sequence[Call], arch: str) -> str:
 
 def _region(symbols: Sequence[str], calls: Sequence[Call]) -> str:
     lines = [_WORK, "entry:"]
-    for slot in (Slot.PROFILE, Slot.SCRATCH, Slot.SCRATCH_BYTES, Slot.ERROR):
+    for slot in (Slot.PROFILE, Slot.SCRATCH, Slot.SCRATCH_BYTES, Slot.ERROR, Slot.HINTS):
         lines += _slot(f"s{slot.value}", slot)
     lines += [
         f"  %share = mul i64 %tid, %s{Slot.SCRATCH_BYTES.value}",
         f"  %base = inttoptr i64 %s{Slot.SCRATCH.value} to ptr",
         "  %scratch = getelementptr i8, ptr %base, i64 %share",
         f"  %error = inttoptr i64 %s{Slot.ERROR.value} to ptr",
+        f"  %hints = inttoptr i64 %s{Slot.HINTS.value} to ptr",
         f"  %profiles = icmp ne i64 %s{Slot.PROFILE.value}, 0",
         f"  %stamps = inttoptr i64 %s{Slot.PROFILE.value} to ptr",
         f"  %mine = mul i64 %tid, {stamp_count(len(calls), 1)}",
@@ -49,14 +50,15 @@ def _region(symbols: Sequence[str], calls: Sequence[Call]) -> str:
         lines += _slot(f"s{n}", n)
     pointers = sorted({n for c in calls for n in c.buffers})
     lines += [f"  %p{n} = inttoptr i64 %s{n} to ptr" for n in pointers]
+    steps = [n for n, call in enumerate(calls) if call.loop is None][-_HINT_STEPS:]
     due, block = "0", "entry"
     for often, run in turns_of(calls):
         if often is None:
-            made, due = _turn(symbols, run, due, "")
+            made, due = _turn(symbols, run, due, "", steps)
             lines += made
             continue
         loop = f"loop{run[0][0]}"
-        made, after = _turn(symbols, run, f"%{loop}.due", f"%{loop}.index")
+        made, after = _turn(symbols, run, f"%{loop}.due", f"%{loop}.index", steps)
         lines += [
             f"  br label %{loop}",
             f"{loop}:",
@@ -75,15 +77,25 @@ def _region(symbols: Sequence[str], calls: Sequence[Call]) -> str:
 
 
 def _turn(
-    symbols: Sequence[str], run: Sequence[tuple[int, Call]], due: str, index: str
+    symbols: Sequence[str],
+    run: Sequence[tuple[int, Call]],
+    due: str,
+    index: str,
+    steps: Sequence[int],
 ) -> tuple[list[str], str]:
-    """Calls one after the other, after so many arrivals as are `due`; what is due then."""
+    """Calls one after the other, after so many arrivals as are `due`; what is due then.
+
+    Before each of `steps` a part of the hints is followed.
+    """
     lines: list[str] = []
     for number, call in run:
         args = [f"ptr %p{n}" for n in call.buffers]
         args += [f"i64 {index if n == INDEX else f'%s{n}'}" for n in call.symbols]
         args += ["i64 %tid", "i64 %team", "ptr %scratch", "ptr %error"]
         # The end of the region is a barrier too, but the runtime's.
+        if number in steps:
+            at = f"i64 {steps.index(number)}, i64 {len(steps)}"
+            lines.append(f"  call void @tc.hint(ptr %hints, i64 %tid, {at})")
         lines += [
             f"  call void @tc.stamp(i1 %profiles, ptr %times, i64 {2 * number})",
             f"  call void @{symbols[call.kernel]}({', '.join(args)})",
@@ -108,6 +120,9 @@ _PAUSES = {
     "x86_64": ("declare void @llvm.x86.sse2.pause()", "call void @llvm.x86.sse2.pause()"),
     "aarch64": ("declare void @llvm.aarch64.hint(i32)", "call void @llvm.aarch64.hint(i32 1)"),
 }
+# The caller's own memory has left the caches by the end of a large program. What it wants then is
+# asked for in parts so small that the kernel after each does not wait for them.
+_HINT_STEPS = 32
 _SPINS = 500  # some 10 to 20 microseconds, longer than threads of equal shares are apart
 
 _HEAD = f"""\
@@ -138,6 +153,39 @@ spin:
 give:
   %given = call i32 @sched_yield()
   br label %wait
+done:
+  ret void
+}}
+
+declare void @llvm.prefetch.p0(ptr, i32, i32, i32)
+declare i64 @llvm.smin.i64(i64, i64)
+
+; Asks for one of so many parts of the hints, into the caches of the caller's own thread. That never
+; faults, wherever they lead.
+define internal void @tc.hint(ptr %hints, i64 %tid, i64 %step, i64 %steps) nounwind {{
+  %none = icmp eq ptr %hints, null
+  %other = icmp ne i64 %tid, 0
+  %idle = or i1 %none, %other
+  br i1 %idle, label %done, label %some
+some:
+  %n = load i64, ptr %hints, align 8
+  %up = add i64 %n, %steps
+  %most = sub i64 %up, 1
+  %each = sdiv i64 %most, %steps
+  %first = mul i64 %each, %step
+  %behind = add i64 %first, %each
+  %stop = call i64 @llvm.smin.i64(i64 %behind, i64 %n)
+  br label %head
+head:
+  %i = phi i64 [ %first, %some ], [ %next, %body ]
+  %more = icmp slt i64 %i, %stop
+  br i1 %more, label %body, label %done
+body:
+  %next = add i64 %i, 1
+  %at = getelementptr i64, ptr %hints, i64 %next
+  %place = load ptr, ptr %at, align 8
+  call void @llvm.prefetch.p0(ptr %place, i32 0, i32 3, i32 1)
+  br label %head
 done:
   ret void
 }}
