@@ -10,7 +10,6 @@ Nothing here knows what lies between which bounds.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Final, TypeAlias
@@ -36,11 +35,20 @@ def atom_order(atom: Expr) -> tuple[int, str]:
     return (1, _text(atom))
 
 
-@functools.lru_cache(maxsize=1 << 14)
 def _text(expr: Expr) -> str:
+    """What expressions are ordered by; a node works it out once."""
+    if isinstance(expr, Var | Sym):
+        return expr.name
+    try:
+        return expr._order
+    except AttributeError:
+        found = _text_of(expr)
+        object.__setattr__(expr, "_order", found)
+        return found
+
+
+def _text_of(expr: Expr) -> str:
     match expr:
-        case Var(name, _, _) | Sym(name, _, _):
-            return name
         case Const(value, dtype):
             return f"{value}:{dtype.value}"
         case Binary(op, a, b):

@@ -39,11 +39,12 @@ ExprLike: TypeAlias = Union["Expr", int, float, bool]
 class Expr(Printed):
     """Base of every scalar expression; gives the operators of Python to them."""
 
-    __slots__ = ("_dtype", "_free", "_hash", "_lanes", "_poly")
+    __slots__ = ("_dtype", "_free", "_hash", "_lanes", "_order", "_poly")
     _dtype: DType
     _free: frozenset[Var]  # of `tc.ir.visit`
     _hash: int
     _lanes: int
+    _order: str  # of `tc.ir.affine`
     _poly: dict[tuple[Expr, ...], int]  # of `tc.ir.affine`
 
     @property

@@ -35,7 +35,14 @@ def header(loop: For) -> str:
 
 def loops(s: Stmt) -> Iterator[For]:
     """All loops, outermost first."""
-    return (x for x in sub_stmts(s) if isinstance(x, For))
+    todo = [s]
+    while todo:
+        x = todo.pop()
+        if isinstance(x, For):
+            yield x
+            todo.append(x.body)
+        else:
+            todo += _bodies(x)[::-1]
 
 
 def find_loops(func: Func, step: str, name: str) -> list[For]:
