@@ -433,10 +433,10 @@ def test_rows_from_beyond_the_caches_are_asked_for_ahead(rows: te.DimLike, asked
     assert ("prefetch(p0, " in str(schedule)) is asked, schedule
 
 
-@pytest.mark.parametrize(("rows", "lines"), [(16, 2), (24, 1), (1024, 1), (te.sym("R", 1), 2)])
-def test_no_tile_asks_for_more_of_the_next_block_than_its_part(
-    rows: te.DimLike, lines: int
-) -> None:
+@pytest.mark.parametrize(
+    ("rows", "lines"), [(4, 2), (8, 4), (16, 2), (24, 1), (1024, 1), (te.sym("R", 1), 2)]
+)
+def test_each_tile_asks_for_its_part_of_the_next_block(rows: te.DimLike, lines: int) -> None:
     """A body of four steps reads six lines of a block of 24 columns."""
     text = str(default_schedule(*linear_rows(rows, 768, 96), Target.parse("x86-64-v3")))
     (asked,) = re.findall(r"prefetch\(p1, [^)]*lines=(\d+)\)", text)

@@ -50,12 +50,12 @@ def unrolled_steps(plan: Plan, tile: Tile) -> int:
 def lines_ahead(plan: Plan, tile: Tile, tiles: int | None) -> int:
     """Cache lines of the next block of B to ask for in an unrolled body; 0: none.
 
-    No more than there are for each, where it is known how many `tiles` share them.
+    As many as there are for each, where it is known how many `tiles` share them.
     """
     own = 4 if tile.mr * tile.vectors >= LARGE_TILE else 2
     body = tile.nr * unrolled_steps(plan, tile) * WORD
-    if tiles:
-        own = next(n for n in (1, 2, 4) if n >= min(own, body / (tiles * LINE)))
+    if tiles is not None and tiles > 1:
+        own = next(n for n in (1, 2, 4) if n >= min(4, body / (tiles * LINE)))
     return plan.pick("lines", own, (0, 1, 2, 4, 8))
 
 
