@@ -81,7 +81,8 @@ def _contents(
     """The lines of C, and every file but that of the weights."""
     target = Target.parse(model.target)
     written = write_model(model, placed)
-    plain = sources(model, written, kernels=compiled is None)
+    baked = not placed.layout.bytes
+    plain = sources(model, written, kernels=compiled is None, together=baked)
     texts = renamed(plain, name, _GIVEN)
     lines = sum(text.count("\n") for file, text in texts.items() if file[-2:] in (".c", ".h"))
     program = (f"{name}_cli.c", "npy.c")
@@ -90,7 +91,8 @@ def _contents(
     more = () if compiled is None else (_OBJECT,)
     texts["Makefile"] = building.makefile(target, objects, more, name)
     texts["CMakeLists.txt"] = building.cmake(target, objects, more, name)
-    shown = "`kernels*.c`" if compiled is None else f"`{_OBJECT}` (of LLVM)"
+    shown = f"`{name}.c`" if baked else "`kernels*.c`"
+    shown = shown if compiled is None else f"`{_OBJECT}` (of LLVM)"
     texts["README.md"] = building.readme(model, sizes, shown, name)
     contents = {file: text.encode() for file, text in texts.items()}
     if compiled is not None:
@@ -98,12 +100,17 @@ def _contents(
     return lines, contents
 
 
-def sources(model: ModelSpec, written: Written, kernels: bool = True) -> dict[str, str]:
-    """The C files by name, those of the kernels too if they are wanted."""
+def sources(
+    model: ModelSpec, written: Written, kernels: bool = True, together: bool = False
+) -> dict[str, str]:
+    """The C files by name, those of the kernels too if they are wanted; `together`: the kernels
+    stand in front of the model that calls them, so that it is one file."""
     values = {"GENERATES": str(int(model.generation is not None)), "SIZES": str(len(model.bounds))}
     texts = {"model.h": written.header, "model.c": written.model_c}
     texts["kernels.h"] = written.kernels.header()
-    files = list(written.kernels.files()) if kernels else []
+    files = list(written.kernels.files()) if kernels and not together else []
+    if kernels and together:
+        texts["model.c"] = f"{written.kernels.file()}\n{written.model_c}"
     for n, text in enumerate(files):
         texts["kernels.c" if len(files) == 1 else f"kernels_{n}.c"] = text
     for name in _RUNTIME:

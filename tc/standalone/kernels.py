@@ -102,8 +102,12 @@ class Kernels:
         """All of them, in the order of first use."""
         return list(self._by_text.values())
 
+    def file(self) -> str:
+        """The text of one file of all kernels."""
+        return _file(self.functions)
+
     def files(self) -> Iterator[str]:
-        """The text of each file of kernels."""
+        """The text of each file of kernels, where there are several."""
         part: list[Function] = []
         lines = 0
         for function in self.functions:

@@ -339,6 +339,7 @@ def test_baked_weights(tmp_path: Path, bake: str | int, file: bool) -> None:
     most = 1 << 24
     exported = compiled_words().export_c(tmp_path, bake=bake, max_batch=most, max_length=most)
     assert (tmp_path / "weights.bin").exists() is file
+    assert any(tmp_path.glob("kernels*.c")) is file  # else the model is one file
     exported.build(flags="-O0 -Werror")
     inputs = words_inputs()
     with torch.no_grad():
