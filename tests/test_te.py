@@ -123,6 +123,9 @@ X, AXIS = te.placeholder((10, 20), name="x"), te.reduce_axis(20)
             lambda: row(te.placeholder((te.sym("N"),))[0] + te.placeholder((te.sym("N", 2),))[0]),
             "symbol N: has two sets of bounds",
         ),
+        (lambda: te.compute((3,), lambda i: X[i, 0] if i > 1 else 0.0), "1 < i.*: is neither true"),
+        (lambda: te.compute((3,), lambda i: X[i, 0] > 0 and i > 1), "0.0:f32 < x.*and ~c"),
+        (lambda: te.compute((3,), lambda i: not i), "nor false before the kernel runs"),
     ],
 )
 def test_what_makes_no_kernel(made: Callable[[], object], said: str) -> None:

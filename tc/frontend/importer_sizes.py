@@ -118,7 +118,7 @@ class Sizes:
         if x.is_Integer:
             return Const(int(x))
         if x.is_Symbol:
-            found = self.symbols.get(str(x)) or self._bound.get(str(x))
+            found = self.symbols.get(str(x), self._bound.get(str(x)))
             if found is not None:
                 return found
             raise GraphError(

@@ -9,9 +9,9 @@ import struct
 from collections.abc import Callable
 from numbers import Real
 from operator import attrgetter
-from typing import Any, Final, TypeAlias, TypeVar, Union
+from typing import Any, Final, NoReturn, TypeAlias, TypeVar, Union
 
-from tc.errors import CompileError, InternalError
+from tc.errors import CompileError, InternalError, describe
 from tc.frozen import frozen
 from tc.ir.text import Printed
 from tc.ir.types import BOOL, F32, HELD, I64, DType, wrapped
@@ -55,6 +55,17 @@ class Expr(Printed):
     def lanes(self) -> int:
         """1 for a scalar, the number of lanes for a vector."""
         return 1
+
+    def __bool__(self) -> NoReturn:
+        # Always true, it would make `a if i < n else b` be `a`, and `a and b` be `b`.
+        raise CompileError(
+            describe(
+                str(self),
+                why="is neither true nor false before the kernel runs",
+                way_out="for `a if c else b` write te.select(c, a, b), for `and`, `or` and `not` "
+                "write c & d, c | d and ~c, and compare by te.equal",
+            )
+        )
 
     def __add__(self, other: ExprLike) -> Expr:
         return binary("add", self, other)

@@ -201,7 +201,7 @@ class Tokens:
             return self.reduce()
         if self.skip("("):
             return self.call(word)
-        return self.names.symbols.get(word) or Var(word)
+        return self.names.symbols.get(word, Var(word))
 
     def access(self, name: str) -> tuple[Buffer, tuple[Expr, ...], Expr | None]:
         """Buffer, indices and mask of `name[…]`, the bracket taken already."""

@@ -165,10 +165,12 @@ class Rewriter:
                     recombine(self.facts, remainder(self.facts, plain_poly(a), plain_poly(b)))
                 )
             case "min" | "max":
-                return extreme(self.facts, op, a, b) or Binary(op, a, b)
+                known = extreme(self.facts, op, a, b)
             case "eq" | "ne" | "lt" | "le":
-                return compare(self.facts, op, a, b) or Binary(op, a, b)
-        return Binary(op, a, b)
+                known = compare(self.facts, op, a, b)
+            case _:
+                known = None
+        return Binary(op, a, b) if known is None else known
 
     def _small(self, op: str, a: Expr, b: Expr) -> Expr:
         """Bools and integers that are no indices: they may wrap, so intervals decide alone."""
@@ -199,7 +201,8 @@ class Rewriter:
                 by, of = (x[0], y) if x[1] == Const(0) else (y[0], x)
                 return _ramp(self.binary(op, of[0], by), self.binary(op, of[1], by), lanes)
             case "floordiv" | "mod" if y[1] == Const(0):
-                return self._divided(op, x, y[0], lanes) or Binary(op, a, b)
+                divided = self._divided(op, x, y[0], lanes)
+                return Binary(op, a, b) if divided is None else divided
             case "min" | "max":
                 if self._lanes_agree("le", x, y, lanes) is True:
                     return a if op == "min" else b
@@ -307,7 +310,8 @@ class Rewriter:
             case inner if inner.dtype is x.type:
                 return inner
             case Const() as c:
-                return fold_cast(c, x.type) or x
+                folded = fold_cast(c, x.type)
+                return x if folded is None else folded
             case Broadcast(a, width):
                 return Broadcast(self._cast(Cast(a, x.type)), width)
             case Cast(a, between) if lossless(a.dtype, between):

@@ -100,7 +100,9 @@ def _together(s: For) -> Stmt | None:
             x, y = sides
             if x is None or y is None:
                 return None
-            new = _dot(x, y, old) or _dot(y, x, old)
+            new = _dot(x, y, old)
+            if new is None:
+                new = _dot(y, x, old)
             return None if new is None else Store(buffer, (at,), new, None)
     return None
 

@@ -72,7 +72,8 @@ class _Indices:
         if type(x) in LEAVES or any(isinstance(n, Select) for n in sub_exprs(x)):
             return x
         simple = self.simplifier(x)
-        return simple if simple.lanes == 1 else self._by_lane(simple) or simple
+        ramp = None if simple.lanes == 1 else self._by_lane(simple)
+        return simple if ramp is None else ramp
 
     def _by_lane(self, x: Expr) -> Expr | None:
         """A vector of indices as a ramp, where the index of one lane says that it is one.

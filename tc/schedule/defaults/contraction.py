@@ -45,7 +45,8 @@ NARROW = 128  # bits of vectors of which a tile has so many that its epilogue is
 def schedule_contraction(plan: Plan, t: Tensor, p: Product, constants: frozenset[str]) -> None:
     """Add the steps for `t`, which sums the product `p`."""
     (column,) = plan.loops_of(t, p.columns)
-    apart, near = (p.rows[:-1], p.rows[-1:]) if shared_axis(p) else neighbours(t, p)
+    shared = shared_axis(p) is not None
+    apart, near = (p.rows[:-1], p.rows[-1:]) if shared else neighbours(t, p)
     lines = plan.loops_of(t, [v for v in apart if slides(p, v)])
     rows, alone = plan.loops_of(t, near), [v for v in apart if not slides(p, v)]
     batch = plan.loops_of(t, (*p.batch, *alone))
