@@ -19,7 +19,7 @@ from tc.ir.tensor_walk import bodies, topological
 from tc.ir.visit import children, free_vars, map_expr, sub_exprs, substitute
 
 TRIVIAL = 10  # nodes of a body that may be computed again wherever it is read
-_COSTLY = frozenset(["div", "pow", "floordiv", "mod", "atan2"])
+_COSTLY = frozenset(["div", "pow", "floordiv", "mod", "atan2", "fmod"])
 
 
 @frozen

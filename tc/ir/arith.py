@@ -28,7 +28,7 @@ COMPARISONS: Final = frozenset(("eq", "ne", "lt", "le"))
 BINARY_OPS: Final = COMPARISONS | frozenset(
     (
         "add", "sub", "mul", "div", "floordiv", "mod", "min", "max", "and", "or", "xor", "shl",
-        "shr", "pow", "atan2",
+        "shr", "pow", "atan2", "fmod",
     )
 )  # fmt: skip
 _PREDICATES: Final = frozenset(("isnan", "isinf"))

@@ -66,16 +66,10 @@ def trunc_divide(a: Expr, b: Expr) -> Expr:
 
 
 def fmod(a: Expr, b: Expr) -> Expr:
-    """The remainder with the sign of a: exact in f64 for quotients below 2**53."""
+    """The remainder with the sign of a."""
     if not a.dtype.is_float:
         return a - trunc_divide(a, b) * b
-    x, y = cast(a, F64), cast(b, F64)
-    rest: Expr = te.Fma(-unary("trunc", x / y), y, x)
-    # The quotient may have been rounded up to the next integer. What is used twice is computed in
-    # two places of the text, so the rest is named as seldom as can be.
-    rest += select(binary("lt", rest * x, Const(0, F64)), with_sign(y, x), Const(0, F64))
-    rest = select(unary("isinf", y) & ~unary("isinf", x), x, rest)
-    return cast(with_sign(rest, x), a.dtype)  # that of zeros too
+    return binary("fmod", a, b)
 
 
 def remainder(a: Expr, b: Expr) -> Expr:
@@ -83,7 +77,9 @@ def remainder(a: Expr, b: Expr) -> Expr:
     if not a.dtype.is_float:
         return a % b
     rest = fmod(a, b)
-    other_side = binary("lt", select(b < 0, -rest, rest), 0.0)
+    # What is used twice is computed in two places of the text: `rest` is named no third time.
+    side = select(b < 0, Const(-1, b.dtype), Const(1, b.dtype))
+    other_side = rest * side < 0.0
     return rest + select(other_side, b, Const(-0.0, a.dtype))  # which keeps a zero's sign
 
 

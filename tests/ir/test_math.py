@@ -144,7 +144,8 @@ def every_magnitude(dtype: DType, count: int) -> Array:
     return np.concatenate([bits, -bits, near, wide, rng.uniform(0, 2, count).astype(near.dtype)])
 
 
-UNARY_OPS = sorted(EXPANDED - {"pow", "atan2", "exp_nonpos"})
+BINARY_OPS = {"pow", "atan2", "fmod"}
+UNARY_OPS = sorted(EXPANDED - BINARY_OPS - {"exp_nonpos"})
 
 
 @pytest.mark.parametrize("op", UNARY_OPS)
@@ -223,6 +224,37 @@ def test_binary_specials_are_those_of_numpy(op: str, dtype: DType) -> None:
     assert not bad.any(), list(zip(a[bad], b[bad], got[bad], want[bad], strict=True))
 
 
+@pytest.mark.parametrize("op", ["sin", "cos", "tan"])
+def test_f64_angles_of_many_turns(op: str) -> None:
+    x = np.concatenate([np.linspace(2.0**27, 2.0**47, 999), [1e30, -1e30, 1e300, 1.7e308]])
+    want = REFERENCE[op](x.astype(np.longdouble))
+    got = run(op, F64, x)
+    error = np.abs(got - want) / (1 + want * want)
+    near = np.abs(x) < 2.0**47
+    assert error[near].max() < 1e-15
+    assert (np.abs(got[~near]) <= 1).all()
+
+
+@pytest.mark.parametrize("dtype", [F32, F64])
+def test_fmod(dtype: DType) -> None:
+    rng = np.random.default_rng(5)
+    top = 90 if dtype is F32 else 600
+    b, a = np.copysign(2.0 ** rng.uniform(-top, top, (2, 20_000)), rng.uniform(-1, 1, (2, 20_000)))
+    multiple = np.nextafter(b * rng.integers(1, 1 << 20, len(b)), 0, dtype=NUMPY[dtype])
+    special = np.meshgrid(*2 * [[*SPECIALS, 7.0, -0.3, 3e38, 1e-45, 1e25, 1e-25]])
+    a, b = (np.concatenate(v).astype(NUMPY[dtype]) for v in
+            zip((a, b), (multiple, b), (v.ravel() for v in special), strict=True))  # fmt: skip
+    with np.errstate(all="ignore"):
+        want, quotient = np.fmod(a, b), np.abs(a / b.astype(np.longdouble))
+    got = run("fmod", dtype, a, b)
+    assert (np.isnan(got) == np.isnan(want)).all()
+    some = ~np.isnan(want)
+    assert (np.signbit(got) == np.signbit(a))[some].all()
+    assert (np.abs(got) < np.abs(b))[some].all()
+    exact = some & (quotient < (2.0**150 if dtype is F32 else 2.0**53))
+    np.testing.assert_array_equal(got[exact], want[exact])
+
+
 @pytest.mark.parametrize("dtype", [F32, F64])
 def test_exp_of_what_is_not_positive(dtype: DType) -> None:
     x = np.linspace(-87.3, 0, 200_003).astype(NUMPY[dtype])
@@ -284,7 +316,7 @@ def test_half_precision_goes_through_f32() -> None:
 def test_vectors_have_lanes_everywhere_and_no_branches(op: str) -> None:
     load = Load(Buffer("a", (Const(64),), F32), (Const(0),))
     operands = [Broadcast(load, 8), Var("y", F32, 8)]
-    node = Unary(op, operands[0]) if op not in ("pow", "atan2") else Binary(op, *operands)
+    node = Binary(op, *operands) if op in BINARY_OPS else Unary(op, operands[0])
     out = expand_expr(node, Names())
     assert (out.dtype, out.lanes) == (F32, 8)
     for n in sub_exprs(out):

@@ -60,6 +60,9 @@ def test_quotients_and_others_of_floats() -> None:
     def truncated(a: torch.Tensor, b: torch.Tensor) -> Any:
         return torch.div(a, b, rounding_mode="trunc"), torch.div(a, 0.3, rounding_mode="trunc")
 
+    def rests(a: torch.Tensor, b: torch.Tensor) -> Any:
+        return torch.fmod(a, b), torch.remainder(a, b), torch.fmod(a, 7.0), a % -0.3
+
     def others(a: torch.Tensor, b: torch.Tensor) -> Any:
         return torch.heaviside(a, b), torch.hypot(a, b), F.softshrink(a), a // 0.1
 
@@ -68,6 +71,7 @@ def test_quotients_and_others_of_floats() -> None:
             in_types(torch.floor_divide, torch.float32, torch.float64),
             in_types(truncated, torch.float32, torch.bfloat16),
             in_types(others, torch.float32),
+            in_types(rests, torch.float32, torch.bfloat16),
         ),
         *pairs(*VALUES),
         rtol=1e-6,

@@ -71,7 +71,8 @@ def rounded(x: Value, dtype: DType) -> Value:
 
 _BINARY: Final[dict[str, Callable[[Value, Value], Value]]] = {
     "add": operator.add, "sub": operator.sub, "mul": operator.mul,
-    "floordiv": np.floor_divide, "mod": np.mod, "min": np.minimum, "max": np.maximum,
+    "floordiv": np.floor_divide, "mod": np.mod, "fmod": np.fmod,
+    "min": np.minimum, "max": np.maximum,
     "eq": operator.eq, "ne": operator.ne, "lt": operator.lt, "le": operator.le,
     "and": operator.and_, "or": operator.or_, "xor": operator.xor,
     "shl": operator.lshift, "shr": operator.rshift, "div": operator.truediv,

@@ -22,7 +22,15 @@ from tc.ir.expr import (
     Var,
     cast,
 )
-from tc.ir.math import error_function, exponential, inverse, logarithm, power, trigonometric
+from tc.ir.math import (
+    error_function,
+    exponential,
+    inverse,
+    logarithm,
+    power,
+    remainder,
+    trigonometric,
+)
 from tc.ir.math.build import Builder, Fresh, share
 from tc.ir.types import BF16, BOOL, F16, F32, F64, DType
 from tc.ir.visit import map_expr
@@ -67,6 +75,7 @@ _UNARY: Final[dict[str, Callable[[Builder, Expr], Expr]]] = {
 _BINARY: Final[dict[str, Callable[[Builder, Expr, Expr], Expr]]] = {
     "pow": power.pow,
     "atan2": inverse.atan2,
+    "fmod": remainder.fmod,
 }
 EXPANDED: Final = frozenset(_UNARY) | frozenset(_BINARY)
 
@@ -103,9 +112,11 @@ _ULP_ROWS: Final = {
     "sign": (0.0, 0.0),
     "pow": (0.6, 3.0),
     "atan2": (0.6, 3.0),
+    "fmod": (0.0, 0.0),
 }
 # f16 and bf16 are rounded once more from the f32 result: half an ulp of their own and a sliver.
-# f64 sin, cos and tan hold it for |x| <= 2^27 (see `tc.ir.math.trigonometric`).
+# f64 sin, cos and tan hold it for |x| <= 2^27 (see `tc.ir.math.trigonometric`), fmod for
+# quotients below 2^150, in f64 2^53 (see `tc.ir.math.remainder`).
 ULP: Final[dict[tuple[str, DType], float]] = {
     (op, dtype): bound
     for op, (f32, f64) in _ULP_ROWS.items()

@@ -5,7 +5,8 @@ that each product with x is exact, whole turns are dropped from each product exa
 left is summed (the idea of Payne and Hanek, SIGNUM Newsletter 18 (1983), with floats instead of
 integers). Results in F64 subtract n pi/2 in three parts with exact products, which holds the
 stated bound for |x| <= 2^27 and loses accuracy gradually above: the absolute error of the angle
-is about |x| 2^-105 plus, from |x| = 2^47, where n is no longer exact, anything.
+is about |x| 2^-105. From |x| = 2^47 on, where n would not be exact, the angle counts as zero: the
+1,100 bits of 2/pi, of which each lane would have to pick its own, cost more than all else here.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from tc.ir.types import F32
 
 _HALF_PI: Final = t.HALF_PI[0]
 _REDUCED_PIECES: Final = 5  # pieces whose product with the largest f32 reaches a whole turn
+_LIMIT_F64: Final = 2.0**47
 
 
 def _nearest(b: Builder, x: Expr) -> tuple[Expr, Expr]:
@@ -49,6 +51,7 @@ def _reduce_f32(b: Builder, x: Expr) -> tuple[Expr, Expr, Expr]:
 
 def _reduce_f64(b: Builder, x: Expr) -> tuple[Expr, Expr, Expr]:
     """(r, its tail, n) with x = n pi/2 + r + tail."""
+    x = b.select(b.abs(x) < b.k(_LIMIT_F64), x, x * b.k(0.0))  # NaN of an infinity
     n, bits = _nearest(b, x * b.k(0.6366197723675814))
     first, first_error = b.two_prod(n, b.k(t.HALF_PI[0]))
     second, second_error = b.two_prod(n, b.k(t.HALF_PI[1]))
