@@ -75,7 +75,8 @@ def shared_factors(root: Expr) -> Iterator[Load]:
                 if isinstance(load, Load) and load.lanes == 1 and load.mask is None:
                     yield load
         elif isinstance(x, Dot):
-            yield from filter(None, (shared_word(x.a), shared_word(x.b)))
+            words = shared_word(x.a), shared_word(x.b)
+            yield from (load for load in words if load is not None)
 
 
 def shared_word(x: Expr) -> Load | None:
