@@ -88,6 +88,7 @@ ROWS: dict[str, Callable[[torch.Tensor], Any]] = {
     "reductions": lambda x: (x.sum(-1), x.amax(-1), x.amin(-1), x.mean(-1)),
     "places": lambda x: (x.argmax(-1), x.argmin(-1), x.isnan().any(-1), x.isinf().all(-1)),
     "logsumexp": lambda x: x.logsumexp(-1),
+    "spread": lambda x: (x.std(-1, correction=0), x.var(-1, correction=0)),
     "layer_norm": lambda x: F.layer_norm(x, (x.shape[-1],)),
     "rms_norm": lambda x: F.rms_norm(x, (x.shape[-1],)),
 }

@@ -12,6 +12,7 @@ from tc import te
 from tc.errors import UnsupportedError
 from tc.ir.expr import Const, Expr, cast, select, unary
 from tc.ir.tensor import Tensor
+from tc.ir.types import F64
 from tc.ops.dims import axes_of, product, size_as
 from tc.ops.promotion import compute_type, floating
 from tc.ops.reductions import Dims, along, averaged, build_amax, build_amin, folded, rowwise
@@ -89,7 +90,9 @@ def variance(
     if not x.dtype.is_float:
         raise UnsupportedError(f"var: of {x.dtype}; cast to a float type first")
     axes = axes_of(dim, x.rank, "var")
-    inner = compute_type(x.dtype)
+    # As PyTorch does: in f32 the squares of values beyond 2^64 overflow, where their root does not,
+    # and values that differ by little from a large mean lose half their digits.
+    inner = F64
     mean = averaged(x, dim, True, inner)
     count = size_as(product([x.shape[n] for n in axes]), inner)
     divisor = te.maximum(count - float(correction), 0.0)
@@ -165,6 +168,26 @@ def build_var_mean_dim(
 ) -> tuple[Tensor, Tensor]:
     """The variance and the mean over dims."""
     return variance(x, dim, int(unbiased), keepdim)
+
+
+@rowwise("std_mean", lambda x, dim=None, c=None, keepdim=False: (
+             _std_ref(x, dim, c, keepdim), x.mean(dim, keepdims=keepdim)),
+         *_CORRECTED, aten=("aten.std_mean.correction",))  # fmt: skip
+def build_std_mean(
+    x: Tensor, dim: Dims = None, correction: float | None = None, keepdim: bool = False
+) -> tuple[Tensor, Tensor]:
+    """The standard deviation and the mean over dims."""
+    return variance(x, dim, 1 if correction is None else correction, keepdim, root=True)
+
+
+@rowwise("std_mean_dim", lambda x, dim, unbiased=True, keepdim=False: (
+             _std_ref(x, dim, int(unbiased), keepdim), x.mean(dim, keepdims=keepdim)),
+         *_UNBIASED, aten=("aten.std_mean.dim",))  # fmt: skip
+def build_std_mean_dim(
+    x: Tensor, dim: Dims, unbiased: bool = True, keepdim: bool = False
+) -> tuple[Tensor, Tensor]:
+    """The standard deviation and the mean over dims."""
+    return variance(x, dim, int(unbiased), keepdim, root=True)
 
 
 @rowwise("std_dim", _std_ref, *_UNBIASED, aten=("aten.std.dim",))
