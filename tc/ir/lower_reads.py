@@ -100,9 +100,10 @@ class Reads:
 
 def _lies_within(index: Expr, extent: Expr) -> bool:
     """Whether an index is in range whatever data it follows from, as one that is clamped."""
-    if not isinstance(extent, Const):
-        return False
-    return bounds(index).within(Interval(0, int(extent.value) - 1))
+    if isinstance(extent, Const):
+        return bounds(index).within(Interval(0, int(extent.value) - 1))
+    facts, place = Facts(), plain_poly(index)
+    return not facts.may_wrap(place) and facts.within(place, plain_poly(extent))
 
 
 def both(path: Expr | None, cond: Expr) -> Expr:

@@ -116,6 +116,14 @@ def _named(x: Expr, bound: list[tuple[Var, Expr]]) -> Expr:
     return var
 
 
+def _within(place: Expr, size: Expr) -> Expr:
+    """The pixel of a place; one outside, which counts for nothing, is the nearest.
+
+    That it lies in the image is plain to see, so that nothing checks it while running.
+    """
+    return maximum(minimum(cast(place, I64), size - 1), Const(0))
+
+
 def _around(at: Expr, size: Expr, mode: int, padding: int, aligned: bool) -> Taps:
     def hold(place: Expr) -> Expr:
         return _held(place, size, padding, aligned)
@@ -138,7 +146,7 @@ def _weighted(
             if share is not None:
                 weight = share if weight is None else weight * share
         assert inside is not None
-        spot = tuple(cast(place, I64) for place, _ in taps)
+        spot = tuple(_within(place, n) for (place, _), n in zip(taps, sizes, strict=True))
         value = select(inside, cast(x[(*outer, *spot)], inner), Const(0, inner))
         part = value if weight is None else value * weight
         total = part if total is None else total + part

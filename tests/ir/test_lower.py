@@ -10,7 +10,7 @@ import pytest
 from tc import te
 from tc.errors import InternalError, TcError
 from tc.ir import monoid as monoids
-from tc.ir.expr import Let, Sym, Var
+from tc.ir.expr import Expr, Let, Sym, Var
 from tc.ir.interpret import evaluate, run
 from tc.ir.loop import Func
 from tc.ir.lower import lower, lower_named
@@ -159,6 +159,23 @@ def test_an_index_that_is_not_taken_is_not_checked() -> None:
     x, out = np.arange(5, dtype=np.float32), np.zeros(3, np.float32)
     run(guarded_gather(), {"p0": x, "p1": np.array([1, 77, 4]), "out0": out}, {"M": 3})
     np.testing.assert_array_equal(out, [1, -1, 4])
+
+
+@pytest.mark.parametrize(("least", "checked"), [(1, False), (0, True)])
+def test_a_place_held_within_a_size_that_is_one_at_least_is_not_checked(
+    least: int, checked: bool
+) -> None:
+    size = te.sym("N", least, 9)
+    x, ids = te.placeholder((size,)), te.placeholder((3,), te.I64)
+
+    def held(i: Expr) -> Expr:
+        return x[te.maximum(te.minimum(ids[i], size - 1), 0)]
+
+    func = lower((te.compute((3,), held),), (x, ids))
+    assert ("assert" in str(func)) == checked
+    out = np.zeros(3, np.float32)
+    run(func, {"p0": np.ones(4, np.float32), "p1": np.array([-7, 3, 99]), "out0": out}, {"N": 4})
+    np.testing.assert_array_equal(out, 1)
 
 
 def test_a_reduction_that_is_not_taken_reads_and_checks_nothing() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain, islice
+
 from tc.ir.expr import Binary, Unary, Var
 from tc.ir.math.expand import EXPANDED
 from tc.ir.tensor import Compute, Tensor
@@ -11,6 +13,7 @@ from tc.schedule.defaults.plan import Plan, fixed
 
 CHUNK = 1024  # elements of a flat map that one iteration of the parallel loop does
 LIGHT = 4  # vectors at once of short steps: two hardware threads share few branches
+SHORT = 64  # nodes of an expression at most whose steps are short
 STRIP = 64  # columns of a transposed matrix that one iteration of the parallel loop writes
 
 
@@ -50,11 +53,10 @@ def _is_flat(t: Tensor) -> bool:
 
 
 def _is_heavy(t: Tensor) -> bool:
-    """Whether an element takes a polynomial, whose steps fill the pipelines by themselves."""
-    return any(
-        isinstance(x, Unary | Binary) and x.op in EXPANDED
-        for body in bodies(t)
-        for x in sub_exprs(body)
+    """Whether an element takes a polynomial or more, which fills the pipelines by itself."""
+    nodes = list(islice(chain.from_iterable(map(sub_exprs, bodies(t))), SHORT + 1))
+    return len(nodes) > SHORT or any(
+        isinstance(x, Unary | Binary) and x.op in EXPANDED for x in nodes
     )
 
 
