@@ -195,6 +195,7 @@ def test_arrays_that_do_not_fit(
         (["run", "--input", "input_ids=/dev/null"], 21, "/dev/null"),
         (["bench", "--repeat", "many"], 23, "'many' is no number"),
         (["bench", "--repeat", "\t7"], 23, "is no number"),
+        (["bench", "--repeat", "7\n8"], 23, "'7?8' is no number"),
         (["bench", "--repeat", "0"], 23, "at least 1"),
         (["bench", "--batch", "5"], 10, "limit batch: is 5"),
         (["bench", "--threads", "99999999"], 10, "threads"),

@@ -41,6 +41,9 @@ model_code fail(model_error *error, model_code code, const char *format, ...)
         error->code = code;
         (void)vsnprintf(error->text, sizeof error->text, format, values);
         va_end(values);
+        for (unsigned char *c = (unsigned char *)error->text; *c != 0; c++) {
+            *c = *c < ' ' ? (unsigned char)'?' : *c; /* one line, whatever a path holds */
+        }
     }
     return code;
 }
@@ -511,7 +514,7 @@ static model_code reported(const model *m, model_error *error)
             }
         }
     }
-    return MODEL_OK;
+    return succeed(error);
 }
 
 model_code run_program(model *m, int32_t n, const model_tensor *inputs, model_tensor *outputs,
@@ -553,7 +556,6 @@ model_code run_program(model *m, int32_t n, const model_tensor *inputs, model_te
 model_code model_run(model *m, const model_tensor *inputs, model_tensor *outputs,
                      model_error *error)
 {
-    (void)succeed(error);
     if (m == NULL || (inputs == NULL && MODEL_INPUTS > 0) || outputs == NULL) {
         return fail(error, MODEL_ERROR_USAGE, "model_run: an argument is NULL");
     }

@@ -20,6 +20,7 @@ int main(int count, char **words)
     wrong += model_step(m, ids, &error) != MODEL_ERROR_LIMIT;
     wrong += model_start(m, ids, 1, 2, &error) != MODEL_ERROR_ID;
     wrong += model_step(m, ids, &error) != MODEL_ERROR_LIMIT;
+    wrong += model_start(m, ids, 1, 1, &error) != MODEL_OK || error.code != MODEL_OK;
     for (int n = 0; n < 29; n++) {
         logits[n] = n == 5 || n == 9 ? NAN : (float)n;
     }
