@@ -36,7 +36,9 @@ GOALS = {"search": (0.97, 0.93), "gain": 0.99, "rate": 120.0, "share": 0.20, "be
          "warm": 1.10, "model": (0.85, 0.83, 0.92), "target": 0.85}  # fmt: skip
 RANDOM_SEED = 1_000_000  # of trials that no search proposed
 FINALISTS, CONFIRMATIONS = 5, 5  # of a session; how often each of them is measured again
-WARM_ROUNDS = 7  # a compilation is over before a neighbour is, so that single ones tell little
+# Compilations with and without records: so many at least, and up to the other number while they
+# have not taken so many seconds; one is over before a neighbour is, so single ones tell little.
+WARM_ROUNDS, WARM_MOST, WARM_SECONDS = 7, 25, 60.0
 MODEL_NAMES = tuple(model.__name__ for model in MODELS)
 
 
@@ -276,8 +278,11 @@ def warm(asked: Asked) -> Iterator[Row]:
         path = asked.folder / "models.db"
         options = Options.of("host", "fp32", asked.threads, path if path.exists() else None)
         graphs = [part.graph for part in TorchSubject(module, options, inputs).parts]
-        ratios = []
-        for number in range(WARM_ROUNDS):
+        ratios: list[float] = []
+        end = time.monotonic() + WARM_SECONDS
+        for number in range(WARM_MOST):
+            if number >= WARM_ROUNDS and time.monotonic() > end:
+                break
             seconds: dict[str, float] = {}
             for kind in ("with", "without")[:: 1 if number % 2 else -1]:
                 with tempfile.TemporaryDirectory() as folder:
