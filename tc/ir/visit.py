@@ -276,10 +276,24 @@ def exprs_of(s: Stmt) -> Iterator[Expr]:
             yield from sub_exprs(x)
 
 
+def distinct_exprs_of(s: Stmt) -> Iterator[Expr]:
+    """As `exprs_of`, but what is shared comes once."""
+    seen: set[int] = set()
+    for inner in sub_stmts(s):
+        todo = list(own_exprs(inner)[::-1])
+        while todo:
+            node = todo.pop()
+            if id(node) not in seen:
+                seen.add(id(node))
+                yield node
+                if type(node) not in LEAVES:
+                    todo += children(node)[::-1]
+
+
 def bound_names(s: Stmt) -> set[Var]:
     """What loops and `Let` bind in `s`; it means nothing in front of it."""
     loops = {x.var for x in sub_stmts(s) if isinstance(x, For)}
-    return loops | {x.var for x in exprs_of(s) if isinstance(x, Let)}
+    return loops | {x.var for x in distinct_exprs_of(s) if isinstance(x, Let)}
 
 
 def loads_of(s: Stmt) -> Iterator[Load]:

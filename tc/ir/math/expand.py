@@ -8,6 +8,7 @@ more for the f32 functions on targets that fuse nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from operator import is_
 from typing import Final
 
 from tc.errors import UnsupportedError, describe
@@ -33,7 +34,7 @@ from tc.ir.math import (
 )
 from tc.ir.math.build import Builder, Fresh, share
 from tc.ir.types import BF16, BOOL, F16, F32, F64, DType
-from tc.ir.visit import map_expr
+from tc.ir.visit import children, with_children
 
 
 def _rsqrt(b: Builder, x: Expr) -> Expr:
@@ -151,15 +152,24 @@ def expand_expr(x: Expr, fresh: Fresh, fused: bool = True) -> Expr:
         UnsupportedError: an operator on a type that has no such function (integers, except sign).
     """
 
-    def rewrite(node: Expr) -> Expr | None:
-        match node:
-            case Unary(op, a) if op in _UNARY:
-                return _expand(op, (a,), fresh, fused)
-            case Binary(op, a, b) if op in _BINARY:
-                return _expand(op, (a, b), fresh, fused)
-        return None
+    plain: set[int] = set()  # nodes without such an operator: what many share is looked at once
 
-    return map_expr(x, rewrite)
+    def rewrite(x: Expr) -> Expr:
+        kids = children(x)
+        if not kids or id(x) in plain:
+            return x
+        new = tuple(map(rewrite, kids))
+        match x:
+            case Unary(op) if op in _UNARY:
+                return _expand(op, new, fresh, fused)
+            case Binary(op) if op in _BINARY:
+                return _expand(op, new, fresh, fused)
+        if all(map(is_, kids, new)):
+            plain.add(id(x))
+            return x
+        return with_children(x, new)
+
+    return rewrite(x)
 
 
 def _expand(op: str, operands: tuple[Expr, ...], fresh: Fresh, fused: bool) -> Expr:

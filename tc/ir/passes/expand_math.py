@@ -8,7 +8,7 @@ from __future__ import annotations
 from tc.ir.expr import Expr, Let, Var
 from tc.ir.loop import For, Func
 from tc.ir.math.expand import Names, expand_expr
-from tc.ir.visit import exprs_of, rewrite_exprs, sub_stmts, with_body
+from tc.ir.visit import distinct_exprs_of, rewrite_exprs, sub_stmts, with_body
 
 
 def expand_math(func: Func, fused: bool = True) -> Func:
@@ -35,7 +35,7 @@ def _names_in(func: Func) -> set[str]:
     """Every name of a variable, symbol or buffer that a new name must differ from."""
     taken = {p.name for p in func.params} | {s.name for s in func.symbols}
     taken |= {s.var.name for s in sub_stmts(func.body) if isinstance(s, For)}
-    for x in exprs_of(func.body):
+    for x in distinct_exprs_of(func.body):
         match x:
             case Var(name) | Let(Var(name)):
                 taken.add(name)
