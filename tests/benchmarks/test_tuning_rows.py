@@ -70,6 +70,7 @@ def test_compiling_with_the_records_that_ship(
 
     monkeypatch.setattr(tuning, "MODELS", (small,))
     monkeypatch.setattr(tuning, "MODEL_NAMES", ("small",))
+    monkeypatch.setattr(tuning, "WARM_MOST", 2)
     asked = tuning.Asked(tmp_path, 1, 1, 1, ())
     ((what, measured, wanted, _),) = tuning.warm(asked)  # before there is a database
     assert (what, wanted) == ("small: compiling with records over without", "<= 1.10")
