@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from numbers import Real
-from operator import attrgetter
+from types import FunctionType
 from typing import Any, Final, NoReturn, TypeAlias, TypeVar, Union
 
 from tc.errors import CompileError, InternalError, describe
@@ -39,12 +39,13 @@ ExprLike: TypeAlias = Union["Expr", int, float, bool]
 class Expr(Printed):
     """Base of every scalar expression; gives the operators of Python to them."""
 
-    __slots__ = ("_dtype", "_free", "_hash", "_lanes", "_order", "_poly")
+    __slots__ = ("_dtype", "_free", "_hash", "_lanes", "_order", "_plain", "_poly")
     _dtype: DType
     _free: frozenset[Var]  # of `tc.ir.visit`
     _hash: int
     _lanes: int
     _order: str  # of `tc.ir.affine`
+    _plain: bool  # of `tc.ir.affine`
     _poly: dict[tuple[Expr, ...], int]  # of `tc.ir.affine`
 
     @property
@@ -150,19 +151,35 @@ def remembers(cls: type[ExprT]) -> type[ExprT]:
 
 def _once(slot: str, work_out: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """`work_out`, with its answer kept in a slot of the node."""
-    read = attrgetter(slot)
+    keep = getattr(Expr, slot).__set__
 
     def remembered(node: Any) -> Any:
         try:
-            found = read(node)
+            return node.slot
         except AttributeError:
             found = work_out(node)
-            object.__setattr__(node, slot, found)
-        return found
+            keep(node, found)
+            return found
 
-    return remembered
+    # Code of its own: the interpreter notes beside it where one class has its slot.
+    code = remembered.__code__
+    names = tuple([slot if name == "slot" else name for name in code.co_names])
+    return FunctionType(code.replace(co_names=names), globals(), slot, None, remembered.__closure__)
 
 
+def answers(**fields: str | int) -> Callable[[type[ExprT]], type[ExprT]]:
+    """A class of nodes of which properties are read from a field at once, or are one number."""
+
+    def decorate(cls: type[ExprT]) -> type[ExprT]:
+        for name, field in fields.items():
+            type.__setattr__(cls, name, getattr(cls, field) if isinstance(field, str) else field)
+        return cls
+
+    return decorate
+
+
+@answers(dtype="type", lanes=1)
+@remembers
 @frozen
 class Const(Expr):
     """A literal. Equality is that of the bits: 0.0 is not -0.0, and NaN equals itself.
@@ -174,6 +191,8 @@ class Const(Expr):
     type: DType = I64
 
     def __post_init__(self) -> None:
+        if self.type is I64 and type(self.value) is int and self.value in HELD[I64]:
+            return  # as most are
         kind = float if self.type.is_float else bool if self.type is BOOL else int
         if type(self.value) is not kind:
             object.__setattr__(self, "value", kind(self.value))
@@ -198,6 +217,8 @@ class Const(Expr):
         return hash(value) if value == value else 0  # each NaN object has a hash of its own
 
 
+@answers(dtype="type", lanes="width")
+@remembers
 @frozen
 class Var(Expr):
     """A loop variable, reduction axis, or the name that a `Let` binds."""
@@ -226,6 +247,7 @@ class Var(Expr):
         return hash(self.name)
 
 
+@answers(lanes=1)
 @remembers
 @frozen
 class Sym(Expr):
@@ -249,7 +271,8 @@ class Unary(Expr):
     x: Expr
 
     def __post_init__(self) -> None:
-        _check(self.op in UNARY_OPS, "unary", self.op)
+        if self.op not in UNARY_OPS:
+            raise _unknown("unary", self.op)
 
     @property
     def dtype(self) -> DType:
@@ -270,7 +293,8 @@ class Binary(Expr):
     b: Expr
 
     def __post_init__(self) -> None:
-        _check(self.op in BINARY_OPS, "binary", self.op)
+        if self.op not in BINARY_OPS:
+            raise _unknown("binary", self.op)
 
     @property
     def dtype(self) -> DType:
@@ -281,9 +305,8 @@ class Binary(Expr):
         return max(self.a.lanes, self.b.lanes)
 
 
-def _check(ok: bool, kind: str, op: str) -> None:
-    if not ok:
-        raise InternalError(f"{kind} operator {op!r}: no such operator in tc.ir.expr")
+def _unknown(kind: str, op: str) -> InternalError:
+    return InternalError(f"{kind} operator {op!r}: no such operator in tc.ir.expr")
 
 
 def wrap(x: ExprLike, like: Expr | None = None) -> Expr:

@@ -6,7 +6,7 @@ Import from `tc.ir.expr`, which has these nodes beside all others.
 from __future__ import annotations
 
 from tc.frozen import frozen
-from tc.ir.arith import Const, Expr, ExprLike, Var, binary, remembers, wrap
+from tc.ir.arith import Const, Expr, ExprLike, Var, answers, binary, remembers, wrap
 from tc.ir.buffer import Buffer
 from tc.ir.types import BOOL, DType
 
@@ -47,6 +47,7 @@ class Select(Expr):
         return max(self.cond.lanes, self.then.lanes, self.other.lanes)
 
 
+@answers(dtype="type")
 @remembers
 @frozen
 class Cast(Expr):
@@ -64,6 +65,7 @@ class Cast(Expr):
         return self.x.lanes
 
 
+@answers(dtype="type")
 @remembers
 @frozen
 class Bitcast(Expr):
@@ -124,6 +126,7 @@ class Let(Expr):
         return self.body.lanes
 
 
+@answers(lanes="width")
 @remembers
 @frozen
 class Ramp(Expr):
@@ -142,6 +145,7 @@ class Ramp(Expr):
         return self.width
 
 
+@answers(lanes="width")
 @remembers
 @frozen
 class Broadcast(Expr):
@@ -159,6 +163,7 @@ class Broadcast(Expr):
         return self.width
 
 
+@answers(lanes=1)
 @remembers
 @frozen
 class LaneReduce(Expr):
