@@ -14,8 +14,9 @@ import math
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-from tc.ir.expr import Binary, Const, Expr, Sym, Unary, Var
+from tc.ir.expr import Binary, Broadcast, Const, Expr, Select, Sym, Unary, Var
 from tc.ir.types import HELD, I64, wrapped
+from tc.ir.visit import children
 
 Monomial: TypeAlias = tuple[Expr, ...]
 Poly: TypeAlias = dict[Monomial, int]
@@ -54,6 +55,22 @@ def _text_of(expr: Expr) -> str:
         case Binary(op, a, b):
             return f"{op}({_text(a)},{_text(b)})"
     return str(expr)
+
+
+def is_plain(atom: Expr) -> bool:
+    """Whether an atom is arithmetic on sizes and indices alone; a node works it out once."""
+    kind = type(atom)
+    if kind is Const or kind is Sym:
+        return True
+    if isinstance(atom, Var):
+        return atom.type is I64
+    try:
+        return atom._plain
+    except AttributeError:
+        kinds = Binary | Unary | Select | Broadcast
+        found = isinstance(atom, kinds) and all(map(is_plain, children(atom)))
+        object.__setattr__(atom, "_plain", found)
+        return found
 
 
 def constant(value: int) -> Poly:

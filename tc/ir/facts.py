@@ -19,6 +19,7 @@ from tc.ir.affine import (
     add,
     constant,
     divide,
+    is_plain,
     mul,
     number,
     over,
@@ -45,6 +46,7 @@ from tc.ir.expr import (
 from tc.ir.interval import EVERYTHING, Bounds, End, Interval, ends, interval_of, times
 from tc.ir.types import BOOL, HELD, I64
 from tc.ir.visit import children
+from tc.ir.witness import Witnesses
 
 # How many polynomials one proof may look at, and how many substitutions deep.
 _BUDGET: Final = 48
@@ -65,6 +67,7 @@ class Facts:
     _ends: dict[Monomial, tuple[End, End]] = field(init=False)
     _leasts: dict[frozenset[tuple[Monomial, int]], End] = field(init=False)
     _proofs: Proofs = field(init=False)
+    _witnesses: Witnesses = field(init=False)
     _inner: dict[tuple[Expr, Expr | bool], Facts] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -72,6 +75,7 @@ class Facts:
         self._ends = {ONE: (1, 1)}
         self._leasts = {}
         self._proofs = {}
+        self._witnesses = Witnesses(self.known, self.bounds)
         self._inner = {}
 
     # --- more facts
@@ -90,9 +94,12 @@ class Facts:
         room = sub(plain_poly(extent), constant(1))
         hi = self.bounds(extent).hi
         env = {**self.env, var: Interval(0, None if hi is None else hi - 1)}
-        if number(room) is not None:
-            return Facts(env, self.known, self.truths, self.data)
-        return Facts(env, (*self.known, sub(room, {(var,): 1}), room), self.truths, self.data)
+        known = self.known
+        if number(room) is None:
+            known = (*known, sub(room, {(var,): 1}), room)
+        inside = Facts(env, known, self.truths, self.data)
+        inside._witnesses = Witnesses(known, inside.bounds, self._witnesses, var)
+        return inside
 
     def with_value(self, var: Var, value: Expr) -> Facts:
         """The facts where `var` stands for `value`."""
@@ -205,7 +212,10 @@ class Facts:
         key = frozenset(p.items())
         known = self._proofs.get(key)
         if known is None:
-            known = self._proofs[key] = self._prove(p, _DEPTH, [_BUDGET], {})
+            known = self._least(p) >= 0
+            if not known and any(p) and not self._witnesses.refute(p):
+                known = self._prove(p, _DEPTH, [_BUDGET], {})
+            self._proofs[key] = known
         return known
 
     def positive(self, p: Poly) -> bool:
@@ -221,6 +231,8 @@ class Facts:
 
         What is made of sizes and loop variables alone does not.
         """
+        if not self.data and all(is_plain(atom) for m in p for atom in m):
+            return False
         if len(p) == 1 and all(len(m) == 1 and c == 1 for m, c in p.items()):
             return False
         if any(self._is_wild(atom) for m in p for atom in m):
