@@ -7,6 +7,7 @@ business of tc.ir.facts, rewriting that of tc.ir.simplify.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import Final
@@ -28,6 +29,7 @@ from tc.ir.expr import (
     Var,
 )
 from tc.ir.types import BOOL, HELD, I64, DType
+from tc.ir.visit import free_vars
 
 End = int | float  # an int, or plus or minus infinity
 
@@ -279,4 +281,10 @@ def bounds(expr: Expr, env: Mapping[Var, Interval] | None = None) -> Interval:
 
     Of a vector, the interval holds all lanes. Floats are unbounded.
     """
-    return Bounds(env or {})(expr)
+    return Bounds(env)(expr) if env and free_vars(expr) else _alone(expr)
+
+
+@functools.lru_cache(maxsize=1 << 10)
+def _alone(expr: Expr) -> Interval:
+    """As `bounds`, where nothing is known; of the same lengths it is asked again and again."""
+    return Bounds({})(expr)

@@ -123,6 +123,9 @@ def _apart(accesses: list[Access], shape: tuple[Expr, ...], place: _Place) -> bo
     for width in range(1, rank + 1):
         for first in range(rank - width + 1):
             dims = slice(first, first + width)
+            parts = [*shape[dims], *(i for a in accesses for i in a[dims])]
+            if not any(place.var in free_vars(i) for i in parts):
+                continue  # it is the same in all iterations
             joined = [_linear(a[dims], shape[dims]) for a in accesses]
             if width > 1:
                 joined = [place.plain(i) for i in joined]
