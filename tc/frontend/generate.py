@@ -190,7 +190,7 @@ class Generation:
         steps = []
         for request in (calls.prompt, calls.step):
             captured, runner = self._make(request)
-            watch = WeightWatch(calls.module, captured.weights)
+            watch = WeightWatch(calls.module, captured.weights, copied=runner.copied)
             steps.append(Step(captured.signature, runner, watch))
         artifact = steps[1].runner.artifact
         if any(isinstance(step, FallbackCall) for step in artifact.main):

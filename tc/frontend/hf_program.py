@@ -6,7 +6,7 @@ This module must not know how a call finds its program.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -34,6 +34,10 @@ class Runner(Protocol):
     def __call__(self, tensors: list[torch.Tensor]) -> Sequence[torch.Tensor]:
         """Run on the inputs in the order of `signature.inputs`; outputs never change later."""
 
+    @property
+    def copied(self) -> Collection[int]:
+        """Which weights it takes the values of before calls; others it reads where they are."""
+
     def refresh(self, weights: Sequence[Weight]) -> None:
         """Take these weights, in the order of `Interface.weights`, from the next call on."""
 
@@ -58,7 +62,7 @@ class Program:
         self._signature = captured.signature  # no more: the weights of the capture may go
         self.runner = runner
         self.settled = dict(captured.settled)
-        self.watch = WeightWatch(model, captured.weights, beside)
+        self.watch = WeightWatch(model, captured.weights, beside, runner.copied)
         self.admitted: set[tuple[torch.Size, ...]] = set()
         self._written = captured.signature.mutated
         names = [spec.name for spec in captured.signature.inputs]

@@ -5,15 +5,15 @@ assigning a new Parameter puts another tensor in its place, and assigning to `.d
 `Module.half()` does, gives it other memory, or another view of the same; assigning a module
 replaces all that is in it. Writes that no counter tells of are seen in samples of the values. A
 compiled loop looks first, where it is known which words of memory to look at: asking some hundred
-tensors takes longer than anything else in a call. This module must not know what is made of
-weights.
+tensors takes longer than anything else in a call. It looks at no value that a program reads where
+it is, for that is then the new one. This module must not know what is made of weights.
 """
 
 from __future__ import annotations
 
 import ctypes
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -34,7 +34,8 @@ _strides = torch.Tensor.stride
 class WeightWatch:
     """The identity, memory, shape, version and a few values of each weight, compared at every call.
 
-    Dicts of `beside` have no part in `changed`, but in its `glance`.
+    Dicts of `beside` have no part in `changed`, but in its `glance`; values have none in that but
+    of the weights whose numbers are `copied`, or that are not dense.
     """
 
     def __init__(
@@ -42,8 +43,10 @@ class WeightWatch:
         model: torch.nn.Module,
         weights: Sequence[Weight],
         beside: Sequence[dict[str, Any]] = (),
+        copied: Collection[int] | None = None,
     ) -> None:
         self._model = model
+        self._copied = range(len(weights)) if copied is None else copied
         self.weights = tuple(weights)
         self._beside = tuple(beside)
         self._remember()
@@ -120,7 +123,11 @@ class WeightWatch:
 
     def _look(self) -> Glance | None:
         owners = [modules for modules, _, _ in self._owners]
-        return Glance.at([*self._holders, *owners, *self._beside], self._tensors)
+        valued = [
+            number in self._copied or not tensor.is_contiguous() or tensor.is_neg()
+            for number, tensor in enumerate(self._tensors)
+        ]
+        return Glance.at([*self._holders, *owners, *self._beside], self._tensors, valued)
 
     def _check_replaced(self) -> None:
         """A module may be replaced by one of its kind, whose weights are then taken.
@@ -160,18 +167,25 @@ class Glance:
         self._first = first_changed()
 
     @staticmethod
-    def at(holders: Sequence[dict[str, Any]], tensors: Sequence[torch.Tensor]) -> Glance | None:
-        """None where this Python or PyTorch does not show where to look."""
+    def at(
+        holders: Sequence[dict[str, Any]], tensors: Sequence[torch.Tensor], valued: Sequence[bool]
+    ) -> Glance | None:
+        """At values too of those tensors that are `valued`.
+
+        None where this Python or PyTorch does not show where to look.
+        """
         places, tag = layout(), dict_tag()
         if places is None or tag is None:
             return None
         words = []
         for place in dict.fromkeys(id(holder) + tag for holder in holders):
             words.append((place, ctypes.c_uint64.from_address(place).value))
-        for tensor in tensors:
+        for tensor, values in zip(tensors, valued, strict=True):
             if (own := places.words(tensor)) is None:
                 return None
-            words += own + sampled(tensor)
+            words += own
+            if values:
+                words += places.version_words(tensor) + sampled(tensor)
         return Glance(words, holders)
 
     def with_words(self, words: Sequence[tuple[int, int]]) -> Glance:

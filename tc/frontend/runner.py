@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 
 from tc.codegen.llvm.resident import LARGE, release
-from tc.device.artifact import Artifact, FallbackCall, TensorInfo, entries
+from tc.device.artifact import Artifact, FallbackCall, Place, TensorInfo, entries, touched
 from tc.device.run import Program
 from tc.device.run_code import load_functions, make_code
 from tc.device.run_direct import Direct
@@ -88,6 +88,13 @@ class Runner:
     def __call__(self, tensors: list[torch.Tensor]) -> Sequence[torch.Tensor]:
         """See `hf_program.Runner`."""
         return self.program(tensors)
+
+    @property
+    def copied(self) -> frozenset[int]:
+        """See `hf_program.Runner`: what something is prepared of."""
+        storages = self.artifact.storages
+        read = [storages[s] for step in self.artifact.prepare for s in touched(step)]
+        return frozenset(self._order[s.number] for s in read if s.place is Place.PARAM)
 
     def refresh(self, weights: Sequence[Weight]) -> None:
         """See `hf_program.Runner`."""

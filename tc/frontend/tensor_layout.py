@@ -52,10 +52,10 @@ class Layout:
     data: int
 
     def words(self, tensor: torch.Tensor) -> list[tuple[int, int]] | None:
-        """Pairs (address, the eight bytes there) that hold until the tensor is written to.
+        """Pairs (address, the eight bytes there) that hold until the tensor gets other memory.
 
-        Or until it gets other memory, or another view of it. A pair's address is only known to be
-        readable while the tensor lives and the pairs before it hold. None: it has too many dims.
+        Or another view of it. A pair's address is only known to be readable while the tensor lives
+        and the pairs before it hold. None: it has too many dims.
         """
         if tensor.ndim > MOST_DIMS:
             return None
@@ -67,8 +67,13 @@ class Layout:
         ]
         found = [(place + at, read(place + at)) for at in own]
         found.append((storage + self.data, read(storage + self.data)))
+        return found
+
+    def version_words(self, tensor: torch.Tensor) -> list[tuple[int, int]]:
+        """The same that hold until the tensor is written to."""
+        place = _implementation(tensor)
         counter = read(place + self.counter)
-        found.append((place + self.counter, counter))
+        found = [(place + self.counter, counter)]
         if counter:  # tensors of inference_mode have none
             found.append((counter + self.version, read(counter + self.version)))
         return found

@@ -38,6 +38,8 @@ from tests.models import MAX_POSITIONS, VOCABULARY, Entry, entry, minilm_folder,
 class EagerRunner:
     """Runs the captured graph on the weights last given."""
 
+    copied = ()
+
     def __init__(self, captured: Captured) -> None:
         self._graph = captured.graph
         self.refresh(captured.weights)
@@ -56,6 +58,8 @@ class EagerRunner:
 
 class NoRunner:
     """Costs nothing: returns the same outputs at every call."""
+
+    copied = ()
 
     def __init__(self, captured: Captured) -> None:
         self._outputs = [torch.zeros([1] * len(spec.shape)) for spec in captured.signature.outputs]

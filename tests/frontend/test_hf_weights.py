@@ -83,6 +83,30 @@ def test_a_change_is_noticed_once(model: nn.Linear, change: Change) -> None:
     assert all(weight.tensor is now[weight.name] for weight in watched.weights)
 
 
+def test_a_glance_is_at_no_value_that_is_read_where_it_is() -> None:
+    model = nn.Linear(3, 4).requires_grad_(False)
+    weights = [Weight(name, tensor, False) for name, tensor in model.named_parameters()]
+    looks = [WeightWatch(model, weights, copied=which).glance for which in ((0, 1), (0,), ())]
+    glances = [glance for glance in looks if glance is not None]
+    assert len(glances) == 3
+
+    def seen(change: Callable[[], object]) -> list[bool]:
+        before = [glance.same() for glance in glances]
+        change()
+        return [a and not glance.same() for a, glance in zip(before, glances, strict=True)]
+
+    assert seen(lambda: model.bias.data.fill_(9)) == [True, False, False]
+    assert seen(lambda: model.weight.mul_(2)) == [False, True, False]
+    assert seen(lambda: setattr(model.bias, "data", torch.ones(4))) == [False, False, True]
+    turned = nn.Linear(3, 4).requires_grad_(False)
+    turned.weight.data = _turned(turned.weight)
+    named = [Weight(name, tensor, False) for name, tensor in turned.named_parameters()]
+    copied = WeightWatch(turned, named, copied=()).glance
+    assert copied is not None
+    turned.weight.data.mul_(2)  # which is no dense memory, so a program reads a copy
+    assert not copied.same()
+
+
 def nested() -> nn.Sequential:
     inner = nn.Sequential(nn.Linear(3, 4), nn.GELU())
     return nn.Sequential(inner, nn.Linear(4, 2)).requires_grad_(False)

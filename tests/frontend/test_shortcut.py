@@ -132,6 +132,28 @@ def test_changed_weights_are_noticed(
     assert not long_ways
 
 
+WRITES: tuple[Callable[[torch.Tensor], object], ...] = (
+    lambda bias: bias.add_(1),
+    lambda bias: bias.data[1:2].mul_(-3),
+    lambda bias: bias.detach().numpy().fill(7),
+    lambda bias: setattr(bias, "data", torch.ones(3)),
+    lambda bias: bias.data.mul_(2),
+)
+
+
+def test_what_is_read_where_it_is_has_its_values_of_now(
+    compiled: tuple[nn.Module, nn.Module], long_ways: list[Dispatcher]
+) -> None:
+    model, made = compiled
+    x, y = torch.randn(2, 5), torch.randn(2, 5)
+    warm(made, x, y)
+    long_ways.clear()
+    for write in WRITES:
+        write(model.linear.bias)
+        torch.testing.assert_close(warm(made, x, y), model(x, y))
+    assert len(long_ways) == 1  # it was other memory once
+
+
 def test_weights_that_do_not_fit_are_refused_at_every_call(
     compiled: tuple[nn.Module, nn.Module],
 ) -> None:
