@@ -85,18 +85,6 @@ class Signature:
     mutated: tuple[int, ...]
     branches: tuple[Branch, ...] = ()
 
-    def open_branch(self) -> Branch | None:
-        """One on sizes that are no numbers of the program, which calls may answer otherwise."""
-        shape_of = {spec.name: spec.shape for spec in self.inputs}
-        return next(
-            (
-                branch
-                for branch in self.branches
-                if any(not isinstance(shape_of[owner][axis], int) for _, owner, axis in branch.dims)
-            ),
-            None,
-        )
-
     def to_json(self) -> dict[str, Any]:
         """The signature as dicts, lists, strings and ints."""
         sizes = [check for check in self.checks if isinstance(check, SizeCheck)]

@@ -20,6 +20,7 @@ from tc.frontend.hf_program import Program as Call
 from tc.frontend.importer_sizes import program_names
 from tc.frontend.rules import rules_of
 from tc.frontend.signature import IdCheck, Signature, Size, SizeCheck, Symbol
+from tc.frontend.signature_branch import holds
 from tc.frozen import frozen
 from tc.ir.parser import parse_func
 from tc.standalone.prune import without_outputs
@@ -38,6 +39,7 @@ from tc.standalone.spec import (
 
 MAX_BATCH: Final = 8
 _MOST_LENGTH: Final = 1024  # of what nobody has bounded, or the model very far
+_WORTH_TRYING: Final = range(1, 1 << 16)  # values of a size that a condition may be about
 _LENGTH, _TARGET = "length", "target"
 _KEPT: Final = frozenset(("length", "capacity", "reach"))  # labels of what a generation holds
 _ROLES: Final[Mapping[str, Role]] = {
@@ -106,10 +108,11 @@ def model_spec(
     batch = MAX_BATCH if max_batch is None else check_bound("max_batch", max_batch)
     length = _length(parts, max_length)
 
-    def limits(signature: Signature, names: Mapping[str, str]) -> dict[str, str]:
+    def limits(name: str, signature: Signature, names: Mapping[str, str]) -> dict[str, str]:
         found = {s.label: names.get(s.label, s.label) for s in signature.symbols}
         for limit in found.values():
             bounds.setdefault(limit, batch if limit == BATCH else length)
+        _refuse_branches(name, signature, {label: bounds[limit] for label, limit in found.items()})
         return found
 
     forward = _forward(called, held, steps is not None, limits)
@@ -159,7 +162,7 @@ def _runner(call: Call | Step) -> Any:
     return call.runner
 
 
-Limits = Callable[[Signature, Mapping[str, str]], dict[str, str]]
+Limits = Callable[[str, Signature, Mapping[str, str]], dict[str, str]]
 
 
 def _forward(
@@ -175,17 +178,39 @@ def _forward(
     return _program("forward", runner, held, keep, limits, {})
 
 
-def _refuse_branches(name: str, signature: Signature) -> None:
-    """A folder holds one program: it cannot be for some sizes of a call alone."""
-    if asked := signature.open_branch():
-        raise UnsupportedError(
-            describe(
-                f"export of {name}",
-                why="the model's Python goes one way or another by the sizes of "
-                + ", ".join(dict.fromkeys(owner for _, owner, _ in asked.dims)),
-                way_out="export a model that takes the same way for all sizes",
+def _refuse_branches(name: str, signature: Signature, most: Mapping[str, int]) -> None:
+    """A folder holds one program: it must be for all sizes up to `most`, by label."""
+    shape_of = {spec.name: spec.shape for spec in signature.inputs}
+    values = {
+        s.name: range(s.low, min(most[s.label], s.high or most[s.label]) + 1)
+        for s in signature.symbols
+    }
+    for branch in signature.branches:
+        sizes = {size: shape_of[owner][axis] for size, owner, axis in branch.dims}
+        if not _holds_always(branch.condition, sizes, values):
+            raise UnsupportedError(
+                describe(
+                    f"export of {name}",
+                    why="the model's Python goes one way or another by the sizes of "
+                    + ", ".join(dict.fromkeys(owner for _, owner, _ in branch.dims)),
+                    way_out="export a model that takes the same way for all sizes, or choose "
+                    "max_batch and max_length up to which it does",
+                )
             )
-        )
+
+
+def _holds_always(condition: str, sizes: Mapping[str, Size], values: Mapping[str, range]) -> bool:
+    """Whether a condition holds for each of these values of the one symbol that it is about."""
+    about = {size for size in sizes.values() if not isinstance(size, int)}
+    if not about:
+        return True  # of numbers of the program
+    symbol = about.pop()
+    if about or len(values.get(symbol, ())) not in _WORTH_TRYING:
+        return False
+    return all(
+        holds(condition, {n: v if size == symbol else int(size) for n, size in sizes.items()})
+        for v in values[symbol]
+    )
 
 
 def _program(
@@ -199,7 +224,6 @@ def _program(
     """A program with its constants; `keep` has the names of the results that are wanted, None: all
     of them."""
     signature = _labelled(runner.signature)
-    _refuse_branches(name, signature)
     artifact = runner.artifact
     refuse_fallbacks([(name, artifact)])
     outputs = {n: spec.name for n, spec in enumerate(signature.outputs)}
@@ -225,7 +249,7 @@ def _program(
         tuple(names),
         tuple(wanted[n] for n in sorted(wanted)),
         {own[s.name]: s.label for s in signature.symbols},
-        limits(signature, limit_names),
+        limits(name, signature, limit_names),
         _least_rows(names, checks),
         tuple(
             Position(names.index(c.input), c.dim, c.maximum, _renamed(c.size, own))
