@@ -5,7 +5,8 @@
     k = te.reduce_axis(K)
     C = te.compute((M, N), lambda i, j: te.sum(A[i, k] * B[k, j], axis=k))
 
-Shapes are integers or integer expressions over symbols. Nothing is computed here.
+Shapes are integers or integer expressions over symbols. Nothing is computed here. `i < n` is an
+expression and `te.equal(i, j)` is one; `i == j` asks Python whether two are written alike.
 """
 
 from __future__ import annotations
@@ -33,11 +34,12 @@ from tc.ir.expr import (
     equal,
     maximum,
     minimum,
-    select,
+    not_bool,
     unary,
     wrap,
 )
 from tc.ir.expr import cast as convert
+from tc.ir.expr import select as choose
 from tc.ir.monoid import Monoid
 from tc.ir.tensor import Compute, Placeholder, Scan, Scatter, Shape, Tensor
 from tc.ir.tensor_walk import bodies, reads
@@ -93,7 +95,7 @@ def const(value: float | bool, dtype: str | DType = F32) -> Const:
 
 def cast(x: ExprLike, dtype: str | DType) -> Expr:
     """`x` converted to that element type; CompileError where there is none of this name."""
-    return convert(x, _element_type(dtype))
+    return convert(not_bool(x), _element_type(dtype))
 
 
 def shape_of(shape: Sequence[DimLike]) -> Shape:
@@ -139,7 +141,7 @@ def compute(
     """The tensor whose element at (i, j, …) is `fn(i, j, …)`."""
     dims = shape_of(shape)
     axes = _axes(fn, len(dims))
-    body = fn(*axes)
+    body = not_bool(fn(*axes))
     return Compute(name or fresh("t"), axes, dims, wrap(body))
 
 
@@ -320,8 +322,12 @@ def _check_bodies(t: Tensor) -> None:
                 raise CompileError(f"{said}; te.cast it to i64")
 
 
-def where(cond: ExprLike, then: ExprLike, other: ExprLike) -> Expr:
-    return select(wrap(cond), then, other)
+def select(cond: Expr, then: ExprLike, other: ExprLike) -> Expr:
+    """`then if cond else other`, which of the two is decided for each element."""
+    return choose(wrap(not_bool(cond)), then, other)
+
+
+where = select
 
 
 def exp(x: ExprLike) -> Expr:

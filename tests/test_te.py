@@ -126,6 +126,9 @@ X, AXIS = te.placeholder((10, 20), name="x"), te.reduce_axis(20)
         (lambda: te.compute((3,), lambda i: X[i, 0] if i > 1 else 0.0), "1 < i.*: is neither true"),
         (lambda: te.compute((3,), lambda i: X[i, 0] > 0 and i > 1), "0.0:f32 < x.*and ~c"),
         (lambda: te.compute((3,), lambda i: not i), "nor false before the kernel runs"),
+        (lambda: te.compute((3, 3), lambda i, j: i == j), "False in an expr.*write te.equal"),
+        (lambda: row(te.select(AXIS == 3, X[0, 0], 0.0)), "False in an expr.*write te.equal"),
+        (lambda: row(X[0, 0] * (AXIS != 3)), "True in an expr.*write te.equal"),
     ],
 )
 def test_what_makes_no_kernel(made: Callable[[], object], said: str) -> None:

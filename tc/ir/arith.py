@@ -326,6 +326,23 @@ def wrap(x: ExprLike, like: Expr | None = None) -> Expr:
     return Const(x, I64 if isinstance(x, int) else F32)
 
 
+def not_bool(x: ExprLike) -> ExprLike:
+    """`x`, which is the truth of no comparison by `==`: that asks how expressions are written.
+
+    Raises:
+        CompileError: it is True or False.
+    """
+    if isinstance(x, bool):
+        raise CompileError(
+            describe(
+                f"{x} in an expression",
+                why="`==` and `!=` compare how two expressions are written, before the kernel runs",
+                way_out="write te.equal(a, b), ~te.equal(a, b), or te.const(True, te.BOOL)",
+            )
+        )
+    return x
+
+
 _FOLD: Final[dict[str, Callable[[int, int], int | bool]]] = {
     "add": lambda a, b: a + b,
     "sub": lambda a, b: a - b,
@@ -343,6 +360,8 @@ _FOLD: Final[dict[str, Callable[[int, int], int | bool]]] = {
 
 def binary(op: str, a: ExprLike, b: ExprLike) -> Expr:
     """A binary expression; Python numbers take the other side's dtype, i64 constants fold."""
+    if a.__class__ is bool or b.__class__ is bool:
+        not_bool(a), not_bool(b)
     a = wrap(a, b if isinstance(b, Expr) else None)
     b = wrap(b, a)
     if isinstance(a, Const) and isinstance(b, Const) and a.type is I64 and b.type is I64:

@@ -20,6 +20,7 @@ from tc.ir.arith import (
     Unary,
     Var,
     binary,
+    not_bool,
     unary,
     wrap,
 )
@@ -46,5 +47,5 @@ __all__: Final = [
     "BINARY_OPS", "COMPARISONS", "UNARY_OPS",
     "Binary", "Bitcast", "Broadcast", "Cast", "Const", "Dot", "Expr", "ExprLike", "Fma",
     "LaneReduce", "Let", "Load", "Ramp", "Read", "Reduce", "Select", "Sym", "Unary", "Var",
-    "binary", "cast", "equal", "maximum", "minimum", "select", "unary", "wrap",
+    "binary", "cast", "equal", "maximum", "minimum", "not_bool", "select", "unary", "wrap",
 ]  # fmt: skip
