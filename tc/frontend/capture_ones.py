@@ -80,9 +80,14 @@ def cut_up(program: ExportedProgram) -> set[str]:
         if node.op == "call_function" and node.target in _CUTS:
             given = node.args[2] if len(node.args) > 2 else node.kwargs.get("dim", 0)
             size = node.args[0].meta["val"].shape[given]
-            if isinstance(size, torch.SymInt):
+            if isinstance(size, torch.SymInt) and not _even(node, size.node.expr):
                 found |= {str(symbol) for symbol in size.node.expr.free_symbols}
     return found
+
+
+def _even(node: Node, size: Any) -> bool:
+    """Whether a size is cut into as many pieces whatever it is, all of one size."""
+    return node.target is _aten.chunk.default and size % node.args[1] == 0
 
 
 def _of_fractions(value: Any) -> set[str]:

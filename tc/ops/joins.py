@@ -11,7 +11,18 @@ from tc import te
 from tc.errors import CompileError
 from tc.ir.expr import Expr, cast, select
 from tc.ir.tensor import Tensor
-from tc.ops.dims import ZERO, Dim, axis_of, broadcast, fixed, known, shape_of, tidy
+from tc.ops.dims import (
+    ZERO,
+    Dim,
+    axis_of,
+    broadcast,
+    fixed,
+    known,
+    quotient,
+    same,
+    shape_of,
+    tidy,
+)
 from tc.ops.promotion import result_type
 from tc.ops.samples import array, ints, sample
 from tc.ops.slices import build_select, taken
@@ -152,8 +163,15 @@ def _chunks(total: int, chunks: int) -> list[int]:
     sample(array(5), 4, 0),
 )
 def build_chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
-    """x in at most `chunks` pieces of one size, the last perhaps smaller."""
+    """x in at most `chunks` pieces of one size, the last perhaps smaller.
+
+    A dim of free size must be a multiple of `chunks`, for else their number follows from it.
+    """
     axis = axis_of(dim, x.rank, "chunk")
+    length = x.shape[axis]
+    size = quotient(length, chunks)
+    if known(length) is None and same(size * chunks, length):
+        return _pieces(x, axis, [size] * chunks, "chunk")
     return _pieces(x, axis, _chunks(_length(x, axis, "chunk"), chunks), "chunk")
 
 

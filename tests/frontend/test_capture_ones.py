@@ -36,6 +36,21 @@ def test_as_many_pieces_as_eager_gives(how: str) -> None:
     assert compiled.stats()["compilations"] == 3  # one for each number of rows
 
 
+class _Thirds(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        first, second, third = torch.cat((x, -x, x * 2)).chunk(3)
+        return first + second * third
+
+
+def test_pieces_of_a_multiple_of_their_number_have_any_size() -> None:
+    model = _Thirds()
+    compiled = tc.compile(model, fallback="error")
+    for rows in (4, 1, 7):
+        x = torch.randn(rows, 2)
+        torch.testing.assert_close(compiled(x), model(x))
+    assert compiled.stats()["compilations"] == 1
+
+
 class _Listed(BertPreTrainedModel):
     """Counts its tokens in Python, so that each length is traced on its own."""
 
