@@ -43,6 +43,8 @@ def compile(
     It serves any batch and length through one compilation for each set of arguments. Parameters
     are shared with `model`, and changes of them are noticed; those that PyTorch does not count, as
     through `.data` or NumPy, where they reach one of a few values of a tensor that are looked at.
+    Attributes, hooks and inner modules that are set afterwards make it compile anew at the next
+    call; what a list or a dict among the attributes holds is not looked at.
     Besides what `model` has, the copy has `stats()`, `explain()` and `save(path)`.
 
     Args:

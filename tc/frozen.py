@@ -9,6 +9,7 @@ names.
 
 from __future__ import annotations
 
+import builtins
 import functools
 from collections.abc import Callable
 from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, field, fields
@@ -126,7 +127,8 @@ def _init(cls: type, found: tuple[Field[Any], ...]) -> FunctionType:
     return init
 
 
-_GLOBALS: Final[dict[str, Any]] = {"MISSING": MISSING}
+# Who looks at functions, as torch.compile does, expects the builtins among their globals.
+_GLOBALS: Final[dict[str, Any]] = {"MISSING": MISSING, "__builtins__": builtins}
 
 
 @functools.cache

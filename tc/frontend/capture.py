@@ -50,18 +50,20 @@ from tc.frontend.capture_transforms import expand_transforms
 from tc.frontend.capture_windows import whole_windows
 from tc.frontend.captured import Captured, Request, Setting, Weight, own_tensors
 from tc.frontend.copies import twin
+from tc.frontend.settings import Written
 from tc.frontend.signature import Signature, Size, Symbol, TensorSpec
 
 
 class _Flat(torch.nn.Module):
-    """The model as a function of flat tensors; hands the tree of its result to `report`."""
+    """The model as a function of flat tensors; `report` is told of the tree of its result, and of
+    the attributes that it wrote."""
 
     def __init__(
         self,
         model: torch.nn.Module,
         arguments: tree.Node,
         dims: Sequence[shapes.Dims] | None,
-        report: Callable[[tree.Node], None],
+        report: Callable[[tree.Node, list[str]], None],
         begin: Callable[[Sequence[torch.Tensor]], None],
     ) -> None:
         super().__init__()
@@ -78,14 +80,14 @@ class _Flat(torch.nn.Module):
             _unify(self.dims, tensors)
         caches: list[Any] = []
         args, kwargs = arguments_of(self.arguments, tensors, caches)
-        before = dict(self.model.named_buffers())
+        before, written = dict(self.model.named_buffers()), Written(self.model)
         value = self.model(*args, **kwargs)
         for name, buffer in self.model.named_buffers():
             # torch.export drops what is assigned to a buffer of an inner module.
             if before.get(name, buffer) is not buffer:
                 raise writes_to_buffer(name)
         outputs: list[torch.Tensor] = []
-        self.report(result_tree(value, caches, outputs))
+        self.report(result_tree(value, caches, outputs), written.names)
         return tuple(outputs)
 
 
@@ -141,11 +143,17 @@ def capture(
 def capture_request(request: Request) -> Captured:
     """As `capture`."""
     model, tensors = request.model, list(request.tensors)
-    results: list[tree.Node] = []
+    results: list[tuple[tree.Node, list[str]]] = []
     branches = Branches()
     traced = twin(model)
-    settle_frequencies(traced)
-    flat = _Flat(traced, request.arguments, request.dims, results.append, branches.begin)
+    kept = settle_frequencies(traced)
+    flat = _Flat(
+        traced,
+        request.arguments,
+        request.dims,
+        lambda *told: results.append(told),
+        branches.begin,
+    )
     with economy():
         try:
             with recorded(branches):
@@ -155,7 +163,9 @@ def capture_request(request: Request) -> Captured:
         except Exception as error:
             # torch.export raises whatever the model raises.
             raise refusal(model, flat, request.names, tensors, error) from error
-        return _assemble(program, request, results[-1], branches, asked, _settled(model, traced))
+        result, written = results[-1]
+        settled = (*_settled(model, traced), *((name, None) for name in (*kept, *written)))
+        return _assemble(program, request, result, branches, asked, settled)
 
 
 def _settled(model: torch.nn.Module, traced: torch.nn.Module) -> tuple[tuple[str, Setting], ...]:
@@ -222,7 +232,7 @@ def _apart_at_one(
     if not asked or not asked.isdisjoint(squeezed(program)):
         return program, asked
     others = Branches()
-    silent = _Flat(flat.model, flat.arguments, None, lambda _: None, others.begin)
+    silent = _Flat(flat.model, flat.arguments, None, lambda *_: None, others.begin)
     try:
         with recorded(others):
             other = _export(silent, with_other_ones(program, given, asked), free)

@@ -6,8 +6,9 @@ an image read at the places of a map, found by computing with hundreds of shapes
 of a transformer is a causal one is found by looking at its values: the mask is taken as any other,
 for the same result. A `TransformerEncoder` that may leave padding out of its work gives zeros
 there where all padding is at the end, which eager finds by looking too and leaves undone while it
-is traced: the trace asks the mask. This module must not change anything for threads that do not
-trace.
+is traced: the trace asks the mask. A module that its model converts to what it is stays as it is.
+This module
+must not change anything for threads that do not trace.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from tc.frontend.capture_grids import OF_SIZES
 
 _ONE_AT_A_TIME: Final = threading.RLock()
 _ENCODER: Final = nn.TransformerEncoder.forward
+_TO: Final = nn.Module.to
 Function = Callable[..., Any]
 
 
@@ -90,12 +92,26 @@ def _nests(encoder: nn.TransformerEncoder, src: torch.Tensor) -> bool:
     return allowed and encoder.use_nested_tensor and src.dim() == 3
 
 
+def _to(self: nn.Module, *args: Any, **kwargs: Any) -> nn.Module:
+    """A conversion of a module; one that changes nothing needs no other tensors, which a trace
+    cannot put in a module."""
+    found: Any = torch._C._nn._parse_to(*args, **kwargs)  # each of which may be None
+    device, dtype, _, layout = found
+    stays = layout is None and all(
+        (device is None or t.device == device)
+        and (dtype is None or not t.is_floating_point() or t.dtype is dtype)
+        for t in (*self.parameters(), *self.buffers())
+    )
+    return self if stays else _TO(self, *args, **kwargs)
+
+
 # (where a function is, its name, what stands in for it)
 _FUNCTIONS: Final[tuple[tuple[Any, str, Function], ...]] = (
     (decompositions, "_rnn_helper", _recurrent),
     (decompositions, "_grid_sampler_2d", _sampled),
     (transformer, "_detect_is_causal_mask", _is_causal),
     (nn.TransformerEncoder, "forward", _encoder),
+    (nn.Module, "to", _to),
     (torch, "cdist", _cdist),
     *OF_SIZES,
 )

@@ -18,11 +18,16 @@ _MODULE: Final = "transformers.modeling_rope_utils"
 _LONG: Final = "longrope"  # long sequences have frequencies of their own, which are one set
 _GROWING: Final = "dynamic"  # and here they follow from the length
 _PLAIN: Final = "default"
+_KEPT: Final = ("max_seq_len_cached", "long_inv_freq", "original_inv_freq", "attention_scaling")
 
 
-def settle_frequencies(model: torch.nn.Module) -> None:
-    """Let the modules of a model that is to be traced compute their frequencies in each call."""
-    for module in model.modules():
+def settle_frequencies(model: torch.nn.Module) -> list[str]:
+    """Let the modules of a model that is to be traced compute their frequencies in each call.
+
+    Gives the paths of what eager keeps there instead.
+    """
+    kept: list[str] = []
+    for path, module in model.named_modules():
         kinds: Any = getattr(module, "rope_type", None)
         named: dict[str | None, str] = kinds if isinstance(kinds, dict) else {None: kinds}
         found = {layer: kind for layer, kind in named.items() if _follows(kind)}
@@ -31,6 +36,8 @@ def settle_frequencies(model: torch.nn.Module) -> None:
             # Which asks and keeps nothing.
             plain = dict.fromkeys(named, _PLAIN)
             module.__dict__["rope_type"] = plain if isinstance(kinds, dict) else _PLAIN
+            kept += [f"{path}.{_named(n, layer)}" for n in _KEPT for layer in {None, *found}]
+    return kept
 
 
 def _follows(kind: object) -> bool:

@@ -123,7 +123,8 @@ class Interface:
     `signature.inputs`, and returns the tuple of `signature.outputs`. `result` is the tree that
     `capture_result.rebuild` makes the call's result from; `arguments` the one of its arguments.
     `settled` are the settings of its config, name and value, that the model itself changed while it
-    ran, as some do when they are first called with labels.
+    ran, as some do when they are first called with labels, and the paths of attributes that it
+    wrote (see `settings`), with None.
     """
 
     weights: tuple[Weight, ...]

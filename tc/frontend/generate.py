@@ -42,6 +42,7 @@ from transformers.generation.stopping_criteria import MaxLengthCriteria
 from transformers.generation.utils import GenerateDecoderOnlyOutput, GenerateEncoderDecoderOutput
 
 from tc.device.artifact import FallbackCall
+from tc.device.run_stats import Stats
 from tc.errors import UnsupportedError
 from tc.frontend import capture_shapes as shapes
 from tc.frontend.captured import Interface, Request, TraceError
@@ -49,7 +50,8 @@ from tc.frontend.generate_beams import SessionCache, SessionModel
 from tc.frontend.generate_cache import ProgramRunner, Session, Step
 from tc.frontend.generate_capture import Calls
 from tc.frontend.generate_loop import Choice, choose_tokens
-from tc.frontend.hf import hooks_of
+from tc.frontend.hf import dispatcher_of, hooks_of
+from tc.frontend.hf_route import stats_of
 from tc.frontend.hf_weights import WeightWatch
 from tc.frontend.signature_bind import is_for
 from tc.frozen import frozen
@@ -91,6 +93,7 @@ class Generation:
         encodes: the model has an encoder, which runs before the prompt.
         refused: why the loop cannot serve this model at all, once that is known.
         runners: of the prompt's and the step's program, once they are compiled.
+        former: of programs that were forgotten.
     """
 
     def __init__(self, model: Any, made: Any, make: Make, calls: Calls | None = None) -> None:
@@ -104,11 +107,13 @@ class Generation:
         """
         self._model, self._made, self._make = model, made, make
         self._calls = calls
+        self._dispatcher, self._version = dispatcher_of(made), 0
         self.encodes = bool(model.config.is_encoder_decoder)
         self._lock = threading.Lock()
         self._steps: tuple[Step, Step] | None = None
         self.refused: UnsupportedError | TraceError | None = None
         self.runners: list[ProgramRunner] = []
+        self.former: list[Stats] = []
         # They are of calls, and a session makes none.
         self._hooks = hooks_of(made)
         self._standard = all(
@@ -175,6 +180,7 @@ class Generation:
     def programs(self) -> tuple[Step, Step] | None:
         """The two programs on the model's weights of now, compiled at the first call."""
         with self._lock:
+            self._forget_if_changed()
             if self._steps is None and self.refused is None:
                 try:
                     self._steps = self._compiled()
@@ -183,6 +189,16 @@ class Generation:
             for step in self._steps or ():
                 step.refresh()
             return self._steps
+
+    def _forget_if_changed(self) -> None:
+        """Programs of a model whose Python may give others now are no more."""
+        if self._dispatcher is None:
+            return
+        version, model = self._dispatcher.current()
+        if version != self._version:
+            self.former += stats_of(self.runners)
+            self._model, self._version = model, version
+            self._calls, self._steps, self.refused, self.runners = None, None, None, []
 
     def _compiled(self) -> tuple[Step, Step]:
         calls = self._calls or Calls.of(self._model)

@@ -18,9 +18,10 @@ import torch
 from tc.errors import UnsupportedError, describe
 from tc.frontend.capture_tree import NoProgramError
 from tc.frontend.captured import TraceError
-from tc.frontend.hf_dispatch import Dispatcher, OnEager
+from tc.frontend.hf_dispatch import Dispatcher
 from tc.frontend.hf_natural import natural_inputs
 from tc.frontend.hf_program import Make
+from tc.frontend.hf_route import OnEager
 from tc.frontend.shortcut import Shortcuts
 
 Model = TypeVar("Model", bound=torch.nn.Module)
@@ -77,6 +78,7 @@ def wrap(
     made.__dict__["_compiled_call_impl"] = dispatcher.shortcuts.call
     made.__dict__["train"] = _train_of(made)
     made.__dict__["training"] = False
+    dispatcher.attend(made)
     if isinstance(example_inputs, dict):
         dispatcher.try_to_prepare((), example_inputs)
     elif example_inputs is not None:
@@ -152,3 +154,13 @@ def _train_of(made: Model) -> Callable[..., Model]:
         return made
 
     return train
+
+
+def _as_it_is(function: Callable[..., Any]) -> None:
+    """Let torch.compile, of a model that has a compiled one in it, run what `function` calls."""
+    frames: Any = torch._C._dynamo.eval_frame
+    skip = frames._FrameAction.SKIP
+    frames.set_code_exec_strategy(function.__code__, frames._FrameExecStrategy(skip, skip))
+
+
+_as_it_is(Dispatcher.__call__)

@@ -12,17 +12,20 @@ import contextlib
 import inspect
 import threading
 from collections.abc import Sequence
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 import torch
 
+from tc.device.run_stats import Stats
 from tc.errors import CompileError, UnsupportedError, describe
 from tc.frontend import capture_tree as tree
 from tc.frontend.capture_tree import NoProgramError
-from tc.frontend.captured import GraphError, Request, SizesError, UntraceableError
+from tc.frontend.captured import GraphError, Request, UntraceableError
 from tc.frontend.copies import twin
 from tc.frontend.hf_inputs import refuse_autocast, refuse_device, refuse_grad
 from tc.frontend.hf_program import Make, Program
+from tc.frontend.hf_route import OnEager, Route, order_of, stats_of, too_many
+from tc.frontend.settings import Settings
 from tc.frontend.shortcut import Shortcuts
 from tc.frontend.signature_bind import ShapeMismatchError
 
@@ -35,37 +38,10 @@ _FLAGS = (
     "_attn_implementation_internal",
     "problem_type",
 )
+# What forward does not read, or a key has.
+_APART = (".generation_config", *(f".config.{flag}" for flag in _FLAGS))
 _LOSS = _FLAGS.index("problem_type")  # which transformers' own models read for a loss alone
 _MAX_PROGRAMS = 16
-
-
-class OnEager(Protocol):
-    """Told that calls run eagerly."""
-
-    def allow(self, why: NoProgramError) -> None:
-        """Raises it where that is not wanted."""
-
-    def count(self, why: NoProgramError) -> None:
-        """As `allow`, before one call that does."""
-
-
-class _Route:
-    """What a key leads to: the programs of its canonical call and the order of their inputs."""
-
-    __slots__ = ("caches", "canonical", "order", "programs", "refused")
-
-    def __init__(
-        self,
-        canonical: tuple[Any, ...],
-        programs: list[Program],
-        order: list[int] | None,
-        caches: list[int] | None,
-    ) -> None:
-        self.canonical = canonical
-        self.programs = programs
-        self.order = order
-        self.caches = caches
-        self.refused: NoProgramError | None = None  # of calls that no program of these takes
 
 
 class Dispatcher:
@@ -83,6 +59,8 @@ class Dispatcher:
         on_eager: OnEager | None = None,
         hooks: Sequence[dict[Any, Any]] = (),
     ) -> None:
+        self._settings = Settings(model, _APART)
+        self._version = 0
         self._model = model
         self._hooks = tuple(hooks)
         self._make = make
@@ -93,13 +71,13 @@ class Dispatcher:
         own = type(model).__module__.partition(".")[0] == "transformers" and "labels" in names
         # Calls with no more arguments by position have labels by name, or none.
         self._labels = names.index("labels") if own else -1
-        config = getattr(model, "config", None)
-        self._config: dict[str, Any] = vars(config) if hasattr(config, "__dict__") else {}
+        self._config = _config_of(model)
         self.shortcuts: Shortcuts | None = None  # those of the calls that come here
-        self._routes: dict[tuple[Any, ...], _Route] = {}
+        self._routes: dict[tuple[Any, ...], Route] = {}
         self._programs: dict[tuple[Any, ...], list[Program]] = {}
         self._lock = threading.RLock()
         self.stats = {"compilations": 0}
+        self.former: list[Stats] = []  # of programs that were forgotten
 
     def __reduce__(self) -> NoReturn:
         # pickle and copy.copy come here; a deep copy of a compiled model is one of its own making.
@@ -122,6 +100,28 @@ class Dispatcher:
         """Why calls run eagerly, if some do."""
         return next((r.refused for r in self._routes.values() if r.refused is not None), None)
 
+    def attend(self, made: torch.nn.Module) -> None:
+        """From now on take note of what is set on `made`, whose calls come here."""
+        self._settings.attend(made)
+
+    def current(self) -> tuple[int, torch.nn.Module]:
+        """What is traced, and a number that is another one once its Python may give other programs.
+
+        Programs of before are forgotten.
+
+        Raises:
+            CompileError: something was set on the compiled copy that cannot be followed.
+        """
+        if self._settings.version() != self._version:
+            with self._lock:
+                version = self._settings.version()
+                self._model = self._settings.model()
+                self._config = _config_of(self._model)
+                self.former += stats_of(program.runner for program in self.programs)
+                self._routes, self._programs = {}, {}
+                self._version = version
+        return self._version, self._model
+
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The result of `model(*args, **kwargs)`.
 
@@ -130,6 +130,7 @@ class Dispatcher:
         """
         tensors: list[torch.Tensor] = []
         caches: list[Any] = []
+        self.current()
         try:
             refuse_autocast(self._model)
             key = self._key(args, kwargs, tensors, caches)
@@ -161,7 +162,7 @@ class Dispatcher:
         key: tuple[Any, ...],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        route: _Route,
+        route: Route,
         shapes: tuple[torch.Size, ...],
         program: Program,
     ) -> None:
@@ -170,7 +171,8 @@ class Dispatcher:
         if glance is None or self.shortcuts is None or any(self._hooks):
             return
         # The flags in the key were read between the making of the glance and now.
-        if self._flags(args, kwargs) == list(key[: len(_FLAGS)]) and glance.same():
+        same = self._flags(args, kwargs) == list(key[: len(_FLAGS)]) and glance.same()
+        if same and self._settings.version() == self._version:
             found = program.direct(shapes)
             if found is not None:
                 self.shortcuts.add(args, kwargs, route.order, glance, *found)
@@ -189,7 +191,10 @@ class Dispatcher:
         training = any(module.training for module in self._model.modules())
         model = twin(self._model) if training else self._model
         with torch.no_grad():
-            return model(*args, **kwargs)
+            try:
+                return model(*args, **kwargs)
+            finally:
+                self._settings.ignore_changes()
 
     def prepare(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], *, guess: bool = False
@@ -235,18 +240,18 @@ class Dispatcher:
 
     def _find_route(
         self, key: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> _Route:
+    ) -> Route:
         """The route of a key met for the first time; calls that mean the same share programs."""
         with self._lock:
             positional, keyword = self._canonical(args, kwargs)
             raw_names, raw_caches = self._names(args, kwargs)
             names, cache_names = self._names(positional, keyword)
             canonical = self._key(positional, keyword, [], [])
-            route = _Route(
+            route = Route(
                 canonical,
                 self._programs.setdefault(canonical, []),
-                _order(raw_names, names),
-                _order(raw_caches, cache_names),
+                order_of(raw_names, names),
+                order_of(raw_caches, cache_names),
             )
             self._routes[key] = route
             return route
@@ -294,7 +299,7 @@ class Dispatcher:
 
     def _fitting(
         self,
-        route: _Route,
+        route: Route,
         shapes: tuple[torch.Size, ...],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
@@ -318,7 +323,7 @@ class Dispatcher:
                 raise route.refused.with_traceback(None)
             try:
                 if len(route.programs) >= _MAX_PROGRAMS:
-                    raise _too_many(self._model)
+                    raise too_many(self._model, _MAX_PROGRAMS)
                 program = self._made_for(shapes, args, kwargs, guess)
             except NoProgramError as error:
                 if not guess:
@@ -374,22 +379,15 @@ class Dispatcher:
         request = Request.of(self._model, positional, keyword, dynamic, known=known)
         captured, runner = self._make(request)
         self.stats["compilations"] += 1
-        beside = [self._config, *self._hooks]
-        return Program(self._model, captured, runner, beside)
+        program = Program(self._model, captured, runner, self._beside)
+        self._settings.ignore(name for name in program.settled if "." in name)
+        return program
+
+    def _beside(self) -> list[dict[Any, Any]]:
+        """What is written to when calls may go another way, though no weight has changed."""
+        return [self._config, *self._hooks, *self._settings.dicts]
 
 
-def _too_many(model: torch.nn.Module) -> SizesError:
-    return SizesError(
-        describe(
-            f"call of {type(model).__name__}",
-            why=f"{_MAX_PROGRAMS} programs exist for it already, none takes its sizes",
-            way_out="pad the inputs to fewer distinct sizes",
-        )
-    )
-
-
-def _order(given: list[str], wanted: list[str]) -> list[int] | None:
-    """Where each wanted name stands among the given, or None where the order is the same."""
-    if given == wanted:
-        return None
-    return [given.index(name) for name in wanted]
+def _config_of(model: torch.nn.Module) -> dict[str, Any]:
+    config = getattr(model, "config", None)
+    return vars(config) if hasattr(config, "__dict__") else {}

@@ -57,7 +57,7 @@ class Program:
         model: torch.nn.Module,
         captured: Interface,
         runner: Runner,
-        beside: Sequence[dict[str, Any]] = (),
+        beside: Callable[[], Sequence[dict[Any, Any]]] = tuple,
     ) -> None:
         self._signature = captured.signature  # no more: the weights of the capture may go
         self.runner = runner

@@ -34,21 +34,21 @@ _strides = torch.Tensor.stride
 class WeightWatch:
     """The identity, memory, shape, version and a few values of each weight, compared at every call.
 
-    Dicts of `beside` have no part in `changed`, but in its `glance`; values have none in that but
-    of the weights whose numbers are `copied`, or that are not dense.
+    The dicts that `beside` gives have no part in `changed`, but in its `glance`; values have none in
+    that but of the weights whose numbers are `copied`, or that are not dense.
     """
 
     def __init__(
         self,
         model: torch.nn.Module,
         weights: Sequence[Weight],
-        beside: Sequence[dict[str, Any]] = (),
+        beside: Callable[[], Sequence[dict[Any, Any]]] = tuple,
         copied: Collection[int] | None = None,
     ) -> None:
         self._model = model
         self._copied = range(len(weights)) if copied is None else copied
         self.weights = tuple(weights)
-        self._beside = tuple(beside)
+        self._beside = beside
         self._remember()
 
     @property
@@ -127,7 +127,7 @@ class WeightWatch:
             number in self._copied or not tensor.is_contiguous() or tensor.is_neg()
             for number, tensor in enumerate(self._tensors)
         ]
-        return Glance.at([*self._holders, *owners, *self._beside], self._tensors, valued)
+        return Glance.at([*self._holders, *owners, *self._beside()], self._tensors, valued)
 
     def _check_replaced(self) -> None:
         """A module may be replaced by one of its kind, whose weights are then taken.
@@ -168,7 +168,7 @@ class Glance:
 
     @staticmethod
     def at(
-        holders: Sequence[dict[str, Any]], tensors: Sequence[torch.Tensor], valued: Sequence[bool]
+        holders: Sequence[dict[Any, Any]], tensors: Sequence[torch.Tensor], valued: Sequence[bool]
     ) -> Glance | None:
         """At values too of those tensors that are `valued`.
 

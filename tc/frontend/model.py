@@ -135,6 +135,7 @@ def compile_model(
         asm=exporter.asm,
     )
     allow_copies(made, model, again)
+    dispatcher.attend(made)
     return made
 
 
@@ -260,7 +261,9 @@ class _Handle:
         """The counters of this model: compilations, kernels, calls, fallbacks (operator ->
         count), cache_hits (compiled objects), program_hits (whole programs that were compiled
         before), last_kernel_seconds (time inside compiled code in the last call)."""
-        return summary([self._eager.stats, *(runner.stats for runner in self._runners)])
+        former = [stats for each in self._dispatchers for stats in each.former]
+        former += [] if self._generation is None else self._generation.former
+        return summary([self._eager.stats, *former, *(r.stats for r in self._runners)])
 
     def explain(self, runs: int = RUNS, *, static: bool | None = None) -> Explanation | LoopReport:
         """Run each program `runs` times at the sizes of its last call; a table of its kernels.

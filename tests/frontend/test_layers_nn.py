@@ -228,3 +228,18 @@ def test_statistics_of_the_batch() -> None:
     nn.init.normal_(model.norm.weight)
     shapes = ((3, 6, 5), (8, 6, 17), (2, 6, 7), (33, 6, 130))
     check(model, [(torch.randn(shape),) for shape in shapes], within=2e-5)
+
+
+class Converts(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(3, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.inner = self.inner.to(x.dtype)
+        result: torch.Tensor = self.inner.to(x.device)(x)
+        return result
+
+
+def test_a_module_that_is_converted_to_what_it_is() -> None:
+    check(Converts(), [(torch.randn(2, 3),), (torch.randn(5, 3),)])
