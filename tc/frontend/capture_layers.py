@@ -7,8 +7,7 @@ of a transformer is a causal one is found by looking at its values: the mask is 
 for the same result. A `TransformerEncoder` that may leave padding out of its work gives zeros
 there where all padding is at the end, which eager finds by looking too and leaves undone while it
 is traced: the trace asks the mask. A module that its model converts to what it is stays as it is.
-This module
-must not change anything for threads that do not trace.
+This module must not change anything for threads that do not trace.
 """
 
 from __future__ import annotations

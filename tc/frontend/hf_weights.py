@@ -34,8 +34,8 @@ _strides = torch.Tensor.stride
 class WeightWatch:
     """The identity, memory, shape, version and a few values of each weight, compared at every call.
 
-    The dicts that `beside` gives have no part in `changed`, but in its `glance`; values have none in
-    that but of the weights whose numbers are `copied`, or that are not dense.
+    The dicts that `beside` gives have no part in `changed`, but in its `glance`; values have none
+    in that but of the weights whose numbers are `copied`, or that are not dense.
     """
 
     def __init__(

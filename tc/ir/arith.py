@@ -8,11 +8,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from numbers import Real
-from types import FunctionType
-from typing import Any, Final, NoReturn, TypeAlias, TypeVar, Union
+from typing import Final, NoReturn, TypeAlias, Union
 
 from tc.errors import CompileError, InternalError, describe
 from tc.frozen import frozen
+from tc.ir.remembered import answers, remembers
 from tc.ir.text import Printed
 from tc.ir.types import BOOL, F32, HELD, I64, DType, wrapped
 
@@ -130,52 +130,6 @@ class Expr(Printed):
 
     def __ge__(self, other: ExprLike) -> Expr:
         return binary("le", other, self)
-
-
-ExprT = TypeVar("ExprT", bound=Expr)
-
-
-def remembers(cls: type[ExprT]) -> type[ExprT]:
-    """A class of nodes, each of which works out its hash, its dtype and its lanes once.
-
-    Nodes are keys of polynomials and of memos, and every check asks for dtype and lanes; what
-    walks the whole tree each time takes longer than all else that a pass does.
-    """
-    type.__setattr__(cls, "__hash__", _once("_hash", cls.__hash__))
-    for name in ("dtype", "lanes"):
-        if name in cls.__dict__:
-            known = _once(f"_{name}", cls.__dict__[name].fget)
-            type.__setattr__(cls, name, property(known))
-    return cls
-
-
-def _once(slot: str, work_out: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """`work_out`, with its answer kept in a slot of the node."""
-    keep = getattr(Expr, slot).__set__
-
-    def remembered(node: Any) -> Any:
-        try:
-            return node.slot
-        except AttributeError:
-            found = work_out(node)
-            keep(node, found)
-            return found
-
-    # Code of its own: the interpreter notes beside it where one class has its slot.
-    code = remembered.__code__
-    names = tuple([slot if name == "slot" else name for name in code.co_names])
-    return FunctionType(code.replace(co_names=names), globals(), slot, None, remembered.__closure__)
-
-
-def answers(**fields: str | int) -> Callable[[type[ExprT]], type[ExprT]]:
-    """A class of nodes of which properties are read from a field at once, or are one number."""
-
-    def decorate(cls: type[ExprT]) -> type[ExprT]:
-        for name, field in fields.items():
-            type.__setattr__(cls, name, getattr(cls, field) if isinstance(field, str) else field)
-        return cls
-
-    return decorate
 
 
 @answers(dtype="type", lanes=1)

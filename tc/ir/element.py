@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from tc.errors import CompileError, InternalError
 from tc.frozen import frozen
-from tc.ir.arith import Expr, ExprLike, Var, remembers, wrap
+from tc.ir.arith import Expr, ExprLike, Var, wrap
 from tc.ir.monoid import Monoid
+from tc.ir.remembered import remembers
 from tc.ir.text import Printed
 from tc.ir.types import DType
 

@@ -6,8 +6,9 @@ Import from `tc.ir.expr`, which has these nodes beside all others.
 from __future__ import annotations
 
 from tc.frozen import frozen
-from tc.ir.arith import Const, Expr, ExprLike, Var, answers, binary, remembers, wrap
+from tc.ir.arith import Const, Expr, ExprLike, Var, binary, wrap
 from tc.ir.buffer import Buffer
+from tc.ir.remembered import answers, remembers
 from tc.ir.types import BOOL, DType
 
 
