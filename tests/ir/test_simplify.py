@@ -137,8 +137,8 @@ LONG = i * 1024 + x
         (cast(Var("n", I32), I64) * HASH % 1000, f"cast(n:i32, i64) * {HASH} % 1000"),
         (Let(x, LOADED, x * 1000 % 8), "let(x:i64 = ids[i], x * 1000 % 8)"),
         # bools
-        (p & True, "p:bool"),
-        (p & False, "false"),
+        (p & Const(True, BOOL), "p:bool"),
+        (p & Const(False, BOOL), "false"),
         (p | p, "p:bool"),
         (~~p, "p:bool"),
         # casts
