@@ -370,7 +370,7 @@ def draw(path: Path, curves: dict[str, list[float]], title: str) -> None:
     axes.set_xlabel("trials")
     axes.set_ylabel("default's time over the best one's")
     axes.set_title(title)
-    axes.legend(fontsize="x-small")
+    figure.legend(fontsize="x-small", loc="outside right upper")
     figure.savefig(path, format="png", dpi=120)
 
 

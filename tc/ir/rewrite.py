@@ -52,6 +52,11 @@ class Rewriter:
         """A rewriter for a place inside this one."""
         return Rewriter(facts, self.values if values is None else {**self.values, **values})
 
+    @property
+    def remembered(self) -> int:
+        """How many expressions it keeps."""
+        return len(self._memo)
+
     def __call__(self, x: Expr) -> Expr:
         kind = type(x)
         if kind is Const or kind is Sym:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from tc.errors import InternalError
 from tc.ir.expr import Const, Expr, Load, Read, Unary, Var
@@ -25,6 +26,7 @@ from tc.ir.types import BOOL
 from tc.ir.visit import sub_exprs, with_body
 
 _NOTHING = Seq(())
+_REMEMBERED: Final = 1 << 13  # expressions, which is a few kernels
 
 
 def simplify(
@@ -37,14 +39,14 @@ def simplify(
         env: intervals of variables; a variable that is not named can be anything.
         known: conditions that hold where the expression stands, for example `i < M`.
     """
-    return Rewriter(_facts(env, known))(expr)
+    return simplifier(env, known)(expr)
 
 
 def simplifier(
     env: Mapping[Var, Interval] | None = None, known: Sequence[Expr] = ()
 ) -> Callable[[Expr], Expr]:
     """`simplify` for many expressions that stand in one place; it remembers what it has seen."""
-    return Rewriter(_facts(env, known))
+    return Rewriter(_facts(env, known)) if env or known else _anywhere()
 
 
 def prove(
@@ -61,7 +63,23 @@ def is_true(cond: Expr) -> bool:
 
 
 def _facts(env: Mapping[Var, Interval] | None, known: Sequence[Expr]) -> Facts:
+    if not env and not known:
+        return _anywhere().facts
     return _remembered(tuple(env.items()) if env else (), tuple(known))
+
+
+def _anywhere() -> Rewriter:
+    """Where nothing is known: one step after the other asks there about the same lengths."""
+    found = _shared()
+    if found.remembered > _REMEMBERED:
+        _shared.cache_clear()  # or a process that compiles much would keep all of it
+        found = _shared()
+    return found
+
+
+@functools.lru_cache(maxsize=1)
+def _shared() -> Rewriter:
+    return Rewriter(Facts({}))
 
 
 @functools.lru_cache(maxsize=32)

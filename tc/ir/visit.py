@@ -328,10 +328,8 @@ def _free_vars(x: Expr) -> frozenset[Var]:
 
 
 def uses(x: Expr, var: Var) -> bool:
-    """Whether `var` occurs in `x`."""
-    if isinstance(x, Var):
-        return x == var
-    return any(uses(k, var) for k in children(x))
+    """Whether `x` depends on `var`."""
+    return var in free_vars(x)
 
 
 def replace_buffer(s: Stmt, name: str, new: Buffer) -> Stmt:

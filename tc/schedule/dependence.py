@@ -16,12 +16,15 @@ from dataclasses import replace
 from typing import Final
 
 from tc.frozen import frozen
+from tc.ir.affine import expr_of, plain_poly
+from tc.ir.affine import separated as split_off
 from tc.ir.expr import Binary, Const, Expr, Load, Var
 from tc.ir.facts import Facts
 from tc.ir.interval import Interval, bounds
 from tc.ir.loop import Alloc, For, Stmt, Store, Update
 from tc.ir.rewrite import Rewriter
 from tc.ir.simplify import is_true, simplifier
+from tc.ir.types import I64
 from tc.ir.visit import free_vars, own_exprs, sub_exprs, sub_stmts, substitute
 from tc.schedule.rewrite import env_of, header, loops, refuse
 
@@ -249,12 +252,12 @@ def affine_step(index: Expr, var: Var) -> tuple[Expr, Expr] | None:
     """(step, rest) with index = step * var + rest, both free of var, or None if there is none."""
     if var not in free_vars(index):
         return Const(0), index
-    plain = simplifier()
-    rest = plain(substitute(index, {var: Const(0)}))
-    step = plain(substitute(index, {var: Const(1)}) - rest)
-    if var in free_vars(step) or plain(index - (rest + var * step)) != Const(0):
+    if index.dtype is not I64 or index.lanes != 1:
         return None
-    return step, rest
+    rest, step = split_off(plain_poly(simplifier()(index)), var)
+    if any(var in free_vars(atom) for part in (rest, step) for m in part for atom in m):
+        return None
+    return expr_of(step), expr_of(rest)
 
 
 # Each step of a schedule asks it again of the indices that no step has changed. Only for proofs:

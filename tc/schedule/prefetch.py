@@ -9,7 +9,7 @@ from tc.frozen import frozen
 from tc.ir.expr import Const, Expr, Var, maximum, select
 from tc.ir.interval import bounds
 from tc.ir.loop import Buffer, For, Func, Prefetch, Stmt, seq
-from tc.ir.simplify import simplify
+from tc.ir.simplify import simplifier, simplify
 from tc.ir.visit import loads_of, map_stmt, substitute, uses
 from tc.schedule.rewrite import (
     check_factor,
@@ -178,15 +178,16 @@ def next_block(step: str, func: Func, buffer: Buffer, loop: For, over: Sequence[
     found: dict[tuple[Expr, ...], Block] = {}
     outer = (x for x in loops(loop.body) if x.var.name == over[0])
     nests = (x for s in outer for x in loops(s) if x.var.name == over[-1])
-    for load in (load for x in nests for load in loads_of(x)):
-        if load.buffer.name == buffer.name:
-            first = [substitute(i, inside) for i in load.indices]
-            after = [substitute(i, {var: var + 1}) for i in first]
-            size = simplify(_flat(buffer, after) - _flat(buffer, first), env)
-            starts = [simplify(i, env) for i in after]
-            dim = max((d for d, i in enumerate(starts) if uses(i, var)), default=-1)
-            # Where in the block the reads begin does not matter.
-            found.setdefault((*starts[: dim + 1], size), Block(buffer, tuple(starts), dim, size))
+    read = (n.indices for x in nests for n in loads_of(x) if n.buffer.name == buffer.name)
+    plain = simplifier(env)
+    for indices in dict.fromkeys(read):
+        first = [substitute(i, inside) for i in indices]
+        after = [substitute(i, {var: var + 1}) for i in first]
+        size = plain(_flat(buffer, after) - _flat(buffer, first))
+        starts = [plain(i) for i in after]
+        dim = max((d for d, i in enumerate(starts) if uses(i, var)), default=-1)
+        # Where in the block the reads begin does not matter.
+        found.setdefault((*starts[: dim + 1], size), Block(buffer, tuple(starts), dim, size))
     # The tail of a loop begins where the block's length says, which is in the same block.
     fixed = [x for x in found.values() if not any(uses(x.size, v) for v in env)]
     blocks = fixed or list(found.values())

@@ -254,6 +254,28 @@ def test_the_runtime_that_is_loaded_already_is_taken(tmp_path: Path) -> None:
     assert openmp._loaded(tmp_path / "none") == []
 
 
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core: nobody to wait")
+def test_threads_sleep_soon_after_a_call() -> None:
+    code = (
+        "import os, sys, time\n"
+        "from tests.codegen.test_program import DOUBLE, program, run\n"
+        "import numpy as np\n"
+        "module, x = program(DOUBLE), np.zeros(1000, np.float32)\n"
+        "spent = []\n"
+        "for _ in range(9):\n"
+        "    run(module, x, 1, threads=2)\n"
+        "    before = time.process_time()\n"
+        "    time.sleep(0.02)\n"
+        "    spent.append(time.process_time() - before)\n"
+        "assert 'GOMP_SPINCOUNT' not in os.environ\n"
+        "assert min(spent) < 2e-3, spent\n"
+    )
+    root = Path(__file__).parents[2]
+    waiting = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS")
+    environment = {k: v for k, v in os.environ.items() if k not in waiting}
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=root, env=environment)
+
+
 def test_torch_and_tc_share_one_runtime() -> None:
     pytest.importorskip("torch")
     code = (
