@@ -47,7 +47,8 @@ from tc.ir.loop import (
     seq,
 )
 from tc.ir.printer import expr_text
-from tc.ir.simplify import prove, simplify, simplify_func, simplify_stmt
+from tc.ir.simplify import _REMEMBERED as REMEMBERED
+from tc.ir.simplify import prove, simplifier, simplify, simplify_func, simplify_stmt
 from tc.ir.types import BF16, BOOL, F16, F32, F64, I8, I32, I64, U8
 from tests.ir.strategies import VARS, conditions, index_exprs, points, value_of
 
@@ -346,6 +347,12 @@ def test_a_name_bound_twice_keeps_two_values() -> None:
     t = Var("t")
     twice = Let(t, i, t * LOADED) + Let(t, j, t * LOADED)
     assert expr_text(simplify(twice)) == "i * ids[i] + j * ids[i]"
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    for n in range(REMEMBERED):
+        simplify(x + n)
+    assert len(simplifier()._memo) <= REMEMBERED + 2  # type: ignore[attr-defined]
 
 
 def test_a_kernel_keeps_its_signature_and_its_meaning() -> None:
