@@ -22,6 +22,26 @@ from tc.cli.output import print_json, step
 from tc.errors import CompileError, describe
 
 
+class Bake(click.ParamType):
+    """Words, or a number of bytes."""
+
+    name = "bake"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | int:
+        """What `export_c` takes."""
+        if value in ("none", "auto", "all"):
+            return str(value)
+        try:
+            count = int(value)
+        except ValueError:
+            count = -1
+        if count < 0:
+            self.fail(f"{value!r} is not none, auto, all or a number of bytes", param, ctx)
+        return count
+
+
 @click.command("export")
 @model_argument
 @click.option(
@@ -37,10 +57,11 @@ from tc.errors import CompileError, describe
 )
 @click.option(
     "--bake",
-    type=click.Choice(["none", "auto", "all"]),
+    type=Bake(),
     default="none",
     show_default=True,
-    help="Which weights become part of the sources.",
+    metavar="none|auto|all|BYTES",
+    help="Which weights become part of the sources: arrays of at most so many bytes.",
 )
 @click.option(
     "--name",
@@ -61,7 +82,7 @@ def command(
     precision: str,
     max_batch: int | None,
     max_length: int | None,
-    bake: str,
+    bake: str | int,
     name: str,
     build: bool,
     run: bool,
