@@ -21,6 +21,7 @@ from tc.device.run_stats import summary
 from tc.errors import UnsupportedError, describe
 from tc.frontend.accuracy import arguments, measure
 from tc.frontend.captured import Interface, Request
+from tc.frontend.collection import no_collection
 from tc.frontend.copies import allow_copies, twin
 from tc.frontend.eager import EagerCalls
 from tc.frontend.exporting import Exporter
@@ -88,8 +89,9 @@ def compile_model(
     calls = _begun(model, build) if ahead else None
 
     def make(request: Request) -> tuple[Interface, Runner]:
-        built = build(request)
-        return built.interface, Runner(built, options)
+        with no_collection():
+            built = build(request)
+            return built.interface, Runner(built, options)
 
     made = wrap(
         model,
