@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ SHIFT = 5
 APART = 3
 ROOM = 512  # bytes for each operand
 TYPES = {t.value: t for t in DType}
+parsed = cache(parse_func)  # each text is run on many operands
 
 
 def element(operand: str) -> DType:
@@ -211,7 +213,7 @@ def meaning(row: Instruction, operands: list[Array], count: int) -> Array:
     for name, operand, data in zip("abc", row.operands, operands, strict=False):
         params.append(f"{name}: {element(operand)}[{len(data)}]")
     result = element(row.result or row.operands[0])
-    func = parse_func(
+    func = parsed(
         f"def row({', '.join(params)}, out: out {result}[{count}]):\n"
         f"    for l in range({count}):\n        out[l] = {row.meaning}\n"
     )

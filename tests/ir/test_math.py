@@ -125,11 +125,12 @@ REFERENCE: Mapping[str, Callable[..., Array]] = {
 def ulps(got: Array, want: Array) -> Array:
     """The error in units in the last place of the type of `got`; inf counts as 2^(max + 1)."""
     info = np.finfo(got.dtype)
-    top = np.longdouble(2.0) ** info.maxexp
-    finite = np.where(np.isinf(got), np.copysign(top, got), got.astype(np.longdouble))
-    want = np.clip(want.astype(np.longdouble), -top, top)
+    wide = np.longdouble if got.dtype == np.float64 else np.float64
+    top = wide(2.0) ** info.maxexp
+    finite = np.where(np.isinf(got), np.copysign(top, got), got.astype(wide))
+    want = np.clip(want, -top, top).astype(wide)
     exponent = np.clip(np.frexp(want)[1], info.minexp + 1, info.maxexp) - 1 - info.nmant
-    error = np.abs(finite - want) / np.ldexp(np.longdouble(1), exponent)
+    error = np.abs(finite - want) / np.ldexp(wide(1), exponent)
     both_nan = np.isnan(got) & np.isnan(want)
     return np.where(both_nan, 0, np.where(np.isnan(error), INF, error)).astype(np.float64)
 

@@ -8,6 +8,7 @@ threads or put in lanes are turned round here, so that a dependence between thei
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,16 @@ from tc.ir.visit import map_stmt, substitute_stmt
 from tc.schedule.apply import apply
 from tc.schedule.pack import Packing
 from tc.schedule.step import Schedule
+from tc.target import Target
 
 Arrays = dict[str, np.ndarray[Any, Any]]
+_WIDE = Target.parse("host").vector_bits > Target.parse("x86-64-v3").vector_bits
+
+
+def machines(*names: str) -> tuple[str, ...]:
+    """Those targets; of a host whose vectors are no wider than those of x86-64-v3, the code is
+    alike."""
+    return tuple(name for name in names if _WIDE or name != "x86-64-v3")
 
 
 def value(x: Expr, symbols: Mapping[str, int]) -> int:
@@ -52,6 +61,7 @@ def inputs_of(func: Func, symbols: Mapping[str, int], seed: int = 0, high: int =
     return out
 
 
+@lru_cache(maxsize=256)
 def turned(func: Func) -> Func:
     """`func` with parallel and vector loops running downwards."""
 
@@ -70,6 +80,18 @@ def results(func: Func, arrays: Arrays, symbols: Mapping[str, int]) -> Arrays:
     copies = {n: a.copy() for n, a in arrays.items()}
     run(func, copies, symbols)
     return {n: copies[n] for n in func.outputs}
+
+
+def wanted(naive: Func, symbols: Mapping[str, int], high: int = 5) -> tuple[Arrays, Arrays]:
+    """Inputs of that size, and what the naive loops make of them; neither is to be changed."""
+    return _wanted(naive, tuple(symbols.items()), high)
+
+
+@lru_cache(maxsize=1024)  # of one kernel, many schedules are tried
+def _wanted(naive: Func, sizes: tuple[tuple[str, int], ...], high: int) -> tuple[Arrays, Arrays]:
+    symbols = dict(sizes)
+    arrays = inputs_of(naive, symbols, high=high)
+    return arrays, results(naive, arrays, symbols)
 
 
 def assert_same(got: Arrays, want: Arrays, told: str, exact: bool = False) -> None:
@@ -92,8 +114,7 @@ def check(
     high: int = 5,
 ) -> None:
     """`scheduled` gives what `naive` gives, upwards and downwards."""
-    arrays = inputs_of(naive, symbols, high=high)
-    want = results(naive, arrays, symbols)
+    arrays, want = wanted(naive, symbols, high)
     told = f"{symbols}\n{scheduled}"
     given = dict(arrays)
     for p in packs:
@@ -103,6 +124,7 @@ def check(
     assert_same(results(turned(scheduled), given, left), want, "turned " + told, exact)
 
 
+@lru_cache(maxsize=256)  # each schedule is tried at several sizes
 def scheduled(naive: Func, text: str) -> Func:
     return apply(naive, Schedule.parse(text))
 

@@ -14,11 +14,9 @@ from tc.graph.inline import inlined
 from tc.ir.tensor import Tensor
 from tc.ir.types import BOOL, F32
 from tc.ops.attention import build_attention
-from tc.target import Target
+from tests.schedule.running import machines
 
-# Of a host whose vectors are no wider than those of x86-64-v3, the code is alike.
-WIDE = Target.parse("host").vector_bits > Target.parse("x86-64-v3").vector_bits
-TARGETS = ("host", "x86-64-v3", "generic") if WIDE else ("host", "generic")
+TARGETS = machines("host", "x86-64-v3", "generic")
 # (batch, queries, keys): none, one, primes, a vector and its neighbours, several blocks.
 SIZES = ((1, 1, 1), (2, 3, 7), (1, 15, 16), (1, 17, 17), (2, 37, 131), (1, 50, 260), (0, 5, 5))
 # Which dims of (batch, heads, queries, keys) a mask has; the others are broadcast.

@@ -16,7 +16,7 @@ from tc.schedule.defaults import default_schedule
 from tc.schedule.defaults.tiles import register_tile
 from tc.schedule.pack import packings
 from tc.target import Target
-from tests.schedule.running import assert_same, inputs_of, packed, results, turned
+from tests.schedule.running import assert_same, packed, results, turned, wanted
 
 # What machines with wider vectors have is compiled and run in test_wide.py.
 TARGETS = ("x86-64-v3", "arm-neon", "generic")
@@ -344,8 +344,7 @@ def test_default(name: str, where: str) -> None:
     for n, size in enumerate(sizes if names else [1]):
         # The other symbol goes the other way, so that both extremes meet both.
         symbols = dict(zip(names, (size, (4, 2, 1)[n]), strict=False))
-        arrays = inputs_of(naive, symbols, high=3)
-        want = results(naive, arrays, symbols)
+        arrays, want = wanted(naive, symbols, high=3)
         given = dict(arrays)
         for p in packings(schedule):
             given[p.buffer] = packed(given[p.buffer], p)

@@ -14,6 +14,7 @@ from tc.ir.tensor import Tensor
 from tc.ir.types import BOOL, F32
 from tc.ops.attention import build_attention
 from tc.ops.slices import sliced
+from tests.schedule.running import machines
 
 Arrays = dict[str, Any]
 
@@ -63,7 +64,7 @@ def run(kernel: Any, given: Arrays) -> Any:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", ["host", "x86-64-v3"])
+@pytest.mark.parametrize("target", machines("host", "x86-64-v3"))
 @pytest.mark.parametrize("bias", [False, True], ids=["mask", "bias"])
 @pytest.mark.parametrize(("h", "g", "d"), [(4, 4, 8), (6, 2, 17), (3, 1, 64), (2, 2, 80)])
 def test_one_query(h: int, g: int, d: int, bias: bool, target: str) -> None:

@@ -19,7 +19,7 @@ from tc.ir.visit import sub_stmts
 from tc.schedule.pack import packings
 from tc.schedule.step import Schedule
 from tests.schedule import kernels
-from tests.schedule.running import SIZES, check_all, scheduled
+from tests.schedule.running import SIZES, check_all, machines, scheduled
 
 BLOCKS = "split(i, 3, tail=ragged) online(r, i1, e, block=4) compute_at(t0, r0)"
 TILED = "reorder(i, j) split(j, 4, tail=guard) reorder(j0, i, k, j1) pack(p1, 1, 4)"
@@ -113,7 +113,7 @@ def test_refused(kernel: Func, steps: str, message: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", ["host", "x86-64-v3", "generic"])
+@pytest.mark.parametrize("target", machines("host", "x86-64-v3", "generic"))
 @pytest.mark.parametrize("m", [0, 1, 5, 19])
 def test_compiled(target: str, m: int) -> None:
     # No rows at all: what is fetched is divided by their number.

@@ -17,7 +17,7 @@ from tc.ir.visit import sub_stmts
 from tc.schedule.pack import packings
 from tc.schedule.step import Schedule
 from tests.schedule import kernels
-from tests.schedule.running import SIZES, check_all, scheduled
+from tests.schedule.running import SIZES, check_all, machines, scheduled
 
 ROWS = "split(i, 2, tail=balanced) reorder(i0, k, i1, j)"
 
@@ -93,7 +93,7 @@ def test_versions() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", ["host", "x86-64-v3", "x86-64-v4", "generic"])
+@pytest.mark.parametrize("target", machines("host", "x86-64-v3", "x86-64-v4", "generic"))
 @pytest.mark.parametrize("m", [None, 1, 6])
 def test_default(target: str, m: int | None) -> None:
     rows, axis = te.sym("M") if m is None else m, te.reduce_axis(192)

@@ -23,14 +23,22 @@ from tc.schedule.defaults import default_schedule
 from tc.schedule.pack import packings
 from tc.schedule.step import Schedule
 from tc.target import Target
-from tests.schedule.running import Arrays, assert_same, packed, results, scheduled, value
+from tests.schedule.running import (
+    Arrays,
+    assert_same,
+    machines,
+    packed,
+    results,
+    scheduled,
+    value,
+)
 
 KINDS = {
     "bf16": ("bf16", "bf16", "f32", 2),
     "int8": ("u8", "i8", "i32", 4),
     "masked": ("u8", "i8", "i32", 4),  # of the first factor 7 bits count
 }
-TARGETS = ("host", "x86-64-v4", "x86-64-v3", "x86-64-v2", "generic")
+TARGETS = machines("host", "x86-64-v4", "x86-64-v3", "x86-64-v2", "generic")
 SIZES = ((8, 64, 100), (1, 32, 17), (13, 39, 50), (3, 3, 2))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from operator import call
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -64,6 +65,7 @@ class _Runner:
 
     def __init__(self, memory: dict[str, Value], symbols: Mapping[str, int]) -> None:
         self.at = Evaluator(memory, symbols)
+        self.combining = Evaluator({}, symbols)  # of monoids, whose variables are their own
         self.failed: list[str] = []
 
     def code(self, s: Stmt) -> Run:
@@ -89,13 +91,13 @@ class _Runner:
         raise InternalError(f"interpreter: {type(s).__name__} cannot be run")
 
     def _for(self, var: Var, extent: Code, body: Run) -> Run:
-        env = self.at.env
+        env, number = self.at.env, self.at.number(var)
 
         def run() -> None:
             for n in range(int(extent())):
-                env[var] = np.int64(n)
+                env[number] = np.int64(n)
                 body()
-            env.pop(var, None)
+            env.pop(number, None)
 
         return run
 
@@ -126,19 +128,19 @@ class _Runner:
 
         def run() -> None:
             mask = None if masked is None else masked()
-            self._put(buffer, [i() for i in places], value(), mask)
+            self._put(buffer, tuple(map(call, places)), value(), mask)
 
         return run
 
-    def _put(self, buffer: Buffer, indices: list[Value], value: Value, mask: Value) -> None:
+    def _put(self, buffer: Buffer, indices: tuple[Value, ...], value: Value, mask: Value) -> None:
         memory = self.at.memory[buffer.name]
         in_range(buffer.name, indices, memory.shape, mask)
         value = numeric.store_value(value, buffer.dtype)
         if mask is None:
-            memory[tuple(indices)] = value
+            memory[indices] = value
         elif np.ndim(mask) == 0:
             if mask:
-                memory[tuple(indices)] = value
+                memory[indices] = value
         else:
             # Lanes in order, so that the last of those that meet stays.
             places = [np.broadcast_to(i, mask.shape)[mask] for i in indices]
@@ -147,16 +149,16 @@ class _Runner:
     def _update(self, s: Update) -> Run:
         places = [self.at.code(i) for i in s.indices]
         added = [self.at.code(v) for v in s.values]
-        combine = [self.at.code(x) for x in s.monoid.combine]
-        buffers, names = s.buffers, (*s.monoid.left, *s.monoid.right)
+        own, buffers = self.combining, s.buffers
+        combine = [own.code(x) for x in s.monoid.combine]
+        numbers = [own.number(v) for v in (*s.monoid.left, *s.monoid.right)]
 
         def run() -> None:
-            indices = [i() for i in places]
-            values = [v() for v in added]
-            states = [self.at.fetch(b.name, indices, None, b.dtype) for b in buffers]
-            with self.at.bound(dict(zip(names, (*states, *values), strict=True))):
-                combined = [x() for x in combine]
-            for buffer, value in zip(buffers, combined, strict=True):
+            indices = tuple(map(call, places))
+            values = [self.at.fetch(b.name, indices, None, b.dtype) for b in buffers]
+            values += map(call, added)
+            own.env.update(zip(numbers, values, strict=True))
+            for buffer, value in zip(buffers, list(map(call, combine)), strict=True):
                 self._put(buffer, indices, value, None)
 
         return run

@@ -7,7 +7,8 @@ way `active` says in which points the expression is wanted: others must touch no
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from operator import call
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -47,13 +48,14 @@ class Evaluator:
     def __init__(self, memory: dict[str, Value], symbols: Mapping[str, int]) -> None:
         self.memory = memory
         self.symbols = symbols
-        self.env: dict[Var, Value] = {}
+        self.env: dict[int, Value] = {}  # by the number of a variable
         self.active: Value = None  # a bool array, or None where all points are wanted
+        self._numbers: dict[Var, int] = {}
         # Keyed by identity; the expression is kept so that its identity is not given anew.
         self._made: dict[int, tuple[Expr, Code]] = {}
         self._on: dict[type[Expr], Callable[[Any], Code]] = {
             Const: self._const,
-            Var: lambda x: lambda: self._var(x),
+            Var: self._var,
             Sym: lambda x: functools.cache(lambda: self._sym(x)),
             Unary: self._unary,
             Binary: self._binary,
@@ -94,11 +96,20 @@ class Evaluator:
         value = numeric.rounded(x.value, x.type) if x.type.is_float else _whole(x)
         return lambda: value
 
-    def _var(self, x: Var) -> Value:
-        try:
-            return self.env[x]
-        except KeyError:
-            raise InternalError(f"interpreter: variable {x.name} has no value here") from None
+    def number(self, x: Var) -> int:
+        """What `env` has a variable under: its own hash would take longer than an addition."""
+        return self._numbers.setdefault(x, len(self._numbers))
+
+    def _var(self, x: Var) -> Code:
+        number = self.number(x)
+
+        def var() -> Value:
+            try:
+                return self.env[number]
+            except KeyError:
+                raise InternalError(f"interpreter: variable {x.name} has no value here") from None
+
+        return var
 
     def _sym(self, x: Sym) -> Value:
         try:
@@ -160,17 +171,24 @@ class Evaluator:
         return lambda: numeric.bitcast(a(), source, target)
 
     def _let(self, x: Let) -> Code:
-        var, value, body = x.var, self.code(x.value), self.code(x.body)
+        number, value, body = self.number(x.var), self.code(x.value), self.code(x.body)
 
         def let() -> Value:
-            with self.bound({var: value()}):
-                return body()
+            found, env = value(), self.env
+            before = env.get(number)
+            env[number] = found
+            result = body()
+            if before is None:
+                del env[number]
+            else:
+                env[number] = before
+            return result
 
         return let
 
     def bound(self, values: Mapping[Var, Value]) -> Bound:
         """A context in which variables have these values."""
-        return Bound(self.env, values)
+        return Bound(self.env, {self.number(v): value for v, value in values.items()})
 
     def _ramp(self, x: Ramp) -> Code:
         base, stride = self.code(x.base), self.code(x.stride)
@@ -192,11 +210,12 @@ class Evaluator:
         mask = None if x.mask is None else self.code(x.mask)
 
         def load() -> Value:
-            return self.fetch(name, [i() for i in indices], None if mask is None else mask(), dtype)
+            at = tuple(map(call, indices))
+            return self.fetch(name, at, None if mask is None else mask(), dtype)
 
         return load
 
-    def fetch(self, name: str, indices: list[Value], mask: Value, dtype: DType) -> Value:
+    def fetch(self, name: str, indices: Sequence[Value], mask: Value, dtype: DType) -> Value:
         """Elements of `name`; 0 where the mask or the place does not want them."""
         memory = self.memory[name]
         mask = self.wanted(mask)
@@ -218,12 +237,12 @@ class Evaluator:
 
 
 class Bound:
-    """Variables with values for the time of a `with` block."""
+    """Variables, by number, with values for the time of a `with` block."""
 
-    def __init__(self, env: dict[Var, Value], values: Mapping[Var, Value]) -> None:
+    def __init__(self, env: dict[int, Value], values: Mapping[int, Value]) -> None:
         self._env = env
         self._values = values
-        self._before: dict[Var, Value] = {}
+        self._before: dict[int, Value] = {}
 
     def __enter__(self) -> None:
         self._before = {v: self._env[v] for v in self._values if v in self._env}
@@ -239,7 +258,7 @@ def _whole(x: Const) -> Value:
     return numeric.carrier(x.type)(x.value)
 
 
-def in_range(name: str, indices: list[Value], shape: tuple[int, ...], mask: Value) -> None:
+def in_range(name: str, indices: Sequence[Value], shape: tuple[int, ...], mask: Value) -> None:
     """TcError naming buffer and index where an index that is wanted lies outside."""
     for dim, (index, size) in enumerate(zip(indices, shape, strict=True)):
         if type(index) is np.int64 and 0 <= index < size:
@@ -247,7 +266,7 @@ def in_range(name: str, indices: list[Value], shape: tuple[int, ...], mask: Valu
         outside = (index < 0) | (index >= size)
         if mask is not None:
             outside = outside & mask
-        if np.any(outside):
+        if np.count_nonzero(outside):
             bad = np.broadcast_to(index, np.shape(outside))[outside]
             raise TcError(
                 describe(

@@ -113,9 +113,10 @@ class _Points(Evaluator):
         indices = np.unravel_index(block, sizes)
         inside: Value = True
         for var, index, extent in zip(x.axes, indices, extents, strict=True):
-            self.env[var] = _along(index, len(outer_shape), len(self.shape))
+            place = _along(index, len(outer_shape), len(self.shape))
+            self.env[self.number(var)] = place
             if extent.ndim:
-                inside = inside & (self.env[var] < _deeper(extent))
+                inside = inside & (place < _deeper(extent))
         if inside is not True:
             self.active = self.wanted(inside)
         values = [self(v) for v in x.values]
@@ -139,7 +140,8 @@ class _Points(Evaluator):
     def _combine(self, monoid: Monoid, left: list[Value], right: list[Value]) -> list[Value]:
         # Only the monoid's own variables occur in `combine`.
         outer_env, outer_active = self.env, self.active
-        self.env = dict(zip((*monoid.left, *monoid.right), (*left, *right), strict=True))
+        numbers = map(self.number, (*monoid.left, *monoid.right))
+        self.env = dict(zip(numbers, (*left, *right), strict=True))
         self.active = None
         out = [self(x) for x in monoid.combine]
         self.env, self.active = outer_env, outer_active
