@@ -70,8 +70,13 @@ def _server() -> subprocess.Popen[bytes]:
 
 
 def _serve() -> None:
+    import torch
+
     import tests.models  # noqa: F401  (with all of torch and transformers that models need)
 
+    # What traces is imported by a trace, too.
+    free = ({0: torch.export.Dim("n")},)
+    torch.export.export(torch.nn.GELU(), (torch.ones(2, 3),), dynamic_shapes=free)
     assert "tc" not in sys.modules
     for line in sys.stdin.buffer:
         job = json.loads(line)
