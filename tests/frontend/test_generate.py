@@ -446,10 +446,13 @@ OTHERS: tuple[tuple[str, Callable[[Any], dict[str, Any]]], ...] = (
 
 @pytest.mark.parametrize(("what", "settings"), OTHERS, ids=[name for name, _ in OTHERS])
 @pytest.mark.filterwarnings("ignore")
-def test_other_settings_run_as_ever(what: str, settings: Any, sessions: Watched) -> None:
+def test_other_settings_run_as_ever(
+    what: str, settings: Any, sessions: Watched, request: pytest.FixtureRequest
+) -> None:
     model, made = pair("gpt2-lm")
     batch = 1 if what == "lookup" else 2
     if what == "attentions":
+        request.getfixturevalue("plain")
         # Kernels of scaled_dot_product_attention have none to give.
         model = copy.deepcopy(model)
         model.set_attn_implementation("eager")
@@ -479,6 +482,7 @@ def test_calls_that_the_loop_does_not_serve_go_to_the_models_own(
     assert sessions.count == 0
 
 
+@pytest.mark.usefixtures("plain")
 def test_a_model_that_prepares_its_inputs_itself(sessions: Watched) -> None:
     class Shifted(GPT2LMHeadModel):
         def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> Any:
@@ -487,8 +491,7 @@ def test_a_model_that_prepares_its_inputs_itself(sessions: Watched) -> None:
             return made
 
     torch.manual_seed(0)
-    config = pair("gpt2-lm")[0].config
-    model = Shifted(config).eval()
+    model = Shifted(generating("gpt2-lm").config).eval()
     made = compile_model(model, threads=1, natural=False)
     call: dict[str, Any] = {"max_new_tokens": 6, "do_sample": False}
     assert torch.equal(model.generate(prompt(2, 4), **call), made.generate(prompt(2, 4), **call))

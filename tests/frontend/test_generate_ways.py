@@ -38,6 +38,7 @@ class ByPast(LlamaForCausalLM):
         return out
 
 
+@pytest.mark.usefixtures("plain")
 @pytest.mark.parametrize(
     ("kind", "served"), [(ByPrompt, [3]), (ByPast, [12])], ids=["by prompt", "by past"]
 )

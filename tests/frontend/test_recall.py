@@ -101,7 +101,7 @@ def test_a_program_that_was_found_can_be_explained_saved_and_counted(tmp_path: P
     assert torch.equal(tc.load(tmp_path / "model.tc")(input=X), wanted)
 
 
-@pytest.mark.usefixtures("captured_once")
+@pytest.mark.usefixtures("captured_once", "plain")
 def test_what_generation_traces_and_other_arguments_are_found() -> None:
     each = shallow("t5")  # an encoder, a prompt and a step
     results, found = [], []

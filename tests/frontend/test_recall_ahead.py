@@ -96,6 +96,7 @@ def test_what_cannot_be_compiled_is_said_where_it_is_asked_for() -> None:
         builder(request)
 
 
+@pytest.mark.usefixtures("plain")
 def test_a_generation_made_ahead_generates_as_ever(traced: list[Request]) -> None:
     each = shallow("gpt2-lm")
     model: Any = each.build()
@@ -108,6 +109,7 @@ def test_a_generation_made_ahead_generates_as_ever(traced: list[Request]) -> Non
     assert made.stats()["program_hits"] == 0
 
 
+@pytest.mark.usefixtures("plain")
 def test_the_encoder_of_an_export_is_made_ahead(traced: list[Request]) -> None:
     made = compile_model(shallow("t5").build(), target="arm-neon", natural=False, ahead=True)
     assert _encoder(made).ids
