@@ -48,19 +48,24 @@ class Small(torch.nn.Module):
 X = torch.linspace(-1, 1, 5 * 24).reshape(5, 24)
 
 
-def workloads(monkeypatch: pytest.MonkeyPatch) -> list[Workload]:
-    """What the pipeline asks schedules for."""
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Workload:
+    """The product, as the pipeline asks for a schedule of it."""
     seen: list[Workload] = []
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TC_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
         patch.setattr(records.Records, "__call__", lambda _, workload: seen.append(workload))
         tc.compile(Small(), example_inputs=(X,), threads=2)
-    return seen
+    return next(w for w in seen if w.computation.constants)
 
 
 @pytest.fixture
-def product(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Workload:
-    monkeypatch.setenv("TC_CACHE_DIR", str(tmp_path / "cache"))
-    return next(w for w in workloads(monkeypatch) if w.computation.constants)
+def product(asked: Workload, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Workload:
+    """That product; what is compiled goes into a folder of the test's own."""
+    folder = tmp_path / "cache"
+    folder.mkdir(mode=0o700)
+    monkeypatch.setenv("TC_CACHE_DIR", str(folder))
+    return asked
 
 
 def enter(path: Path, workload: Workload, schedule: str, **other: object) -> Context:

@@ -19,6 +19,7 @@ from tc.graph.group import Computation, Group
 from tc.ir.expr import Const
 from tc.ops.attention import build_attention
 from tc.pipeline import optimise
+from tests.schedule.running import machines
 
 
 class Eager(nn.Module):
@@ -64,7 +65,7 @@ def test_weights_that_are_asked_for_are_not_hidden() -> None:
 
 
 @pytest.mark.parametrize("cap", [0.0, 3.0], ids=["plain", "capped"])
-@pytest.mark.parametrize("target", ["host", "x86-64-v3"])
+@pytest.mark.parametrize("target", machines("host", "x86-64-v3"))
 def test_as_eager(cap: float, target: str) -> None:
     model = Eager(cap=cap)
     compiled = tc.compile(model, target=target, threads=1)
