@@ -230,12 +230,12 @@ class Program:
 
         Valid until the weights are changed.
         """
-        shapes = self._planner.prepare().shapes
+        values = self._planner.prepare().values
         found = {}
         for slot, address in self._weights.slots:
             storage = self.artifact.storages[slot - FIRST_SLOT]
-            size = math.prod(shapes[slot - FIRST_SLOT]) * storage.dtype.bytes
-            found[slot - FIRST_SLOT] = (address, size)
+            shape = self._planner.shape(slot - FIRST_SLOT, values)
+            found[slot - FIRST_SLOT] = (address, math.prod(shape) * storage.dtype.bytes)
         return found
 
     def stepper(self, largest: tuple[int, ...]) -> Stepper | None:
@@ -269,8 +269,7 @@ class Program:
 
     def storage_shapes(self, numbers: Sequence[int], values: tuple[int, ...]) -> str:
         """The shapes of these storages as text, "[2, 8] [8, 4]"."""
-        shapes = self._planner.main(values).shapes
-        return " ".join(str(list(shapes[n])) for n in numbers)
+        return " ".join(str(list(self._planner.shape(n, values))) for n in numbers)
 
     def __reduce__(self) -> NoReturn:
         # Machine code belongs to its process; copy.copy, copy.deepcopy and pickle all come here.
@@ -290,7 +289,7 @@ class Program:
 
     def _prepare(self, ready: Sequence[Any], slots: list[tuple[int, int]]) -> Weights:
         plan = self._planner.prepare()
-        sizes = self._planner.sizes(plan.shapes, Place.PREPARED)
+        sizes = self._planner.sizes(plan.values, Place.PREPARED)
         wanted = self._keys(ready) if sizes else None
         blocks = None if wanted is None else find(wanted)
         if blocks is None:

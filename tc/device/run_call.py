@@ -105,9 +105,9 @@ class Arena:
         table[SCRATCH_BYTES] = plan.scratch_bytes
         table[ERROR] = base
         table[HINTS] = 0
-        for slot, value in plan.slots:
+        for slot, value in zip(plan.layout.sizes, plan.sizes, strict=True):
             table[slot] = value
-        for slot, offset in plan.temps:
+        for slot, offset in zip(plan.layout.temps, plan.offsets, strict=True):
             table[slot] = base + offset
         for slot, address in weights.slots:
             table[slot] = address

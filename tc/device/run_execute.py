@@ -64,7 +64,7 @@ class Executor:
         self._stats.count_fallback(call.op)
         storages = self._artifact.storages
         views = {
-            s: (frame.table[FIRST_SLOT + s], plan.shapes[s], storages[s].dtype)
+            s: (frame.table[FIRST_SLOT + s], self._planner.shape(s, plan.values), storages[s].dtype)
             for s in (*call.inputs, *call.outputs)
         }
         self._arrays.fallback(call, views, self._planner.fallback_dims(call, plan.values))

@@ -7,7 +7,8 @@ a call only fills in pointers. This module must not touch memory or run anything
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tc.device.arena import ALIGN, Lifetime, align, place
@@ -27,22 +28,46 @@ from tc.device.artifact import (
 )
 from tc.device.dims import Dim, Evaluate, compile_dim
 from tc.device.run_empty import require_idle
+from tc.frozen import frozen
 from tc.ir.types import DType
 
 Shape = tuple[int, ...]
-Key = tuple[Place, int]
+
+
+@frozen
+class Layout:
+    """What all plans of one list of steps have in common.
+
+    Attributes:
+        sizes: the slots of the argument table that hold sizes.
+        temps: the slots of the temporaries that the steps use.
+        places: of each of `temps`, where its memory stands in `lives`.
+        lives: (number, first step, last step) of the memory of temporaries.
+        scratch: what each kernel call takes for itself: a function of its sizes, and those.
+    """
+
+    sizes: tuple[int, ...]
+    temps: tuple[int, ...]
+    places: tuple[int, ...]
+    lives: tuple[tuple[int, int, int], ...]
+    scratch: tuple[tuple[Evaluate, tuple[Evaluate, ...]], ...]
+
+
+_IDLE = Layout((), (), (), (), ())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
     """One list of steps at one set of shapes. Offsets count from the start of a call's arena.
 
+    Thousands of them are kept, so there is nothing in one that others have too.
+
     Attributes:
         values: of the symbols.
-        slots: of the argument table: (slot, value) of every size.
-        temps: (slot, offset) of every temporary that the steps use.
+        layout: says what the numbers in `sizes` and `offsets` are of.
+        sizes: the values of `layout.sizes`.
+        offsets: of `layout.temps`.
         outputs: (slots, shape, dtype) of every result, in order.
-        shapes: of every storage.
         scratch: offset of the threads' scratch memory, which is last.
         scratch_bytes: of one thread.
         arena_bytes: of all together.
@@ -50,10 +75,10 @@ class Plan:
     """
 
     values: tuple[int, ...]
-    slots: tuple[tuple[int, int], ...]
-    temps: tuple[tuple[int, int], ...]
+    layout: Layout
+    sizes: array[int]
+    offsets: array[int]
     outputs: tuple[tuple[tuple[int, ...], Shape, DType], ...]
-    shapes: tuple[Shape, ...]
     scratch: int
     scratch_bytes: int
     arena_bytes: int
@@ -88,10 +113,8 @@ class Planner:
             )
             for number, info in enumerate(artifact.outputs)
         ]
-        self._scratch = {
-            id(steps): [self._scratch_of(s) for s in steps if isinstance(s, KernelCall)]
-            for steps in (artifact.prepare, artifact.main)
-        }
+        self._main = self._layout(artifact.main)
+        self._prepare = self._layout(artifact.prepare)
 
     @property
     def table_size(self) -> int:
@@ -107,7 +130,7 @@ class Planner:
         """
         symbols = self._artifact.symbols
         below = [s.name for s, v in zip(symbols, values, strict=True) if v < s.low]
-        return self._empty(values, below) if below else self._plan(self._artifact.main, values)
+        return self._empty(values, below) if below else self._plan(self._main, values)
 
     def _empty(self, values: tuple[int, ...], below: Sequence[str]) -> Plan:
         shapes = self.tensor_shapes(self._artifact.outputs, values)
@@ -116,11 +139,15 @@ class Planner:
             ((), shape, info.dtype)
             for shape, info in zip(shapes, self._artifact.outputs, strict=True)
         )
-        return Plan(values, (), (), outputs, (), 0, 0, 0, empty=True)
+        return Plan(values, _IDLE, array("q"), array("q"), outputs, 0, 0, 0, empty=True)
 
-    def _shapes_of(self, values: tuple[int, ...]) -> tuple[Shape, ...]:
+    def _shapes_of(self, values: tuple[int, ...]) -> list[Shape]:
         """The shape of every storage."""
-        return tuple(tuple([size(values) for size in sizes]) for sizes in self._shapes)
+        return [self.shape(storage, values) for storage in range(len(self._shapes))]
+
+    def shape(self, storage: int, values: tuple[int, ...]) -> Shape:
+        """Of one storage."""
+        return tuple([size(values) for size in self._shapes[storage]])
 
     def slots(self, values: tuple[int, ...]) -> list[tuple[int, int]]:
         """(slot, value) of every size in the argument table."""
@@ -128,7 +155,7 @@ class Planner:
 
     def prepare(self) -> Plan:
         """The plan of the prepare steps, which depend on no symbol."""
-        return self._plan(self._artifact.prepare, tuple(s.low for s in self._artifact.symbols))
+        return self._plan(self._prepare, tuple(s.low for s in self._artifact.symbols))
 
     def turns(self, call: KernelCall, values: Sequence[int]) -> int:
         """How often a call runs: once, or as its loop does."""
@@ -154,12 +181,12 @@ class Planner:
         names = self._artifact.symbol_names
         return [self._compile(dim, names)(values) for dim in _dims(call.args)]
 
-    def sizes(self, shapes: Sequence[Shape], wanted: Place) -> dict[int, int]:
+    def sizes(self, values: tuple[int, ...], wanted: Place) -> dict[int, int]:
         """Bytes of the memory of each number in that place; storages may share a number."""
         found: dict[int, int] = {}
-        for storage, shape in zip(self._artifact.storages, shapes, strict=True):
+        for s, storage in enumerate(self._artifact.storages):
             if storage.place is wanted:
-                size = math.prod(shape) * storage.dtype.bytes
+                size = math.prod(self.shape(s, values)) * storage.dtype.bytes
                 found[storage.number] = max(size, found.get(storage.number, 0))
         return found
 
@@ -177,49 +204,50 @@ class Planner:
             tuple(self._compile(dim, names) for dim in call.sizes),
         )
 
-    def _plan(self, steps: tuple[Step, ...], values: tuple[int, ...]) -> Plan:
-        shapes = self._shapes_of(values)
-        offsets, used = self._place(steps, self.sizes(shapes, Place.TEMP))
-        scratch_bytes = align(
-            max((need([d(values) for d in dims]) for need, dims in self._scratch[id(steps)]),
-                default=0)
-        )  # fmt: skip
-        # The first line of an arena is the error slot.
-        scratch = ALIGN + used
-        return Plan(
-            values,
-            tuple(self.slots(values)),
-            tuple(
-                (FIRST_SLOT + s, ALIGN + offsets[storage.number])
-                for s, storage in enumerate(self._artifact.storages)
-                if storage.place is Place.TEMP and storage.number in offsets
-            ),
-            tuple(
-                (slots, tuple([size(values) for size in sizes]), dtype)
-                for slots, sizes, dtype in self._outputs
-            ),
-            shapes,
-            scratch,
-            scratch_bytes,
-            scratch + scratch_bytes * self._threads,
-        )
-
-    def _place(
-        self, steps: tuple[Step, ...], sizes: Mapping[int, int]
-    ) -> tuple[dict[int, int], int]:
-        """Offset of each temporary that the steps use, and the bytes of all together."""
+    def _layout(self, steps: tuple[Step, ...]) -> Layout:
         storages = self._artifact.storages
-        first: dict[int, int] = {}
-        last: dict[int, int] = {}
+        lives: dict[int, tuple[int, int]] = {}
         for step, (begin, end) in zip(steps, turns(steps), strict=True):
             for s in touched(step):
                 if storages[s].place is Place.TEMP:
                     number = storages[s].number
-                    first.setdefault(number, begin)
-                    last[number] = end
-        numbers = list(first)
-        offsets, total = place([Lifetime(sizes[n], first[n], last[n]) for n in numbers])
-        return dict(zip(numbers, offsets, strict=True)), total
+                    first, _ = lives.get(number, (begin, end))
+                    lives[number] = first, end
+        places = {number: at for at, number in enumerate(lives)}
+        temps = [
+            (FIRST_SLOT + s, places[storage.number])
+            for s, storage in enumerate(storages)
+            if storage.place is Place.TEMP and storage.number in places
+        ]
+        return Layout(
+            tuple(slot for slot, _ in self._slots),
+            tuple(slot for slot, _ in temps),
+            tuple(at for _, at in temps),
+            tuple((number, *life) for number, life in lives.items()),
+            tuple(self._scratch_of(step) for step in steps if isinstance(step, KernelCall)),
+        )
+
+    def _plan(self, layout: Layout, values: tuple[int, ...]) -> Plan:
+        sizes = self.sizes(values, Place.TEMP)
+        offsets, used = place([Lifetime(sizes[n], first, last) for n, first, last in layout.lives])
+        scratch_bytes = align(
+            max((need([d(values) for d in dims]) for need, dims in layout.scratch), default=0)
+        )
+        # The first line of an arena is the error slot.
+        scratch = ALIGN + used
+        return Plan(
+            values,
+            layout,
+            array("q", [size(values) for _, size in self._slots]),
+            array("q", [ALIGN + offsets[at] for at in layout.places]),
+            tuple(
+                (slots, tuple([size(values) for size in sizes]), dtype)
+                for slots, sizes, dtype in self._outputs
+            ),
+            scratch,
+            scratch_bytes,
+            scratch + scratch_bytes * self._threads,
+        )
 
 
 def _dims(args: tuple[FallbackArg, ...]) -> list[Dim]:

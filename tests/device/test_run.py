@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 import weakref
 from dataclasses import replace
@@ -14,6 +15,7 @@ from tc.codegen.direct import Counter
 from tc.device.arrays import NumpyArrays
 from tc.device.artifact import Artifact, Code, FallbackCall, KernelCall, Place, StorageArg
 from tc.device.run import Program
+from tc.device.run_plan import Planner
 from tc.device.run_stats import process_stats
 from tc.errors import TcError, UnsupportedError
 from tc.ir.types import BOOL, F32, I64
@@ -86,6 +88,21 @@ def test_sizes_in_turn_share_an_arena() -> None:
         np.testing.assert_array_equal(p([rows(n)])[0], expected(rows(n)))
     assert len(p.stats.counters) == 1
     assert p.stats.counters[0][Counter.CALLS] == 5
+
+
+def test_a_plan_is_few_objects_however_long_the_program() -> None:
+    chain = [KernelCall(2, (n, 0, n + 1), ("n", "n * 4")) for n in range(3, 103)]
+    temps = [storage(Place.TEMP, n, "n", 4) for n in range(100)]
+    artifact = replace(
+        ARTIFACT,
+        storages=(*ARTIFACT.storages[:3], *temps, ARTIFACT.storages[-1]),
+        main=(ARTIFACT.main[0], *chain),
+    )
+    planner = Planner(artifact, 1)
+    assert len(planner.main((7,)).offsets) == 100
+    before = sys.getallocatedblocks()
+    plans = [planner.main((n,)) for n in range(1000, 1100)]
+    assert sys.getallocatedblocks() - before < 30 * len(plans)
 
 
 @pytest.mark.parametrize("shape", [(), (0, 3), (1,), (5, 7)])

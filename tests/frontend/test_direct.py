@@ -139,6 +139,24 @@ def test_many_sizes_in_turn(long_ways: list[Dispatcher]) -> None:
         torch.testing.assert_close(made(x), model(x))
 
 
+def test_ever_new_sizes_take_no_more_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tc.device.run._MOST_PLANS", 8)
+    monkeypatch.setattr("tc.frontend.hf_program._MAX_SHAPES", 8)
+    made = tc.compile(Many(tuple).eval(), threads=1)
+
+    def blocks(sizes: range) -> int:
+        """How many Python has when calls of these sizes have been made."""
+        for rows in sizes:
+            for _ in range(2):  # the second is served by machine code
+                made(torch.zeros(rows, 6))
+        gc.collect()
+        return sys.getallocatedblocks()
+
+    blocks(range(900, 940))
+    before = blocks(range(300, 380))
+    assert blocks(range(500, 660)) - before < 80
+
+
 def test_many_threads_at_once() -> None:
     model = Many(tuple).eval()
     made = tc.compile(model, threads=1)
