@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -244,6 +245,22 @@ def test_the_same_threads_give_the_same_bits() -> None:
         first = one(x)
         for _ in range(5):
             assert torch.equal(one(x), first) and torch.equal(other(x), first)
+
+
+def test_programs_that_run_at_once_give_what_each_gives_alone() -> None:
+    models = Block().eval(), nn.Linear(29, 41).eval()
+    given = torch.randn(33, 37), torch.randn(57, 29)
+    made = [tc.compile(model, threads=2) for model in models]
+    alone = [run(x) for run, x in zip(made, given, strict=True)]
+    for model, x, found in zip(models, given, alone, strict=True):
+        torch.testing.assert_close(found, model(x), rtol=1e-5, atol=1e-6)
+
+    def same(n: int) -> bool:
+        with torch.no_grad():
+            return all(torch.equal(made[n % 2](given[n % 2]), alone[n % 2]) for _ in range(10))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(same, range(4)))
 
 
 LEVELS = ("x86-64-v2", "x86-64-v3", "x86-64-v4")
