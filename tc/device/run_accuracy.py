@@ -19,7 +19,7 @@ class LayerError:
     Attributes:
         name: of the parameter that is its weight.
         precision: what it is computed in: longer than asked for, if what was asked for is off by
-            more than `bound`.
+            more than `bound`, or by so much that with the others the outputs would be off too far.
         tried: each shorter precision that was measured, the root mean square of its error as a
             share of the standard deviation of the output, and the bound of that.
     """
@@ -40,6 +40,9 @@ class LayerError:
 
     def __str__(self) -> str:
         why = ", ".join(f"{p} {e:.2%} of {most:.0%} allowed" for p, e, most in self.tried)
+        _, error, most = self.tried[0]
+        if self.kept and error <= most:
+            why += ", too much with all others"
         return f"{self.name} in {self.precision} ({why})"
 
 

@@ -39,9 +39,7 @@ def measure(
     model: Any, exact: Any, given: Arguments, precision: str, layers: tuple[LayerError, ...] = ()
 ) -> Accuracy:
     """Call both and compare what they return; what is known of the layers is passed on."""
-    found, wanted = (_floats(call(m, given)) for m in (model, exact))
-    pairs = zip(found, wanted, strict=True)
-    return Accuracy(precision, tuple(error(a, b) for a, b in pairs), layers)
+    return Accuracy(precision, errors(call(model, given), call(exact, given)), layers)
 
 
 def call(model: Any, given: Arguments) -> object:
@@ -49,6 +47,12 @@ def call(model: Any, given: Arguments) -> object:
     own = given.copied()
     with torch.no_grad():
         return model(*own.args, **own.kwargs)
+
+
+def errors(found: object, wanted: object) -> tuple[float, ...]:
+    """Of each output of floats in the results of two calls, see `error`."""
+    pairs = zip(_floats(found), _floats(wanted), strict=True)
+    return tuple(error(a, b) for a, b in pairs)
 
 
 def error(found: torch.Tensor, wanted: torch.Tensor) -> float:

@@ -239,14 +239,18 @@ class _SettledFirst:
     def _settle(self, args: Sequence[Any]) -> None:
         lifted, before = self._lifted, self._options
         weights = [*(args[number] for number in lifted.weights), *lifted.constants]
-        own = list(args)
-        for number in lifted.inputs:
-            own[number] = args[number].clone()  # which the graph may write to
+
+        def run() -> object:
+            own = list(args)
+            for number in lifted.inputs:
+                own[number] = args[number].clone()  # which the graph may write to
+            return self._eager(*own)
+
         if before.precision != "fp32":
             names = (value.name for value in self._graph.params)
             named = dict(zip(names, weights, strict=True))
             with contextlib.suppress(Exception):  # whatever the graph raises, a call will as well
-                found = kept_of(named, lambda: self._eager(*own), before)
+                found = kept_of(named, run, before)
                 if found:
                     self._options = replace(before, kept=tuple(sorted(found.items())))
         if self._trials:

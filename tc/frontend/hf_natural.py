@@ -17,7 +17,7 @@ _BATCH, _LENGTH, _TARGET = 2, 8, 6
 _SEED = 0
 
 
-def natural_inputs(model: torch.nn.Module) -> dict[str, torch.Tensor] | None:
+def natural_inputs(model: torch.nn.Module, length: int = _LENGTH) -> dict[str, torch.Tensor] | None:
     """Sample inputs by name on the model's device, or None where the config does not tell.
 
     Values are drawn at random, always the same: any token of the vocabulary, pixels as a processor
@@ -34,7 +34,7 @@ def natural_inputs(model: torch.nn.Module) -> dict[str, torch.Tensor] | None:
         return None if image is None else {main: image}
     if main != "input_ids" or main not in parameters:
         return None
-    ids = _ids(model).to(device)
+    ids = _ids(model, length).to(device)
     inputs = {"input_ids": ids}
     if "token_type_ids" in parameters and _tells_segments(config):
         inputs["token_type_ids"] = torch.zeros_like(ids)
@@ -65,14 +65,14 @@ def _tells_segments(config: Any) -> bool:
     return "token_type_ids" in getattr(tokenizer, "model_input_names", ("token_type_ids",))
 
 
-def _ids(model: Any) -> torch.Tensor:
+def _ids(model: Any, length: int) -> torch.Tensor:
     """Tokens of the vocabulary; the second of it, where its size is not known."""
     table = None
     with contextlib.suppress(Exception):  # models of other libraries raise what they like
         table = model.get_input_embeddings().weight
     size = 2 if table is None else len(table)
     draw = torch.Generator().manual_seed(_SEED)
-    return torch.randint(min(1, size - 1), max(size, 1), (_BATCH, _LENGTH), generator=draw)
+    return torch.randint(min(1, size - 1), max(size, 1), (_BATCH, length), generator=draw)
 
 
 def _image(model: Any, config: Any, device: torch.device) -> torch.Tensor | None:

@@ -1,7 +1,8 @@
-"""How far the output of each product with a constant weight is from fp32, when it alone is short.
+"""How far the output of each product with a constant weight is from fp32, when it alone is short,
+and what a call gives where many are.
 
-The model runs once, in PyTorch's operators; beside each product it is computed what operands that
-went through the shorter precision would give (they are rounded as in tc.graph.precision and
+The model runs in PyTorch's operators; of each product it is computed what operands that went
+through the shorter precision would give (they are rounded as in tc.graph.precision and
 tc.ops.quantize). A product inside an operator of ATen's that does more, as an LSTM's, is not seen.
 
 This module must not decide what becomes of a layer that is too far.
@@ -10,6 +11,7 @@ This module must not decide what becomes of a layer that is too far.
 from __future__ import annotations
 
 import contextlib
+from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
@@ -17,7 +19,7 @@ from typing import Any, Final
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tc.graph.short_numbers import activation_bits, groups_of, rounds_activations
+from tc.graph.short_numbers import PRECISIONS, activation_bits, groups_of, rounds_activations
 from tc.target import Target
 
 _ROWS: Final = 256  # of an activation that are looked at, evenly taken
@@ -58,16 +60,35 @@ def layer_errors(
         whatever the call raises.
     """
     watch = _Watch(weights, following, target)
+    _call(watch, run)
+    return watch.errors
+
+
+def short_outputs(
+    weights: Mapping[str, torch.Tensor],
+    run: Callable[[], object],
+    precisions: Mapping[str, str],
+    target: Target,
+) -> object:
+    """The result of the call where the products of these parameters are short, each in its
+    precision; of a weight that is made of several, the longest of theirs.
+
+    Args, Raises: as for `layer_errors`.
+    """
+    return _call(_Short(weights, precisions, target), run)
+
+
+def _call(mode: _Products, run: Callable[[], object]) -> object:
+    """The result of the call, with what is drawn in it drawn again next time."""
     with (
         torch.random.fork_rng(devices=[]),
         torch.inference_mode(False),
         torch.no_grad(),
         torch.autocast("cpu", enabled=False),
         _no_fast_path(),
-        watch,
+        mode,
     ):
-        run()
-    return watch.errors
+        return run()
 
 
 @contextlib.contextmanager
@@ -81,15 +102,11 @@ def _no_fast_path() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
-class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
-    """Sees every operator of a call."""
+class _Products(TorchDispatchMode, ABC):  # type: ignore[no-untyped-call]  # torch's own
+    """Sees every operator of a call, and finds the products with constant weights."""
 
-    def __init__(
-        self, weights: Mapping[str, torch.Tensor], following: Following, target: Target
-    ) -> None:
+    def __init__(self, weights: Mapping[str, torch.Tensor], target: Target) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.errors: Errors = {}
-        self.following = following
         self.bits = activation_bits(target)
         self.both = rounds_activations(target)
         # Where parameters begin and end in memory, in order, and the first name of each.
@@ -112,8 +129,15 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
                 memory = out.untyped_storage().data_ptr()
                 self.made[memory] = out, frozenset().union(*names)
         elif func in _PRODUCTS:
-            self._product(args, out, *_PRODUCTS[func])
+            return self._product(args, out, *_PRODUCTS[func])
         return out
+
+    @abstractmethod
+    def product(
+        self, names: frozenset[str], x: torch.Tensor, w: torch.Tensor, out: torch.Tensor
+    ) -> torch.Tensor:
+        """The output to go on with, in place of `out` [rows, channels], of the product of `x`
+        [rows, depth] with `w` [channels, depth], which is made of these parameters."""
 
     def _names(self, tensor: torch.Tensor) -> frozenset[str]:
         """The parameters that a tensor is, or is made of alone; none for an activation."""
@@ -125,44 +149,90 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
 
     def _product(
         self, args: tuple[Any, ...], out: torch.Tensor, at: int, weight_at: int, turned: bool
-    ) -> None:
+    ) -> torch.Tensor:
         x, w = args[at], args[weight_at]
         names = self._names(w)
         if not names or self._names(x) or not out.numel() or not x.shape[-1]:
-            return
+            return out
         if not x.dtype is w.dtype is out.dtype is torch.float32 or not torch.isfinite(out).all():
-            return
-        rows = x.reshape(-1, x.shape[-1])
-        step = -(-len(rows) // _ROWS)
-        rows, wanted = rows[::step], out.reshape(-1, out.shape[-1])[::step]
-        channels = w if turned else w.t()
-        for name in names:
-            now: dict[str, float] = {}
-            while (precision := self.following(name, now)) is not None:
-                now[precision] = self._error(rows, channels, wanted, precision)
-            before = self.errors.setdefault(name, {})
-            before.update((p, max(error, before.get(p, 0.0))) for p, error in now.items())
+            return out
+        rows, given = x.reshape(-1, x.shape[-1]), out.reshape(-1, out.shape[-1])
+        found = self.product(names, rows, w if turned else w.t(), given)
+        return out if found is given else found.reshape(out.shape)
 
-    def _error(
-        self, x: torch.Tensor, w: torch.Tensor, wanted: torch.Tensor, precision: str
-    ) -> float:
-        """What rounded operands change: `wanted` holds what whole ones give, and what is added."""
-        depth = x.shape[1]
+    def changes(
+        self, x: torch.Tensor, w: torch.Tensor, precision: str
+    ) -> Iterator[tuple[int, torch.Tensor]]:
+        """What rounded operands change in the product, for some channels after the other, each
+        time from which on."""
         short = self._short_rows(x, precision)
-        count = max(1, _ELEMENTS // max(depth, 1))
-        total = 0.0
+        count = max(1, _ELEMENTS // max(x.shape[1], 1))
         for first in range(0, len(w), count):
             part = w[first : first + count].contiguous()
-            change = short @ short_weight(part, precision).t() - x @ part.t()
-            total += float(change.double().pow(2).sum())
-        size = float(wanted.double().std(correction=0)) or float(wanted.abs().max()) or 1.0
-        error = (total / wanted.numel()) ** 0.5 / size
-        return error if error == error else float("inf")
+            yield first, short @ short_weight(part, precision).t() - x @ part.t()
 
     def _short_rows(self, x: torch.Tensor, precision: str) -> torch.Tensor:
         if precision == "int8":
             return short_rows(x, self.bits)
         return x.bfloat16().float() if self.both else x
+
+
+class _Short(_Products):  # type: ignore[no-untyped-call]  # torch's own
+    """Makes products short, those of the parameters in `precisions`."""
+
+    def __init__(
+        self, weights: Mapping[str, torch.Tensor], precisions: Mapping[str, str], target: Target
+    ) -> None:
+        super().__init__(weights, target)
+        self.precisions = precisions
+
+    def product(
+        self, names: frozenset[str], x: torch.Tensor, w: torch.Tensor, out: torch.Tensor
+    ) -> torch.Tensor:
+        """See `_Products.product`."""
+        each = (self.precisions.get(name, PRECISIONS[-1]) for name in names)
+        precision = max(each, key=PRECISIONS.index)
+        if precision == PRECISIONS[-1]:
+            return out
+        found = out.clone()
+        for first, change in self.changes(x, w, precision):
+            found[:, first : first + change.shape[1]] += change
+        return found
+
+
+class _Watch(_Products):  # type: ignore[no-untyped-call]  # torch's own
+    """Measures each product."""
+
+    def __init__(
+        self, weights: Mapping[str, torch.Tensor], following: Following, target: Target
+    ) -> None:
+        super().__init__(weights, target)
+        self.errors: Errors = {}
+        self.following = following
+
+    def product(
+        self, names: frozenset[str], x: torch.Tensor, w: torch.Tensor, out: torch.Tensor
+    ) -> torch.Tensor:
+        """See `_Products.product`."""
+        step = -(-len(x) // _ROWS)
+        rows, wanted = x[::step], out[::step]
+        for name in names:
+            now: dict[str, float] = {}
+            while (precision := self.following(name, now)) is not None:
+                now[precision] = self._error(rows, w, wanted, precision)
+            before = self.errors.setdefault(name, {})
+            before.update((p, max(error, before.get(p, 0.0))) for p, error in now.items())
+        return out
+
+    def _error(
+        self, x: torch.Tensor, w: torch.Tensor, wanted: torch.Tensor, precision: str
+    ) -> float:
+        """What rounded operands change: `wanted` holds what whole ones give, and what is added."""
+        changes = self.changes(x, w, precision)
+        total = sum(float(change.double().pow(2).sum()) for _, change in changes)
+        size = float(wanted.double().std(correction=0)) or float(wanted.abs().max()) or 1.0
+        error = (total / wanted.numel()) ** 0.5 / size
+        return error if error == error else float("inf")
 
 
 def short_weight(w: torch.Tensor, precision: str) -> torch.Tensor:

@@ -67,6 +67,35 @@ def test_layers_out_of_bounds_stay_longer(
     assert ("kept" in text) == bool(kept)
 
 
+class Between(torch.nn.Module):
+    """What is left of two layers that are nearly the same: each is off by little of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(7)
+        self.one, self.other = (torch.nn.Linear(96, 64, bias=False) for _ in range(2))
+        with torch.no_grad():
+            self.other.weight.mul_(0.05).add_(self.one.weight)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.one(x) - self.other(x)
+
+
+def test_layers_that_are_too_far_together_stay_longer() -> None:
+    x = torch.randn(33, 96, generator=torch.Generator().manual_seed(1))
+    model = Between().eval()
+    given: Any = {"precision": "int8", "example_inputs": (x,), "threads": 1}
+    cm: Any = tc.compile(model, target="x86-64-v3", **given)
+    with torch.no_grad():
+        assert error(cm(x), model(x)) <= BOUNDS["int8"]
+    told = cm.explain(1).accuracy
+    assert all(layer.tried[0][1] <= BOUNDS["int8"] for layer in told.layers)
+    assert told.kept and {layer.precision for layer in told.kept} == {"bf16"}
+    for layer in told.kept:
+        assert f"{layer.name} in bf16 (int8 " in str(told)
+    assert "too much with all others" in str(told)
+
+
 def test_what_is_measured_is_what_the_program_gives() -> None:
     x = torch.randn(40, 200)
     model = torch.nn.Linear(200, 30).eval()
