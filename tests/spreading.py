@@ -75,6 +75,22 @@ LONGEST = (
     "tests/benchmarks/test_tuning_rows.py",
     "tests/test_package.py",
     "tests/test_bad_input.py",
+    "tests/autotune/test_session.py",
+    "tests/autotune/test_cluster.py",
+    "tests/autotune/test_measure.py",
+    "tests/standalone/test_objects.py",
+    "tests/cli/test_cli_tune.py",
+    "tests/test_kernel_store.py",
+    "tests/graph/test_join_attention.py",
+    "tests/frontend/test_tasks.py",
+    "tests/frontend/test_recall_ahead.py",
+    "tests/frontend/test_recall_traces.py",
+    "tests/frontend/test_capture_masked.py",
+    "tests/frontend/test_labels.py",
+    "tests/codegen/test_c_rows.py",
+    "tests/codegen/test_c_random.py",
+    "tests/autotune/test_shipped.py",
+    "tests/schedule/test_random.py",
 )
 
 
