@@ -18,16 +18,17 @@ from typing import Any
 from tc.autotune.database import Database
 from tc.autotune.session import Session, Wanted
 from tests.autotune.fake_tuning import BATCH, V3, VERSIONS, Fake, target_row
-from tests.autotune.workloads import WORKLOADS
+from tests.autotune.workloads import WORKLOADS, product
 
 TRIALS = 14
 STATEMENTS = 150  # of a whole run, about
 SECONDS = 0.3  # that it takes, about
 LIMIT = 60.0
 # Made once, before the processes that use them are forked, see `tests.autotune.warm`.
-WORKLOADS_TRIED = tuple(
-    (name, WORKLOADS[name](V3), sizes)
-    for name, sizes in (("gemm, few rows", ()), ("gelu", (9,)), ("column sums", (9,)))
+WORKLOADS_TRIED = (
+    ("odd", product(9, 10, 11)(V3), ()),
+    ("gelu", WORKLOADS["gelu"](V3), (9,)),
+    ("sums", WORKLOADS["column sums"](V3), (9,)),
 )
 
 

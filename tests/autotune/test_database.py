@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
 import tempfile
 import time
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 import pytest
@@ -21,8 +21,6 @@ from tc.autotune.rows import FAILED, PREDICTED
 from tc.autotune.upkeep import prune
 from tc.errors import TuningError
 from tests.autotune.conftest import a_context, a_target, a_trial, a_workload, fill
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_a_trial_comes_back_as_it_was(path: Path) -> None:
@@ -224,38 +222,42 @@ def test_a_file_that_may_not_be_written_is_refused_clearly() -> None:
         assert path.read_bytes() == before
 
 
-WRITER = """
-import resource, sys
-from pathlib import Path
-from tc.autotune.database import Database
-from tc.autotune.upkeep import prune
-from tc.errors import TuningError
-from tests.autotune.conftest import a_context, a_target, a_trial, a_workload
-path, first, count, limit = Path(sys.argv[1]), *map(int, sys.argv[2:5])
-if limit:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-context = a_context(a_workload(), a_target())
-try:
-    with Database.open(path) as database:
-        database.put_target(a_target())
-        database.put_workload(a_workload())
-        for n in range(first, first + count):
-            if database.put_trial(context, a_trial(n)):
-                print(n, flush=True)
-except TuningError as error:
-    sys.exit(error.message)
-"""
+class Writer(ForkProcess):
+    """A process that enters trials, and says the number of each in a line, at last what failed.
 
+    It is forked: a new one would import for longer than it writes.
+    """
 
-def a_writer(path: Path, first: int, count: int, limit: int = 0) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(path), str(first), str(count), str(limit)],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    def __init__(self, path: Path, first: int, count: int, limit: int = 0) -> None:
+        super().__init__()
+        self.given = (path, first, count, limit)
+        said, self.out = os.pipe()
+        self.said = os.fdopen(said)
+        self.start()
+        os.close(self.out)
+
+    def run(self) -> None:
+        path, first, count, limit = self.given
+        if limit:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        with os.fdopen(self.out, "w") as out:
+            try:
+                with Database.open(path) as database:
+                    context = a_context(a_workload(), a_target())
+                    database.put_target(a_target())
+                    database.put_workload(a_workload())
+                    for n in range(first, first + count):
+                        if database.put_trial(context, a_trial(n)):
+                            print(n, file=out, flush=True)
+            except TuningError as error:
+                print(error.message, file=out)
+
+    def lines(self) -> list[str]:
+        """The rest of what it says, once it has ended."""
+        with self.said:
+            found = self.said.read().splitlines()
+        self.join(120)
+        return found
 
 
 def numbers(path: Path) -> set[int]:
@@ -265,17 +267,16 @@ def numbers(path: Path) -> set[int]:
 
 
 def test_eight_processes_write_one_new_file_at_once_and_others_read_it(path: Path) -> None:
-    writers = [a_writer(path, 10 * n, 12) for n in range(8)]  # the ranges overlap by two
+    writers = [Writer(path, 10 * n, 12) for n in range(8)]  # the ranges overlap by two
     seen: set[int] = set()
-    while any(writer.poll() is None for writer in writers):
+    while any(writer.is_alive() for writer in writers):
         if path.exists() and path.stat().st_size:
             found = numbers(path)
             assert seen <= found
             seen = found
         time.sleep(0.005)
-    said = [writer.communicate(timeout=120) for writer in writers]
-    assert [writer.returncode for writer in writers] == [0] * 8, said
-    entered = [int(line) for out, _ in said for line in out.split()]
+    entered = [int(line) for writer in writers for line in writer.lines()]
+    assert [writer.exitcode for writer in writers] == [0] * 8
     assert sorted(entered) == list(range(82))  # each once, by whichever process came first
     assert numbers(path) == set(range(82))
 
@@ -283,12 +284,12 @@ def test_eight_processes_write_one_new_file_at_once_and_others_read_it(path: Pat
 def test_a_killed_process_loses_no_committed_trial(path: Path) -> None:
     seen: set[int] = set()
     for turn in range(4):
-        writer = a_writer(path, 1000 * turn, 1000)
-        assert writer.stdout is not None
-        seen.add(int(writer.stdout.readline()))
+        writer = Writer(path, 1000 * turn, 1000)
+        seen.add(int(writer.said.readline()))
         time.sleep(0.006 * turn)
-        writer.send_signal(signal.SIGKILL)
-        seen.update(int(line) for line in writer.communicate()[0].split())
+        writer.kill()
+        seen.update(map(int, writer.lines()))
+        assert writer.exitcode == -signal.SIGKILL
         assert seen <= numbers(path)
 
 
@@ -310,12 +311,9 @@ def test_what_a_killed_process_left_of_a_commit_is_no_hindrance_to_readers(path:
 
 def test_a_full_disk_is_one_error_and_loses_nothing(path: Path) -> None:
     fill(path, [a_trial(n) for n in range(20)])
-    writer = a_writer(path, 100, 5000, limit=path.stat().st_size + 20_000)
-    out, err = writer.communicate(timeout=120)
-    assert writer.returncode == 1
-    assert "make room" in err
-    assert err.strip().count("\n") == 0
-    assert numbers(path) == set(range(20)) | {int(line) for line in out.split()}
+    *entered, said = Writer(path, 100, 5000, limit=path.stat().st_size + 20_000).lines()
+    assert "make room" in said
+    assert numbers(path) == set(range(20)) | set(map(int, entered))
 
 
 def test_the_application_is_written_into_the_file(path: Path) -> None:
