@@ -78,7 +78,7 @@ def test_nobody_but_a_worker_for_the_target_measures() -> None:
         with Cluster(ours.address, replace(here, cpu="")) as unknown:
             assert unknown.workers == ours.workers  # who cannot run the target knows no processor
         with (
-            Cluster(ours.address, other, wait=3.0) as theirs,
+            Cluster(ours.address, other, wait=1.0) as theirs,
             pytest.raises(BusyError, match="no worker there measures arm-neon on"),
         ):
             next(theirs.measure(task, ["split(i, 2)"]))
@@ -136,11 +136,11 @@ def test_with_tls_only_those_who_have_the_certificate_take_part(tmp_path: Path) 
             session.run(cluster, 1)
             assert [s.ratio for s in session.jobs[0].seen] == [1.0]
             with pytest.raises(OSError):  # noqa: PT011  # which one depends on the system
-                distributed.Client(cluster.address.replace("tls:", "tcp:"), timeout=3)
+                distributed.Client(cluster.address.replace("tls:", "tcp:"), timeout=2)
             with dask.config.set(tls_settings(*identity(tmp_path / "strangers"))):
                 other = distributed.Security(require_encryption=True)
             with pytest.raises(OSError):  # noqa: PT011
-                distributed.Client(cluster.address, timeout=3, security=other)
+                distributed.Client(cluster.address, timeout=2, security=other)
             assert len(cluster.workers) == 1
             pages = [cluster._own.scheduler.http_server.address]
             pages += cluster.client.run(
