@@ -27,6 +27,8 @@ from tc.frontend.capture_checks import find_checks
 from tc.frontend.capture_complex import expand_complex
 from tc.frontend.capture_composites import expand_composites
 from tc.frontend.capture_economy import economy
+from tc.frontend.capture_kinds import merge_kinds
+from tc.frontend.capture_kinds_parts import join_parts
 from tc.frontend.capture_layers import any_values
 from tc.frontend.capture_masked import take_last_rows
 from tc.frontend.capture_normalise import normalise
@@ -43,6 +45,7 @@ from tc.frontend.capture_ones import (
     with_other_ones,
     without,
 )
+from tc.frontend.capture_picked import compute_whole
 from tc.frontend.capture_refusal import quiet, refusal, writes_to_buffer
 from tc.frontend.capture_result import arguments_of, result_names, result_tree
 from tc.frontend.capture_rope import settle_frequencies
@@ -269,6 +272,9 @@ def _assemble(
     expand_composites(graph)
     expand_transforms(graph)
     normalise(graph)
+    merge_kinds(program, graph)
+    join_parts(graph)
+    compute_whole(graph)
     expand_complex(graph)
     forget_overwritten(program, graph)
     weights, inputs = _split_placeholders(program, model, graph)

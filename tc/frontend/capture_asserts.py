@@ -24,6 +24,8 @@ import torch
 from torch.fx.experimental.sym_node import SymNode
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
+from tc.frontend.capture_experts import answer_for_some
+
 _REFUSED: Final = "the model's check fails: "
 _CAPTURE: Final = "tc.frontend.capture"  # which calls the model
 _LONGEST: Final = 200  # characters of a line
@@ -63,6 +65,10 @@ def asserting() -> Iterator[None]:
                     tell(claim, told)
                     expect(claim, file, line)
                     return wanted
+                asker = _asker(sys._getframe(1))
+                answer = None if asker is None else answer_for_some(node.expr, asker.f_code)
+                if answer is not None and asker is not None and _goes_on(asker, not answer):
+                    return answer
             return guard(node, file, line)
 
         def expected(node: Any, file: str, line: int) -> Any:
@@ -90,6 +96,13 @@ def _module(frame: FrameType) -> str:
 def _traces(frame: FrameType) -> bool:
     """Whether the frame belongs to what traces, torch's or ours."""
     return _module(frame).partition(".")[0] in ("torch", "tc")
+
+
+def _asker(frame: FrameType | None) -> FrameType | None:
+    """The first frame that belongs to nothing that traces."""
+    while frame is not None and _traces(frame):
+        frame = frame.f_back
+    return frame
 
 
 def _checking(frame: FrameType | None) -> FrameType | None:
@@ -138,20 +151,33 @@ def _asserted(frame: FrameType | None) -> tuple[bool, str] | None:
     return wanted, _text(frame.f_code, *lines)
 
 
-def _wanted(frame: FrameType) -> tuple[bool, CodeType, tuple[int, int]] | None:
-    """The answer with which the jump that asks does not lead to an error; the lines of that."""
+def _sides(frame: FrameType) -> tuple[list[dis.Instruction], dict[bool, int]]:
+    """The instructions of a frame that asks, and where it goes on with each answer, if it jumps."""
     instructions = list(dis.get_instructions(frame.f_code))
     place = next(n for n, each in enumerate(instructions) if each.offset >= frame.f_lasti)
     if instructions[place].opname == "TO_BOOL":
         place += 1
     jump = instructions[place]
     if not jump.opname.endswith(("IF_TRUE", "IF_FALSE")):
-        return None
+        return instructions, {}
     jumps = jump.opname.endswith("IF_TRUE")
     target = next(n for n, each in enumerate(instructions) if each.offset == jump.argval)
-    for start, wanted in ((place + 1, jumps), (target, not jumps)):
+    return instructions, {not jumps: place + 1, jumps: target}
+
+
+def _goes_on(frame: FrameType, answer: bool) -> bool:
+    """Whether a loop goes on with its next turn where the answer is this one."""
+    instructions, sides = _sides(frame)
+    name = instructions[sides[answer]].opname if sides else ""
+    return name == "FOR_ITER" or name.startswith("JUMP_BACKWARD")
+
+
+def _wanted(frame: FrameType) -> tuple[bool, CodeType, tuple[int, int]] | None:
+    """The answer with which the jump that asks does not lead to an error; the lines of that."""
+    instructions, sides = _sides(frame)
+    for answer, start in sides.items():
         if (lines := _raises(instructions[start:])) is not None:
-            return wanted, frame.f_code, lines
+            return not answer, frame.f_code, lines
     return None
 
 

@@ -63,11 +63,21 @@ def _simplify(module: GraphModule, node: Node) -> None:
         module.graph.erase_node(node)
     elif node.op != "call_function":
         return
-    elif node.target in _IDENTITIES or _is_no_change(node):
-        source = node.args[0]
-        assert isinstance(source, Node)
+    elif (source := _same_as(node)) is not None:
         node.replace_all_uses_with(source)
         module.graph.erase_node(node)
+
+
+def _same_as(node: Node) -> Node | None:
+    """What a node gives as it is."""
+    source: Any = node.args[0] if node.args else None
+    if node.target in _IDENTITIES or _is_no_change(node):
+        return source  # type: ignore[no-any-return]  # a node
+    if node.target is operator.getitem and source.target is _aten.broadcast_tensors.default:
+        given: Node = source.args[0][node.args[1]]
+        same = str(given.meta["val"].shape) == str(node.meta["val"].shape)
+        return given if same else None
+    return None
 
 
 def _is_no_change(node: Node) -> bool:

@@ -40,6 +40,7 @@ _DIMS: Mapping[tuple[str, int], tuple[str | None, ...]] = {
     ("attention_mask", 2): (BATCH, TOTAL),
     ("attention_mask", 4): (BATCH, None, LENGTH, TOTAL),
     ("cache_position", 1): (LENGTH,),
+    ("lang_ids", 1): (BATCH,),
     ("labels", 1): (BATCH,),
     ("labels", 2): (BATCH, LENGTH),
     ("start_positions", 1): (BATCH,),

@@ -22,7 +22,7 @@ def grouped_products(
         ):
             pass
         case (
-            "transformers.grouped_mm_fallback.default",
+            "tc.grouped_mm.default" | "transformers.grouped_mm_fallback.default",
             (Value() as x, Value() as weights, Value() as ends),
         ):
             pass
