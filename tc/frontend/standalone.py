@@ -6,6 +6,8 @@ module must not write C.
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -39,7 +41,7 @@ from tc.standalone.spec import (
 
 MAX_BATCH: Final = 8
 _MOST_LENGTH: Final = 1024  # of what nobody has bounded, or the model very far
-_WORTH_TRYING: Final = range(1, 1 << 16)  # values of a size that a condition may be about
+_WORTH_TRYING: Final = range(1, 1 << 16)  # values of the sizes that a condition may be about
 _LENGTH, _TARGET = "length", "target"
 _KEPT: Final = frozenset(("length", "capacity", "reach"))  # labels of what a generation holds
 _ROLES: Final[Mapping[str, Role]] = {
@@ -200,17 +202,19 @@ def _refuse_branches(name: str, signature: Signature, most: Mapping[str, int]) -
 
 
 def _holds_always(condition: str, sizes: Mapping[str, Size], values: Mapping[str, range]) -> bool:
-    """Whether a condition holds for each of these values of the one symbol that it is about."""
-    about = {size for size in sizes.values() if not isinstance(size, int)}
+    """Whether a condition holds for all of these values of the symbols that it is about."""
+    about = list(dict.fromkeys(size for size in sizes.values() if not isinstance(size, int)))
+    ranges = [values.get(symbol, range(0)) for symbol in about]
     if not about:
         return True  # of numbers of the program
-    symbol = about.pop()
-    if about or len(values.get(symbol, ())) not in _WORTH_TRYING:
+    if math.prod(map(len, ranges)) not in _WORTH_TRYING:
         return False
-    return all(
-        holds(condition, {n: v if size == symbol else int(size) for n, size in sizes.items()})
-        for v in values[symbol]
-    )
+    for each in itertools.product(*ranges):
+        known = dict(zip(about, each, strict=True))
+        now = {n: s if isinstance(s, int) else known[s] for n, s in sizes.items()}
+        if not holds(condition, now):
+            return False
+    return True
 
 
 def _program(
