@@ -22,24 +22,13 @@ from tc.cli.output import print_json, step
 from tc.errors import CompileError, describe
 
 
-class Bake(click.ParamType):
-    """Words, or a number of bytes."""
-
-    name = "bake"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> str | int:
-        """What `export_c` takes."""
-        if value in ("none", "auto", "all"):
-            return str(value)
-        try:
-            count = int(value)
-        except ValueError:
-            count = -1
-        if count < 0:
-            self.fail(f"{value!r} is not none, auto, all or a number of bytes", param, ctx)
-        return count
+def _bake(_context: click.Context, _option: click.Parameter, value: str) -> str | int:
+    """What `export_c` takes."""
+    if value in ("none", "auto", "all"):
+        return value
+    if value.isdecimal():
+        return int(value)
+    raise click.BadParameter(f"{value!r} is not none, auto, all or a number of bytes")
 
 
 @click.command("export")
@@ -57,7 +46,7 @@ class Bake(click.ParamType):
 )
 @click.option(
     "--bake",
-    type=Bake(),
+    callback=_bake,
     default="none",
     show_default=True,
     metavar="none|auto|all|BYTES",
